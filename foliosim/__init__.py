@@ -1,0 +1,32 @@
+"""Linux memory management that you can hold in your hand."""
+from foliosim.errors import (
+    BusError,
+    MemoryFault,
+    ReentryError,
+    SegvError,
+    SyscallError,
+    UnsupportedError,
+    ValidationError,
+)
+from foliosim.flags import *  # noqa: F403
+from foliosim.flags import __all__ as _flag_names
+from foliosim.gup import PageReference
+from foliosim.machine import Machine
+from foliosim.process import Process
+from foliosim.views import Folio
+
+__version__ = "0.1.0"
+__all__ = [
+    "BusError",
+    "Folio",
+    "Machine",
+    "MemoryFault",
+    "PageReference",
+    "Process",
+    "ReentryError",
+    "SegvError",
+    "SyscallError",
+    "UnsupportedError",
+    "ValidationError",
+    *_flag_names,
+]

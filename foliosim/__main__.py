@@ -1,0 +1,4 @@
+"""``python -m foliosim``."""
+from foliosim.cli import main
+
+main(prog_name="foliosim")

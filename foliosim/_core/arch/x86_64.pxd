@@ -1,0 +1,118 @@
+# cython: language_level=3
+"""x86-64 page-table entries as Linux 6.18 uses them (4 levels, 4 KiB pages).
+
+The bit table below is the only place with bit numbers; source: Intel SDM vol. 3 ch. 4 and, for the software bits,
+arch/x86/include/asm/pgtable_types.h.
+
+    bit  name        4 KiB entry             2 MiB, 1 GiB leaf      table
+    0    PRESENT     present                 same                   same
+    1    RW          writable                same                   ANDed over the walk
+    2    USER        user page               same                   ANDed over the walk
+    3,4  PWT, PCD    memory type             same                   of the table
+    5    ACCESSED    set on use              same                   set on use
+    6    DIRTY       set on write            same                   ignored
+    7    PSE         (PAT)                   1: leaf                0
+    8    GLOBAL      with PRESENT 0: PROT_NONE marker
+    9    SPECIAL     no folio behind it (zero pages)
+    10   UFFD_WP     userfaultfd write-protected
+    11   SOFT_DIRTY  soft-dirty
+    12   PAT_LARGE   -                       memory type
+    58   SAVED_DIRTY dirty while not writable
+    63   NX          no execute
+
+Entries that are not zero and have PRESENT 0 hold their physical address inverted (protnone_mask).
+"""
+from libc.stdint cimport uint32_t, uint64_t
+from foliosim._core.flags cimport VM_READ, VM_WRITE, VM_EXEC, VM_SHARED
+
+cdef extern from *:
+    """
+    #define X86_PRESENT     (1ULL << 0)
+    #define X86_RW          (1ULL << 1)
+    #define X86_USER        (1ULL << 2)
+    #define X86_PWT         (1ULL << 3)
+    #define X86_PCD         (1ULL << 4)
+    #define X86_ACCESSED    (1ULL << 5)
+    #define X86_DIRTY       (1ULL << 6)
+    #define X86_PSE         (1ULL << 7)
+    #define X86_GLOBAL      (1ULL << 8)
+    #define X86_PROTNONE    X86_GLOBAL
+    #define X86_SPECIAL     (1ULL << 9)
+    #define X86_UFFD_WP     (1ULL << 10)
+    #define X86_SOFT_DIRTY  (1ULL << 11)
+    #define X86_PAT_LARGE   (1ULL << 12)
+    #define X86_SAVED_DIRTY (1ULL << 58)
+    #define X86_NX          (1ULL << 63)
+    #define X86_PFN_MASK    0x000ffffffffff000ULL
+    #define X86_TABLE       (X86_PRESENT | X86_RW | X86_USER | X86_ACCESSED | X86_DIRTY)
+    /* _PAGE_CHG_MASK: what pte_modify keeps */
+    #define X86_CHG_MASK    (X86_PFN_MASK | X86_PCD | X86_PWT | X86_SPECIAL | X86_ACCESSED | X86_DIRTY | \\
+                             X86_SAVED_DIRTY | X86_SOFT_DIRTY | X86_UFFD_WP)
+    #define X86_GUARD       0xfffffffffffff600ULL
+    #define X86_PF_PROT  0x01U
+    #define X86_PF_WRITE 0x02U
+    #define X86_PF_USER  0x04U
+    #define X86_PF_RSVD  0x08U
+    #define X86_PF_INSTR 0x10U
+    """
+    const uint64_t X86_PRESENT, X86_RW, X86_USER, X86_PWT, X86_PCD, X86_ACCESSED, X86_DIRTY, X86_PSE, X86_GLOBAL
+    const uint64_t X86_PROTNONE, X86_SPECIAL, X86_UFFD_WP, X86_SOFT_DIRTY, X86_PAT_LARGE, X86_SAVED_DIRTY, X86_NX
+    const uint64_t X86_PFN_MASK, X86_TABLE, X86_CHG_MASK, X86_GUARD
+    const uint32_t X86_PF_PROT, X86_PF_WRITE, X86_PF_USER, X86_PF_RSVD, X86_PF_INSTR
+
+cdef inline uint64_t x86_64_protection(uint64_t vm_flags) noexcept nogil:
+    """protection_map: entry bits of a VMA's pages.  Private writable memory is mapped read-only; faults add RW."""
+    cdef uint64_t prot
+    if not vm_flags & (VM_READ | VM_WRITE | VM_EXEC):
+        return X86_PROTNONE | X86_ACCESSED
+    prot = X86_PRESENT | X86_USER | X86_ACCESSED
+    if not vm_flags & VM_EXEC:
+        prot |= X86_NX
+    if vm_flags & VM_WRITE and vm_flags & VM_SHARED:
+        prot |= X86_RW
+    return prot
+
+cdef inline uint64_t x86_64_invert(uint64_t e) noexcept nogil:
+    """protnone_mask: what the address bits of a non-present entry are XORed with."""
+    return X86_PFN_MASK if e and not e & X86_PRESENT else 0
+
+cdef inline uint64_t x86_64_mk(uint64_t pfn, uint64_t prot) noexcept nogil:
+    return ((pfn << 12) ^ x86_64_invert(prot)) & X86_PFN_MASK | prot
+
+cdef inline uint64_t x86_64_pfn(uint64_t e) noexcept nogil:
+    return ((e ^ x86_64_invert(e)) & X86_PFN_MASK) >> 12
+
+cdef inline bint x86_64_none(uint64_t e) noexcept nogil:
+    """pte_none: nothing but possibly A and D (a CPU erratum)."""
+    return not e & ~(X86_ACCESSED | X86_DIRTY)
+
+cdef inline bint x86_64_present(uint64_t e) noexcept nogil:
+    return (e & (X86_PRESENT | X86_PROTNONE)) != 0 and e != X86_GUARD
+
+cdef inline bint x86_64_dirty(uint64_t e) noexcept nogil:
+    return (e & (X86_DIRTY | X86_SAVED_DIRTY)) != 0
+
+cdef inline uint64_t x86_64_save_dirty(uint64_t e) noexcept nogil:
+    """pte_mksaveddirty, pte_clear_saveddirty: D of a read-only entry is kept in bit 58."""
+    if e & X86_RW:
+        return (e & ~X86_SAVED_DIRTY) | ((e & X86_SAVED_DIRTY) >> 52)
+    return (e & ~X86_DIRTY) | ((e & X86_DIRTY) << 52)
+
+cdef inline uint64_t x86_64_wrprotect(uint64_t e) noexcept nogil:
+    return x86_64_save_dirty(e & ~X86_RW)
+
+cdef inline uint64_t x86_64_mkwrite(uint64_t e) noexcept nogil:
+    return x86_64_save_dirty(e | X86_RW)
+
+cdef inline uint64_t x86_64_mkdirty(uint64_t e, bint soft_dirty) noexcept nogil:
+    return x86_64_save_dirty(e | X86_DIRTY | (X86_SOFT_DIRTY if soft_dirty else 0))
+
+cdef inline uint64_t x86_64_mkclean(uint64_t e) noexcept nogil:
+    return e & ~(X86_DIRTY | X86_SAVED_DIRTY)
+
+cdef inline uint64_t x86_64_modify(uint64_t e, uint64_t prot, uint64_t keep) noexcept nogil:
+    """pte_modify, pmd_modify: new protection; address, accessed, dirty and software bits stay."""
+    cdef uint64_t new = (e & keep) | (prot & ~keep)
+    if (x86_64_invert(e) ^ x86_64_invert(new)) != 0:
+        new ^= X86_PFN_MASK
+    return x86_64_save_dirty(new)

@@ -1,0 +1,19 @@
+# cython: language_level=3
+"""What pages hold: a fill byte in the frame record, and a sparse store of differing bytes.
+
+A page's content is its fill byte everywhere, or, with PG_byte0, the fill byte at offset 0 and zeros after it; with
+PG_bytes the store holds (offset, byte) pairs that override this.  A huge folio whose records are implicit holds the
+same in all its pages: that of its head.
+"""
+from libc.stdint cimport uint8_t, uint32_t
+from foliosim._core.types cimport *
+
+cdef uint8_t content_read(machine_t *m, uint32_t pfn, uint32_t offset) noexcept nogil
+# 0 or -FS_EHOSTMEM.  The folio's records must not be implicit.
+cdef int content_write(machine_t *m, uint32_t pfn, uint32_t offset, uint8_t value) noexcept nogil
+cdef int content_copy(machine_t *m, uint32_t dst, uint32_t src) noexcept nogil
+cdef bint content_is_zero(machine_t *m, uint32_t pfn) noexcept nogil
+# Forget the stored bytes of a page with PG_bytes.
+cdef void content_drop(machine_t *m, uint32_t pfn) noexcept nogil
+cdef void content_deinit(machine_t *m) noexcept nogil
+cdef page_t *content_page(machine_t *m, uint32_t pfn) noexcept nogil

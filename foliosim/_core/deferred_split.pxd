@@ -1,0 +1,9 @@
+# cython: language_level=3
+"""The deferred split queue (mm/huge_memory.c)."""
+from libc.stdint cimport uint32_t
+from foliosim._core.types cimport *
+
+# Queue a large folio; partially: some page of it was just found unmapped.
+cdef void deferred_split_folio(machine_t *m, uint32_t head, bint partially) noexcept nogil
+# Take a folio off the queue and forget that it was partially mapped.
+cdef void folio_unqueue_deferred_split(machine_t *m, uint32_t head) noexcept nogil

@@ -1,0 +1,54 @@
+# cython: language_level=3
+"""The deferred split queue: large folios that may be split under memory pressure.  Follows mm/huge_memory.c."""
+from foliosim._core.flags cimport *
+from foliosim._core.page cimport *
+from foliosim._core.stat cimport *
+
+
+cdef void queue_add_tail(machine_t *m, uint32_t head, tail2_t *tail) noexcept nogil:
+    tail.deferred_next = FS_NO_PFN
+    tail.deferred_prev = m.deferred_last
+    if m.deferred_last != FS_NO_PFN:
+        folio_tail2(page_of(m, m.deferred_last)).deferred_next = head
+    else:
+        m.deferred_first = head
+    m.deferred_last = head
+    m.deferred_len += 1
+
+
+cdef void deferred_split_folio(machine_t *m, uint32_t head, bint partially) noexcept nogil:
+    """Follows deferred_split_folio.  The flag partially mapped is set, and counted, once in a folio's life."""
+    cdef page_t *folio = page_of(m, head)
+    cdef int order = folio_order(folio)
+    if order <= 1:
+        return
+    if partially and not folio.flags & PG_partially_mapped:
+        folio.flags |= PG_partially_mapped
+        if order == FS_HPAGE_PMD_ORDER:
+            count_vm_events(m, THP_DEFERRED_SPLIT_PAGE, 1)
+        mod_mthp_stat(m, order, MTHP_SPLIT_DEFERRED, 1)
+        mod_mthp_stat(m, order, MTHP_NR_ANON_PARTIALLY_MAPPED, 1)
+    if not folio.flags & PG_deferred:
+        folio.flags |= PG_deferred
+        queue_add_tail(m, head, folio_tail2(folio))
+
+
+cdef void folio_unqueue_deferred_split(machine_t *m, uint32_t head) noexcept nogil:
+    """Follows __folio_unqueue_deferred_split."""
+    cdef page_t *folio = page_of(m, head)
+    cdef tail2_t *tail
+    if not folio.flags & PG_deferred:
+        return
+    tail = folio_tail2(folio)
+    if folio.flags & PG_partially_mapped:
+        mod_mthp_stat(m, folio_order(folio), MTHP_NR_ANON_PARTIALLY_MAPPED, -1)
+    if tail.deferred_prev != FS_NO_PFN:
+        folio_tail2(page_of(m, tail.deferred_prev)).deferred_next = tail.deferred_next
+    else:
+        m.deferred_first = tail.deferred_next
+    if tail.deferred_next != FS_NO_PFN:
+        folio_tail2(page_of(m, tail.deferred_next)).deferred_prev = tail.deferred_prev
+    else:
+        m.deferred_last = tail.deferred_prev
+    folio.flags &= ~(PG_deferred | PG_partially_mapped)
+    m.deferred_len -= 1

@@ -1,0 +1,68 @@
+# cython: language_level=3
+"""New folios, and the tail records of huge ones (prep_compound_page in mm/page_alloc.c)."""
+from libc.stdint cimport int32_t
+from foliosim._core.flags cimport *
+from foliosim._core.page cimport *
+from foliosim._core.page_alloc cimport alloc_pages
+
+
+cdef void init_overlays(page_t *folio, int order) noexcept nogil:
+    """A large folio's own words, as at allocation: not mapped, not pinned, both mm slots free."""
+    cdef tail1_t *one = folio_tail1(folio)
+    cdef tail2_t *two = folio_tail2(folio)
+    one.large_mapcount = 0
+    one.mm_mapcount[0] = one.mm_mapcount[1] = 0
+    one.mm_id[0] = one.mm_id[1] = 0
+    if order < 2:
+        return
+    two.nr_pages_mapped = 0
+    two.pincount = 0
+    two.entire_mapcount = 0
+    two.deferred_next = two.deferred_prev = FS_NO_PFN
+
+
+cdef void init_tails(machine_t *m, uint32_t head, uint32_t first, uint32_t end, uint32_t flags) noexcept nogil:
+    """Records of pages first..end-1 of a folio: not mapped."""
+    cdef uint32_t i = first, k, j
+    cdef page_t *page
+    while i < end:
+        page = page_of(m, head + i)
+        k = page_contiguous(head + i, end - i)
+        for j in range(k):
+            page[j].flags = flags
+            page[j].mapcount = 0
+        i += k
+
+
+cdef void folio_init(machine_t *m, uint32_t head, int order, uint32_t flags) noexcept nogil:
+    cdef page_t *folio = page_of(m, head)
+    cdef uint32_t tails = 1U << order
+    folio.flags = PG_KIND_HEAD | <uint32_t>order | flags
+    folio.mapcount = 0
+    folio.refcount = 1
+    folio.next = folio.prev = FS_NO_PFN
+    folio.mapping = folio.index = 0
+    if order == 0:
+        return
+    if order >= FS_HPAGE_PMD_ORDER:
+        folio.flags |= PG_tails_implicit
+        tails = 4
+    init_tails(m, head, 1, tails, PG_KIND_TAIL | <uint32_t>order)
+    init_overlays(folio, order)
+
+
+cdef uint32_t folio_alloc(machine_t *m, int order) noexcept nogil:
+    cdef uint32_t head = alloc_pages(m, order)
+    if head != FS_NO_PFN:
+        folio_init(m, head, order, PG_uptodate)
+    return head
+
+
+cdef void folio_materialize(machine_t *m, uint32_t head) noexcept nogil:
+    """The pages so far held the same as the head; each gets its own record that says so."""
+    cdef page_t *folio = page_of(m, head)
+    cdef uint32_t flags = PG_KIND_TAIL | <uint32_t>folio_order(folio) | (folio.flags & PG_CONTENT_MASK)
+    if not folio.flags & PG_tails_implicit:
+        return
+    folio.flags &= ~PG_tails_implicit
+    init_tails(m, head, 1, folio_nr_pages(folio), flags)

@@ -1,0 +1,192 @@
+# cython: language_level=3
+"""Copying page tables at fork, table by table.  Follows copy_pte_range and copy_huge_pmd."""
+from libc.errno cimport ENOMEM
+from foliosim._core.flags cimport *
+from foliosim._core.page cimport *
+from foliosim._core.pgtable cimport *
+from foliosim._core.stat cimport *
+from foliosim._core.content cimport content_copy
+from foliosim._core.folio cimport folio_alloc
+from foliosim._core.huge_memory cimport pgtable_deposit, split_huge_pmd
+from foliosim._core.memory cimport pmd_alloc, pte_alloc
+from foliosim._core.mlock cimport folio_add_lru_vma
+from foliosim._core.page_alloc cimport table_alloc
+from foliosim._core.rmap cimport *
+from foliosim._core.swap cimport folio_put
+from foliosim._core.zap cimport folio_pte_batch
+
+
+cdef inline bint is_cow_mapping(const vma_t *vma) noexcept nogil:
+    return (vma.flags & (VM_SHARED | VM_MAYWRITE)) == VM_MAYWRITE
+
+
+cdef int copy_present_page(machine_t *m, vma_t *dst, uint64_t *to_pte, uint64_t old, uint64_t addr) noexcept nogil:
+    """Follows copy_present_page: a page that may be pinned stays the parent's; the child gets a copy now."""
+    cdef uint32_t pfn = pte_pfn(m, old), head = folio_alloc(m, 0)
+    cdef uint64_t entry
+    if head == FS_NO_PFN:
+        return -ENOMEM
+    if content_copy(m, head, pfn) < 0:
+        folio_put(m, head)
+        return -FS_EHOSTMEM
+    count_vm_events(m, COW_BYTES, FS_PAGE_SIZE)
+    folio_add_new_anon_rmap(m, head, dst, addr)
+    folio_add_lru_vma(m, head, dst)
+    dst.mm.rss_anon += 1
+    entry = pte_mkdirty(m, mk_pte(m, head, dst.page_prot))
+    to_pte[0] = pte_mkwrite(m, entry) if dst.flags & VM_WRITE else entry
+    return 0
+
+
+cdef void copy_entries(machine_t *m, const vma_t *src, uint64_t *to_pte, uint64_t *from_pte, uint32_t n) noexcept nogil:
+    """Parent: read-only if COW.  Child: n times what the first entry says (so dirty as it is), old; clean if shared."""
+    cdef bint cow = is_cow_mapping(src)
+    cdef uint64_t child = from_pte[0], step = pte_advance(m)
+    cdef uint32_t i
+    if cow:
+        for i in range(n):
+            if pte_write(m, from_pte[i]):
+                from_pte[i] = pte_wrprotect(m, from_pte[i])
+        if pte_write(m, child):
+            child = pte_wrprotect(m, child)
+    if src.flags & VM_SHARED:
+        child = pte_mkclean(m, child)
+    child = pte_mkold(m, child)
+    if pte_protnone(m, child):
+        step = 0 - step
+    for i in range(n):
+        to_pte[i] = child + i * step
+
+
+cdef uint32_t copy_small_run(machine_t *m, vma_t *dst, const vma_t *src, uint64_t *to_pte, uint64_t *from_pte,
+                             uint32_t n) noexcept nogil:
+    """Entries of exclusive or shared order-0 anonymous folios in a row, of a process without pins; how many."""
+    cdef uint32_t i = 0, want = PG_KIND_HEAD | PG_anon, mask = PG_KIND_MASK | PG_ORDER_MASK | PG_anon
+    cdef uint64_t e
+    cdef page_t *page
+    while i < n:
+        e = from_pte[i]
+        if not e or not pte_present(m, e) or pte_special(m, e):
+            break
+        page = page_of(m, pte_pfn(m, e))
+        if (page.flags & mask) != want:
+            break
+        page.flags &= ~PG_anon_exclusive
+        page.mapcount += 1
+        page.refcount += 1
+        if pte_write(m, e):
+            e = pte_wrprotect(m, e)
+            from_pte[i] = e
+        to_pte[i] = pte_mkold(m, e)
+        i += 1
+    dst.mm.rss_anon += i
+    return i
+
+
+cdef int copy_present(machine_t *m, vma_t *dst, vma_t *src, uint64_t *to_pte, uint64_t *from_pte, uint64_t addr,
+                      uint32_t max_nr) noexcept nogil:
+    """Follows copy_present_ptes: entries copied (1 or a batch of one folio), or a negative errno."""
+    cdef uint32_t pfn = pte_pfn(m, from_pte[0]), n
+    cdef page_t *folio
+    cdef int result
+    if pte_special(m, from_pte[0]):
+        copy_entries(m, src, to_pte, from_pte, 1)
+        return 1
+    n = folio_pte_batch(m, from_pte, pfn, max_nr)
+    folio = folio_of(m, pfn)
+    if folio.flags & PG_anon:
+        if folio_try_dup_anon_rmap_ptes(m, pfn, n, dst, src) < 0:
+            result = copy_present_page(m, dst, to_pte, from_pte[0], addr)
+            return result if result < 0 else 1
+        dst.mm.rss_anon += n
+    else:
+        folio_add_rmap_ptes(m, pfn, n, dst)
+        if folio.flags & PG_swapbacked:
+            dst.mm.rss_shmem += n
+        else:
+            dst.mm.rss_file += n
+    folio.refcount += n
+    copy_entries(m, src, to_pte, from_pte, n)
+    return n
+
+
+cdef int copy_pte_range(machine_t *m, vma_t *dst, vma_t *src, uint64_t *to_pmd, uint64_t *from_pmd, uint64_t addr,
+                        uint64_t end) noexcept nogil:
+    cdef uint64_t *from_pte = pte_offset(m, from_pmd[0], addr)
+    cdef uint64_t *to_pte
+    cdef uint32_t left = <uint32_t>((end - addr) >> FS_PAGE_SHIFT), i = 0
+    cdef bint simple = is_cow_mapping(src) and not src.mm.has_pinned
+    cdef int n
+    if pte_alloc(m, dst.mm, to_pmd) < 0:
+        return -ENOMEM
+    to_pte = pte_offset(m, to_pmd[0], addr)
+    while i < left:
+        if not from_pte[i]:
+            i += 1
+            continue
+        if simple:
+            n = copy_small_run(m, dst, src, to_pte + i, from_pte + i, left - i)
+            i += n
+            if n:
+                continue
+        if not pte_present(m, from_pte[i]):
+            to_pte[i] = from_pte[i]
+            i += 1
+            continue
+        n = copy_present(m, dst, src, to_pte + i, from_pte + i, addr + (<uint64_t>i << FS_PAGE_SHIFT), left - i)
+        if n < 0:
+            return n
+        i += n
+    return 0
+
+
+cdef int copy_huge_pmd(machine_t *m, vma_t *dst, vma_t *src, uint64_t *to_pmd, uint64_t *from_pmd,
+                       uint64_t addr) noexcept nogil:
+    """0: copied; 1: the leaf was split, go on with its PTEs; -ENOMEM."""
+    cdef uint64_t old = from_pmd[0]
+    cdef uint32_t head = pte_pfn(m, old), table
+    if src.file != NULL:
+        return 0
+    if head != m.huge_zero_pfn:
+        if folio_try_dup_anon_rmap_pmd(m, head, dst, src) < 0:
+            split_huge_pmd(m, src, from_pmd, addr)
+            return 1
+        page_of(m, head).refcount += 1
+        dst.mm.rss_anon += FS_HPAGE_PMD_NR
+    else:
+        dst.mm.huge_zero = True
+    table = table_alloc(m)
+    if table == FS_NO_PFN:
+        return -ENOMEM
+    pgtable_deposit(m, to_pmd, table)
+    dst.mm.nr_ptes += 1
+    old = pte_wrprotect(m, old)
+    if head != m.huge_zero_pfn:
+        from_pmd[0] = old
+    to_pmd[0] = pte_mkold(m, old)
+    return 0
+
+
+cdef int copy_page_range(machine_t *m, vma_t *dst, vma_t *src) noexcept nogil:
+    cdef uint64_t addr = src.start, next
+    cdef uint64_t *from_pmd
+    cdef uint64_t *to_pmd
+    cdef int result
+    while addr < src.end:
+        from_pmd = pmd_offset(m, src.mm, addr)
+        if from_pmd == NULL:
+            addr = next_pmd_addr(m, src.mm, addr, src.end)
+            continue
+        to_pmd = pmd_alloc(m, dst.mm, addr)
+        if to_pmd == NULL:
+            return -ENOMEM
+        next = pmd_addr_end(addr, src.end)
+        result = 1
+        if from_pmd[0] and pmd_leaf(m, from_pmd[0]):
+            result = copy_huge_pmd(m, dst, src, to_pmd, from_pmd, addr)
+        if result == 1 and from_pmd[0]:
+            result = copy_pte_range(m, dst, src, to_pmd, from_pmd, addr, next)
+        if result < 0:
+            return result
+        addr = next
+    return 0

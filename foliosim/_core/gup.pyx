@@ -1,0 +1,348 @@
+# cython: language_level=3
+"""References on user memory, and populating it.  Follows mm/gup.c."""
+from libc.errno cimport EFAULT, EINVAL, ENOMEM
+from libc.stdint cimport int32_t
+from foliosim._core.flags cimport *
+from foliosim._core.page cimport *
+from foliosim._core.pgtable cimport *
+from foliosim._core.stat cimport *
+from foliosim._core.maple_tree cimport maple_find
+from foliosim._core.memory cimport anon_fault_orders, do_anonymous_run, handle_mm_fault
+from foliosim._core.mlock cimport lru_add_drain
+from foliosim._core.split_folio cimport split_folio_to_order
+from foliosim._core.swap cimport folio_mark_accessed, folio_put_refs, folio_put
+
+cdef extern from *:
+    """
+    /* ours: populate of a madvise call (other errnos) */
+    #define FOLL_MADV_POPULATE 0x40000000U
+    """
+    const uint32_t FOLL_MADV_POPULATE
+
+
+# ---- references ----
+
+cdef void grab_folio(machine_t *m, uint32_t pfn, int32_t n, uint32_t flags) noexcept nogil:
+    """Follows try_grab_folio: pins of the zero pages are not counted, small folios count 1024 per pin."""
+    cdef page_t *folio = folio_of(m, pfn)
+    cdef bint zero = page_kind(folio) == PG_KIND_ZERO
+    if flags & FOLL_GET:
+        folio.refcount += n
+    elif flags & FOLL_PIN and not zero:
+        if folio_order(folio) >= 2:
+            folio.refcount += n
+            folio_tail2(folio).pincount += n
+        else:
+            folio.refcount += n * FS_GUP_PIN_COUNTING_BIAS
+        count_vm_events(m, NR_FOLL_PIN_ACQUIRED, n)
+
+
+cdef void put_one(machine_t *m, uint32_t pfn, uint32_t flags) noexcept nogil:
+    cdef uint32_t head = head_of(m, pfn)
+    cdef page_t *folio = page_of(m, head)
+    cdef int32_t refs = 1
+    if page_kind(folio) == PG_KIND_ZERO:
+        if flags & FOLL_GET:
+            folio.refcount -= 1
+        return
+    if flags & FOLL_PIN:
+        count_vm_events(m, NR_FOLL_PIN_RELEASED, 1)
+        if folio_order(folio) >= 2:
+            folio_tail2(folio).pincount -= 1
+        else:
+            refs = FS_GUP_PIN_COUNTING_BIAS
+    folio_put_refs(m, head, refs)
+
+
+cdef void put_user_pages(machine_t *m, const uint32_t *pfns, int64_t nr, uint32_t flags) noexcept nogil:
+    cdef int64_t i
+    for i in range(nr):
+        put_one(m, pfns[i], flags)
+
+
+cdef bint gup_must_unshare(machine_t *m, const vma_t *vma, uint32_t pfn, uint32_t flags) noexcept nogil:
+    """Read-only entry, FOLL_PIN without FOLL_WRITE: must the page first become the process's own?"""
+    cdef page_t *folio = folio_of(m, pfn)
+    if not flags & FOLL_PIN or flags & FOLL_WRITE:
+        return False
+    if page_kind(folio) != PG_KIND_ZERO and folio.flags & PG_anon:
+        return not page_of(m, pfn if not folio.flags & PG_tails_implicit else head_of(m, pfn)).flags & PG_anon_exclusive
+    if not flags & FOLL_LONGTERM:
+        return False
+    return vma == NULL or (vma.flags & (VM_SHARED | VM_MAYWRITE)) == VM_MAYWRITE
+
+
+# ---- the lockless fast path ----
+
+cdef int64_t gup_fast(machine_t *m, mm_t *mm, uint64_t addr, int64_t nr, uint32_t flags, uint32_t *pfns) noexcept nogil:
+    """Take what is mapped as wanted from addr on, stop at the first page that is not; how many."""
+    cdef bint write = (flags & FOLL_WRITE) != 0
+    cdef int64_t done = 0, n, i
+    cdef uint64_t *pmd
+    cdef uint64_t entry
+    cdef uint32_t pfn
+    while done < nr:
+        pmd = pmd_offset(m, mm, addr)
+        if pmd == NULL or not pmd[0]:
+            break
+        n = 1
+        if pmd_leaf(m, pmd[0]):
+            entry = pmd[0]
+            pfn = pte_pfn(m, entry) + pte_index(addr)
+            n = FS_PTRS_PER_PTE - pte_index(addr)
+            if n > nr - done:
+                n = nr - done
+        else:
+            entry = pte_offset(m, pmd[0], addr)[0]
+            pfn = pte_pfn(m, entry)
+        if not pte_hw_allows(m, entry, write) or pte_special(m, entry):
+            break
+        if not pte_write(m, entry) and gup_must_unshare(m, NULL, pfn, flags):
+            break
+        grab_folio(m, pfn, <int32_t>n, flags)
+        folio_of(m, pfn).flags |= PG_referenced
+        for i in range(n):
+            pfns[done + i] = pfn + <uint32_t>i
+        done += n
+        addr += <uint64_t>n << FS_PAGE_SHIFT
+    return done
+
+
+# ---- the slow path ----
+
+cdef int check_vma_flags(const vma_t *vma, uint32_t flags) noexcept nogil:
+    if vma.flags & (VM_IO | VM_PFNMAP):
+        return -EFAULT
+    if flags & FOLL_WRITE:
+        if not vma.flags & VM_WRITE:
+            if not flags & FOLL_FORCE or (vma.flags & (VM_SHARED | VM_MAYWRITE)) != VM_MAYWRITE:
+                return -EFAULT
+    elif not vma.flags & VM_READ:
+        if not flags & FOLL_FORCE or not vma.flags & VM_MAYREAD:
+            return -EFAULT
+    return 0
+
+
+cdef void touch_folio(machine_t *m, uint64_t entry, uint32_t pfn, uint32_t flags) noexcept nogil:
+    """FOLL_TOUCH at PTE level."""
+    cdef uint32_t head = head_of(m, pfn)
+    cdef page_t *folio = page_of(m, head)
+    if page_kind(folio) == PG_KIND_ZERO:
+        return
+    if flags & FOLL_WRITE and not pte_dirty(m, entry):
+        folio.flags |= PG_dirty
+    folio_mark_accessed(m, head)
+
+
+cdef int64_t follow_page(machine_t *m, vma_t *vma, uint64_t addr, int64_t nr, uint32_t flags, uint32_t *pfns,
+                         bint *unshare) noexcept nogil:
+    """Follows follow_page_mask: pages taken at addr (a PMD leaf gives many), 0: a fault is needed."""
+    cdef uint64_t *pmd = pmd_offset(m, vma.mm, addr)
+    cdef uint64_t *at = pmd
+    cdef int64_t n = 1, i
+    cdef uint32_t pfn
+    cdef bint huge
+    unshare[0] = False
+    if pmd == NULL or not pmd[0]:
+        return 0
+    huge = pmd_leaf(m, pmd[0])
+    if not huge:
+        at = pte_offset(m, pmd[0], addr)
+    if not at[0] or not pte_present(m, at[0]) or pte_protnone(m, at[0]):
+        return 0
+    if flags & FOLL_WRITE and not pte_write(m, at[0]):
+        return 0
+    pfn = pte_pfn(m, at[0])
+    if huge:
+        pfn += pte_index(addr)
+        n = FS_PTRS_PER_PTE - pte_index(addr)
+        if n > nr:
+            n = nr
+    if not pte_write(m, at[0]) and gup_must_unshare(m, vma, pfn, flags):
+        unshare[0] = True
+        return 0
+    grab_folio(m, pfn, <int32_t>n, flags)
+    if flags & FOLL_TOUCH:
+        if huge:
+            at[0] = pte_mkyoung(m, at[0])
+            if flags & FOLL_WRITE:
+                at[0] = pte_mkdirty(m, at[0])
+        else:
+            touch_folio(m, at[0], pfn, flags)
+    if pfns != NULL:
+        for i in range(n):
+            pfns[i] = pfn + <uint32_t>i
+    return n
+
+
+cdef int faultin_page(machine_t *m, vma_t *vma, uint64_t addr, uint32_t flags, bint unshare) noexcept nogil:
+    cdef uint32_t fault = FAULT_FLAG_WRITE if flags & FOLL_WRITE else 0
+    cdef int result
+    if unshare:
+        fault |= FAULT_FLAG_UNSHARE
+    count_vm_events(m, PGFAULT, 1)
+    result = handle_mm_fault(m, vma, addr, fault)
+    if result & VM_FAULT_OOM:
+        return -ENOMEM
+    if result & (VM_FAULT_SIGBUS | VM_FAULT_SIGSEGV):
+        return -EFAULT
+    return 0
+
+
+cdef int64_t populate_empty(machine_t *m, vma_t *vma, uint64_t addr, int64_t nr, uint32_t flags) noexcept nogil:
+    """Single pages of unlocked private memory, faulted in and touched in one go: how many, 0 if it is not that case."""
+    cdef uint64_t *pmd = pmd_offset(m, vma.mm, addr)
+    cdef uint64_t *pte
+    cdef int64_t n = 0, i
+    if not flags & FOLL_WRITE or vma.file != NULL or vma.flags & VM_LOCKED or not vma.flags & VM_WRITE:
+        return 0
+    if pmd == NULL or not pmd_table(m, pmd[0]) or anon_fault_orders(m, vma):
+        return 0
+    pte = pte_offset(m, pmd[0], addr)
+    if nr > FS_PTRS_PER_PTE - pte_index(addr):
+        nr = FS_PTRS_PER_PTE - pte_index(addr)
+    while n < nr and not pte[n]:
+        n += 1
+    if n < 2:
+        return 0
+    n = do_anonymous_run(m, vma, pte, addr, <uint32_t>n)
+    for i in range(n):
+        page_of(m, pte_pfn(m, pte[i])).flags |= PG_referenced
+    count_vm_events(m, PGFAULT, n)
+    return n
+
+
+cdef int64_t get_user_pages(machine_t *m, mm_t *mm, uint64_t addr, int64_t nr, uint32_t flags,
+                            uint32_t *pfns) noexcept nogil:
+    """Follows __get_user_pages: pages dealt with, or the errno if there was none."""
+    cdef int64_t done = 0, n, error = 0
+    cdef bint unshare = False
+    cdef vma_t *vma = NULL
+    while done < nr:
+        if vma == NULL or addr >= vma.end:
+            vma = maple_find(&mm.vmas, addr)
+            if vma == NULL or vma.start > addr:
+                error = -ENOMEM if flags & FOLL_MADV_POPULATE else -EFAULT
+                break
+            error = check_vma_flags(vma, flags)
+            if error:
+                error = -EINVAL if flags & FOLL_MADV_POPULATE else error
+                break
+        n = nr - done
+        if n > <int64_t>((vma.end - addr) >> FS_PAGE_SHIFT):
+            n = (vma.end - addr) >> FS_PAGE_SHIFT
+        if pfns == NULL:
+            n = populate_empty(m, vma, addr, n, flags)
+            done += n
+            addr += <uint64_t>n << FS_PAGE_SHIFT
+            if n:
+                continue
+        n = follow_page(m, vma, addr, nr - done, flags, pfns + done if pfns != NULL else NULL, &unshare)
+        if n == 0:
+            error = faultin_page(m, vma, addr, flags, unshare)
+            if error:
+                break
+            continue
+        done += n
+        addr += <uint64_t>n << FS_PAGE_SHIFT
+    return done if done else error
+
+
+# ---- entry points ----
+
+cdef void split_partly_pinned(machine_t *m, mm_t *mm, uint64_t addr, int64_t nr, uint32_t flags) noexcept nogil:
+    """P10, P11: before references are taken, split folios of which only a part is asked for, if the policy says so."""
+    cdef uint64_t end = addr + (<uint64_t>nr << FS_PAGE_SHIFT), at = addr
+    cdef uint64_t *pmd
+    cdef uint64_t entry
+    cdef uint32_t pfn, head
+    cdef page_t *folio
+    cdef int answer, n
+    while at < end:
+        pmd = pmd_offset(m, mm, at)
+        if pmd == NULL or not pmd[0]:
+            at = pmd_addr_end(at, end)
+            continue
+        entry = pmd[0] if pmd_leaf(m, pmd[0]) else pte_offset(m, pmd[0], at)[0]
+        if not pte_present(m, entry) or pte_special(m, entry):
+            at += FS_PAGE_SIZE
+            continue
+        pfn = pte_pfn(m, entry) + (pte_index(at) if pmd_leaf(m, pmd[0]) else 0)
+        head = head_of(m, pfn)
+        folio = page_of(m, head)
+        n = head + folio_nr_pages(folio) - pfn
+        if n > <int>((end - at) >> FS_PAGE_SHIFT):
+            n = <int>((end - at) >> FS_PAGE_SHIFT)
+        if folio_test_large(folio) and folio.flags & PG_anon:
+            if flags & FOLL_LONGTERM:
+                answer = m.policy.pin_long(m.policy.ctx, folio_order(folio), n)
+            else:
+                answer = m.policy.pin_short(m.policy.ctx, folio_order(folio), n)
+            if answer == PIN_SPLIT:
+                lru_add_drain(m)
+                folio.refcount += 1
+                split_folio_to_order(m, head, 0, pfn)
+                folio_put(m, head_of(m, pfn))
+        at += <uint64_t>n << FS_PAGE_SHIFT
+
+
+cdef int64_t get_user_pages_fast(machine_t *m, mm_t *mm, uint64_t addr, int64_t nr, uint32_t flags,
+                                 uint32_t *pfns) noexcept nogil:
+    cdef int64_t done, more
+    if flags & FOLL_PIN:
+        mm.has_pinned = True
+    split_partly_pinned(m, mm, addr, nr, flags)
+    done = gup_fast(m, mm, addr, nr, flags, pfns)
+    if done == nr:
+        return done
+    more = get_user_pages(m, mm, addr + (<uint64_t>done << FS_PAGE_SHIFT), nr - done, flags | FOLL_TOUCH, pfns + done)
+    if more < 0:
+        return done if done else more
+    return done + more
+
+
+cdef int64_t populate_vma_page_range(machine_t *m, vma_t *vma, uint64_t start, uint64_t end) noexcept nogil:
+    """Write faults for private writable memory, so that it is not shared with anybody afterwards."""
+    cdef uint32_t flags = FOLL_TOUCH
+    cdef int64_t done, nr = (end - start) >> FS_PAGE_SHIFT
+    if vma.flags & VM_LOCKONFAULT:
+        return nr
+    if (vma.flags & (VM_WRITE | VM_SHARED)) == VM_WRITE:
+        flags |= FOLL_WRITE
+    if vma.flags & VM_ACCESS_FLAGS:
+        flags |= FOLL_FORCE
+    done = get_user_pages(m, vma.mm, start, nr, flags, NULL)
+    lru_add_drain(m)
+    return done
+
+
+cdef int64_t mm_populate(machine_t *m, mm_t *mm, uint64_t start, uint64_t length, bint ignore_errors) noexcept nogil:
+    """Follows __mm_populate: VMA by VMA; special ones are passed over."""
+    cdef uint64_t at = start, end = start + length, stop
+    cdef int64_t done
+    cdef vma_t *vma
+    while at < end:
+        vma = maple_find(&mm.vmas, at)
+        if vma == NULL or vma.start >= end:
+            return 0
+        stop = vma.end if vma.end < end else end
+        if vma.flags & (VM_IO | VM_PFNMAP):
+            at = stop
+            continue
+        if at < vma.start:
+            at = vma.start
+        done = populate_vma_page_range(m, vma, at, stop)
+        if done < 0:
+            if not ignore_errors:
+                return done
+            at = stop
+            continue
+        at += <uint64_t>done << FS_PAGE_SHIFT
+    return 0
+
+
+cdef int64_t faultin_page_range(machine_t *m, mm_t *mm, uint64_t start, uint64_t end, bint write) noexcept nogil:
+    cdef uint32_t flags = FOLL_TOUCH | FOLL_MADV_POPULATE | (FOLL_WRITE if write else 0)
+    cdef int64_t done = get_user_pages(m, mm, start, (end - start) >> FS_PAGE_SHIFT, flags, NULL)
+    lru_add_drain(m)
+    return done

@@ -1,0 +1,298 @@
+# cython: language_level=3
+"""PMD mappings of huge folios.  Follows mm/huge_memory.c; splitting the folio itself is in split_folio.pyx."""
+from foliosim._core.flags cimport *
+from foliosim._core.page cimport *
+from foliosim._core.pgtable cimport *
+from foliosim._core.stat cimport *
+from foliosim._core.anon_vma cimport anon_vma_prepare
+from foliosim._core.deferred_split cimport deferred_split_folio
+from foliosim._core.folio cimport folio_alloc
+from foliosim._core.mlock cimport folio_add_lru_vma
+from foliosim._core.page_alloc cimport table_alloc, table_free
+from foliosim._core.rmap cimport *
+from foliosim._core.shmem cimport shmem_allowable_huge_orders
+from foliosim._core.swap cimport folio_put, folio_mark_accessed
+
+cdef extern from *:
+    """
+    #define FS_ORDERS_ANON 0x3fcU
+    #define FS_ORDERS_FILE 0x3feU
+    """
+    const uint32_t FS_ORDERS_ANON, FS_ORDERS_FILE
+
+
+# ---- which orders ----
+
+cdef bint vma_thp_disabled(const vma_t *vma) noexcept nogil:
+    """Follows vma_thp_disabled: madvise, then prctl."""
+    if vma.flags & VM_NOHUGEPAGE:
+        return True
+    if vma.mm.thp_disable == 1:
+        return True
+    return vma.mm.thp_disable == 2 and not vma.flags & VM_HUGEPAGE
+
+
+cdef bint thp_vma_suitable_order(const vma_t *vma, uint64_t addr, int order) noexcept nogil:
+    cdef uint64_t size = FS_PAGE_SIZE << order
+    cdef uint64_t at = addr & ~(size - 1)
+    if vma.file != NULL and ((vma.start >> FS_PAGE_SHIFT) - vma.pgoff) & ((1ULL << order) - 1):
+        return False
+    return at >= vma.start and at + size <= vma.end
+
+
+cdef uint32_t enabled_orders(machine_t *m, const vma_t *vma) noexcept nogil:
+    """sysfs: the sizes that are on for an anonymous VMA."""
+    cdef thp_settings_t *thp = &m.thp
+    cdef bint advised = (vma.flags & VM_HUGEPAGE) != 0
+    cdef uint32_t mask = thp.always
+    if advised:
+        mask |= thp.madvise
+    if thp.enabled == THP_ALWAYS or (advised and thp.enabled != THP_NEVER):
+        mask |= thp.inherit
+    return mask
+
+
+cdef uint32_t thp_vma_allowable_orders(machine_t *m, const vma_t *vma, bint smaps, bint in_pf,
+                                       uint32_t orders) noexcept nogil:
+    """Follows thp_vma_allowable_orders and __thp_vma_allowable_orders, but for forced collapse."""
+    cdef int order
+    if vma.file == NULL:
+        orders &= FS_ORDERS_ANON & enabled_orders(m, vma)
+    else:
+        orders &= FS_ORDERS_FILE
+    if not orders or vma_thp_disabled(vma):
+        return 0
+    if not in_pf:
+        order = 9
+        while orders:
+            if orders & (1U << order):
+                if thp_vma_suitable_order(vma, vma.end - (FS_PAGE_SIZE << order), order):
+                    break
+                orders &= ~(1U << order)
+            order -= 1
+    if vma.file != NULL:
+        return 0 if in_pf else orders & shmem_allowable_huge_orders(m, vma.file, vma, vma.pgoff)
+    return orders
+
+
+# ---- deposited tables ----
+
+cdef inline page_t *pmd_table_page(machine_t *m, uint64_t *pmd) noexcept nogil:
+    """Record of the PMD table that holds the entry."""
+    return page_of(m, <uint32_t>((<uint8_t *>pmd - m.phys) >> FS_PAGE_SHIFT))
+
+
+cdef void pgtable_deposit(machine_t *m, uint64_t *pmd, uint32_t table) noexcept nogil:
+    cdef page_t *page = pmd_table_page(m, pmd)
+    page_of(m, table).next = page.prev
+    page.prev = table
+
+
+cdef uint32_t pgtable_withdraw(machine_t *m, uint64_t *pmd) noexcept nogil:
+    cdef page_t *page = pmd_table_page(m, pmd)
+    cdef uint32_t table = page.prev
+    page.prev = page_of(m, table).next
+    page_of(m, table).next = FS_NO_PFN
+    return table
+
+
+# ---- faults ----
+
+cdef uint64_t maybe_mkwrite(machine_t *m, const vma_t *vma, uint64_t entry) noexcept nogil:
+    return pte_mkwrite(m, entry) if vma.flags & VM_WRITE else entry
+
+
+cdef void map_anon_folio_pmd(machine_t *m, vma_t *vma, uint64_t *pmd, uint32_t head, uint64_t addr) noexcept nogil:
+    cdef uint64_t entry = mk_pmd_leaf(m, head, vma.page_prot)
+    folio_add_new_anon_rmap(m, head, vma, addr)
+    folio_add_lru_vma(m, head, vma)
+    pmd[0] = maybe_mkwrite(m, vma, pte_mkdirty(m, pte_mkyoung(m, entry)))
+    vma.mm.rss_anon += FS_HPAGE_PMD_NR
+    count_vm_events(m, THP_FAULT_ALLOC, 1)
+    mod_mthp_stat(m, FS_HPAGE_PMD_ORDER, ANON_FAULT_ALLOC, 1)
+    deferred_split_folio(m, head, False)
+
+
+cdef uint32_t alloc_huge(machine_t *m) noexcept nogil:
+    """A huge folio for a fault, or FS_NO_PFN and the fallback is counted."""
+    cdef uint32_t head = folio_alloc(m, FS_HPAGE_PMD_ORDER)
+    if head == FS_NO_PFN:
+        count_vm_events(m, THP_FAULT_FALLBACK, 1)
+        mod_mthp_stat(m, FS_HPAGE_PMD_ORDER, ANON_FAULT_FALLBACK, 1)
+    return head
+
+
+cdef int do_huge_pmd_anonymous_page(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr,
+                                    uint32_t flags) noexcept nogil:
+    cdef uint64_t haddr = addr & ~(FS_PMD_SIZE - 1)
+    cdef uint32_t table, head = m.huge_zero_pfn
+    cdef bint zero = not flags & FAULT_FLAG_WRITE and m.thp.use_zero_page
+    if not thp_vma_suitable_order(vma, haddr, FS_HPAGE_PMD_ORDER):
+        return VM_FAULT_FALLBACK
+    if anon_vma_prepare(m, vma) < 0:
+        return VM_FAULT_OOM
+    table = table_alloc(m)
+    if table == FS_NO_PFN:
+        return VM_FAULT_OOM
+    if not zero:
+        head = alloc_huge(m)
+        if head == FS_NO_PFN:
+            table_free(m, table)
+            return VM_FAULT_FALLBACK
+    pgtable_deposit(m, pmd, table)
+    vma.mm.nr_ptes += 1
+    if zero:
+        vma.mm.huge_zero = True
+        pmd[0] = pte_mkspecial(m, mk_pmd_leaf(m, m.huge_zero_pfn, vma.page_prot))
+    else:
+        map_anon_folio_pmd(m, vma, pmd, head, haddr)
+    return 0
+
+
+cdef int do_huge_pmd_wp_page(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, uint32_t flags) noexcept nogil:
+    """A write (or unshare) fault on a read-only PMD leaf of private memory."""
+    cdef uint64_t haddr = addr & ~(FS_PMD_SIZE - 1)
+    cdef uint32_t head = pte_pfn(m, pmd[0])
+    cdef page_t *folio
+    if head == m.huge_zero_pfn:
+        head = alloc_huge(m)
+        if head != FS_NO_PFN:
+            map_anon_folio_pmd(m, vma, pmd, head, haddr)
+            return 0
+        split_huge_pmd(m, vma, pmd, addr)
+        return VM_FAULT_FALLBACK
+    folio = page_of(m, head)
+    if not folio.flags & PG_anon or (not folio.flags & PG_anon_exclusive and folio.refcount != 1):
+        split_huge_pmd(m, vma, pmd, addr)
+        return VM_FAULT_FALLBACK
+    if not folio.flags & PG_anon_exclusive:
+        folio_move_anon_rmap(folio, vma)
+        folio.flags |= PG_anon_exclusive
+    if not flags & FAULT_FLAG_UNSHARE:
+        pmd[0] = maybe_mkwrite(m, vma, pte_mkdirty(m, pte_mkyoung(m, pmd[0])))
+    return 0
+
+
+# ---- splitting the PMD ----
+
+cdef void split_huge_zero_pmd(machine_t *m, vma_t *vma, uint64_t *pmd) noexcept nogil:
+    """512 entries of the small zero page."""
+    cdef uint32_t table = pgtable_withdraw(m, pmd)
+    cdef uint64_t entry = pte_mkspecial(m, mk_pte(m, m.zero_pfn, vma.page_prot))
+    cdef uint64_t *pte = table_of(m, table)
+    cdef int i
+    for i in range(FS_PTRS_PER_PTE):
+        pte[i] = entry
+    pmd[0] = mk_table(m, table)
+
+
+cdef void split_file_pmd(machine_t *m, vma_t *vma, uint64_t *pmd) noexcept nogil:
+    """File memory is not remapped: later faults find it in the page cache."""
+    cdef uint32_t head = pte_pfn(m, pmd[0])
+    cdef page_t *folio = page_of(m, head)
+    if pte_dirty(m, pmd[0]):
+        folio.flags |= PG_dirty
+    if pte_young(m, pmd[0]):
+        folio.flags |= PG_referenced
+    pmd[0] = 0
+    folio_remove_rmap_pmd(m, head, vma)
+    vma.mm.rss_shmem -= FS_HPAGE_PMD_NR
+    folio_put(m, head)
+
+
+cdef void fill_split_table(machine_t *m, vma_t *vma, uint64_t *pmd) noexcept nogil:
+    """Put the deposited table, with 512 entries that say what the leaf said, in place of an anonymous leaf."""
+    cdef uint64_t old = pmd[0], step = pte_advance(m)
+    cdef uint64_t entry = mk_pte(m, pte_pfn(m, old), vma.page_prot)
+    cdef uint32_t table = pgtable_withdraw(m, pmd)
+    cdef uint64_t *pte = table_of(m, table)
+    cdef int i
+    if pte_write(m, old):
+        entry = pte_mkwrite(m, entry)
+    entry = pte_mkyoung(m, entry) if pte_young(m, old) else pte_mkold(m, entry)
+    if pte_dirty(m, old):
+        entry = pte_mkdirty(m, entry)
+    entry = pte_copy_soft_dirty(m, entry, old)
+    if pte_protnone(m, entry):
+        step = 0 - step
+    for i in range(FS_PTRS_PER_PTE):
+        pte[i] = entry + <uint64_t>i * step
+    pmd[0] = mk_table(m, table)
+
+
+cdef void split_huge_pmd(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr) noexcept nogil:
+    """Follows __split_huge_pmd_locked, not freezing: the folio stays whole."""
+    cdef uint32_t head = pte_pfn(m, pmd[0])
+    cdef page_t *folio
+    count_vm_events(m, THP_SPLIT_PMD, 1)
+    if head == m.huge_zero_pfn:
+        split_huge_zero_pmd(m, vma, pmd)
+        return
+    folio = page_of(m, head)
+    if not folio.flags & PG_anon:
+        split_file_pmd(m, vma, pmd)
+        return
+    if pte_dirty(m, pmd[0]):
+        folio.flags |= PG_dirty
+    folio.refcount += FS_HPAGE_PMD_NR - 1
+    folio_add_rmap_ptes(m, head, FS_HPAGE_PMD_NR, vma)
+    if folio.flags & PG_anon_exclusive:
+        pages_set_exclusive(m, head, FS_HPAGE_PMD_NR)
+    fill_split_table(m, vma, pmd)
+    folio_remove_rmap_pmd(m, head, vma)
+
+
+cdef void split_huge_pmd_frozen(machine_t *m, vma_t *vma, uint64_t *pmd) noexcept nogil:
+    """The same with freeze: the mapping goes in one step, the entries wait for the pieces of the folio."""
+    cdef uint32_t head = pte_pfn(m, pmd[0])
+    cdef page_t *folio = page_of(m, head)
+    count_vm_events(m, THP_SPLIT_PMD, 1)
+    if pte_dirty(m, pmd[0]):
+        folio.flags |= PG_dirty
+    if folio.flags & PG_anon_exclusive:
+        pages_set_exclusive(m, head, FS_HPAGE_PMD_NR)
+    fill_split_table(m, vma, pmd)
+    folio_remove_rmap_pmd(m, head, vma)
+    folio.refcount -= 1
+
+
+cdef void split_huge_pmd_address(machine_t *m, vma_t *vma, uint64_t addr) noexcept nogil:
+    cdef uint64_t *pmd = pmd_offset(m, vma.mm, addr)
+    if pmd != NULL and pmd_leaf(m, pmd[0]):
+        split_huge_pmd(m, vma, pmd, addr)
+
+
+cdef void split_huge_pmd_if_needed(machine_t *m, vma_t *vma, uint64_t addr) noexcept nogil:
+    cdef uint64_t haddr = addr & ~(FS_PMD_SIZE - 1)
+    if haddr != addr and haddr >= vma.start and haddr + FS_PMD_SIZE <= vma.end:
+        split_huge_pmd_address(m, vma, addr)
+
+
+cdef void vma_adjust_trans_huge(machine_t *m, vma_t *vma, uint64_t start, uint64_t end, vma_t *next) noexcept nogil:
+    split_huge_pmd_if_needed(m, vma, start)
+    split_huge_pmd_if_needed(m, vma, end)
+    if next != NULL:
+        split_huge_pmd_if_needed(m, next, end)
+
+
+cdef void zap_huge_pmd(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr) noexcept nogil:
+    """Follows zap_huge_pmd: the whole mapping goes, with its deposited table."""
+    cdef uint64_t old = pmd[0]
+    cdef uint32_t head = pte_pfn(m, old)
+    cdef page_t *folio = page_of(m, head)
+    pmd[0] = 0
+    if head == m.huge_zero_pfn or folio.flags & PG_anon:
+        table_free(m, pgtable_withdraw(m, pmd))
+        vma.mm.nr_ptes -= 1
+    if head == m.huge_zero_pfn:
+        return
+    if folio.flags & PG_anon:
+        vma.mm.rss_anon -= FS_HPAGE_PMD_NR
+    else:
+        if pte_dirty(m, old):
+            folio.flags |= PG_dirty
+        if pte_young(m, old) and not vma.flags & (VM_SEQ_READ | VM_RAND_READ):
+            folio_mark_accessed(m, head)
+        vma.mm.rss_shmem -= FS_HPAGE_PMD_NR
+    folio_remove_rmap_pmd(m, head, vma)
+    folio_put(m, head)

@@ -1,0 +1,53 @@
+# cython: language_level=3
+"""What /proc/kpageflags and /proc/kpagecount say about a frame.  Follows fs/proc/page.c.
+
+Fidelity: identical for folios and zero pages in the bits that recordings keep; RESERVED and file systems' private
+bits are never shown.
+"""
+from foliosim._core.flags cimport *
+from foliosim._core.page cimport *
+
+
+cdef inline uint64_t copy_bit(uint32_t flags, uint32_t page_bit, uint64_t kpf_bit) noexcept nogil:
+    return kpf_bit if flags & page_bit else 0
+
+
+cdef uint64_t folio_state_bits(const page_t *folio) noexcept nogil:
+    """Bits that are the same for every page of a folio."""
+    cdef uint32_t flags = folio.flags
+    return (copy_bit(flags, PG_locked, KPF_LOCKED) | copy_bit(flags, PG_referenced, KPF_REFERENCED)
+            | copy_bit(flags, PG_uptodate, KPF_UPTODATE) | copy_bit(flags, PG_dirty, KPF_DIRTY)
+            | copy_bit(flags, PG_lru, KPF_LRU) | copy_bit(flags, PG_active, KPF_ACTIVE)
+            | copy_bit(flags, PG_anon, KPF_ANON) | copy_bit(flags, PG_swapbacked, KPF_SWAPBACKED)
+            | copy_bit(flags, PG_unevictable, KPF_UNEVICTABLE) | copy_bit(flags, PG_mlocked, KPF_MLOCKED)
+            | copy_bit(flags, PG_anon_exclusive, KPF_OWNER_2) | copy_bit(flags, PG_ORDER_MASK, KPF_THP))
+
+
+cdef uint64_t folio_kpageflags(machine_t *m, uint32_t head) noexcept nogil:
+    """Follows stable_page_flags; every page answers from its folio."""
+    cdef page_t *folio = page_of(m, head)
+    cdef uint32_t kind = page_kind(folio)
+    if kind == PG_KIND_ZERO:
+        return KPF_ZERO_PAGE | copy_bit(folio.flags, PG_ORDER_MASK, KPF_THP)
+    if kind == PG_KIND_HEAD and folio.refcount > 0:
+        return folio_state_bits(folio) | (KPF_MMAP if folio_mapped(folio) else 0)
+    if kind == PG_KIND_TABLE and folio.refcount > 0:
+        return KPF_PGTABLE
+    return KPF_BUDDY
+
+
+cdef uint64_t stable_page_flags(machine_t *m, uint64_t pfn) noexcept nogil:
+    cdef uint32_t head
+    if pfn >= m.nr_pages:
+        return KPF_NOPAGE
+    if pfn >= m.fresh_pfn:
+        return KPF_BUDDY
+    head = head_of(m, <uint32_t>pfn)
+    return kpage_compound(m, head, pfn, folio_kpageflags(m, head))
+
+
+cdef int64_t get_kpage_count(machine_t *m, uint64_t pfn) noexcept nogil:
+    """Follows get_kpage_count, CONFIG_PAGE_MAPCOUNT."""
+    if pfn >= m.fresh_pfn or folio_of(m, <uint32_t>pfn).refcount <= 0:
+        return 0
+    return page_precise_mapcount(m, <uint32_t>pfn)

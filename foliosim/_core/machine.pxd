@@ -1,0 +1,33 @@
+# cython: language_level=3
+"""The border: the only module of the core that Python code imports."""
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from foliosim._core.types cimport *
+
+cdef class CoreMachine:
+    cdef machine_t m
+    cdef dict previous           # observe: words of the last observation
+    cdef dict hooks              # policy point -> Python callable
+    cdef object hook_error       # first exception of a hook in this operation
+    cdef bint in_hook
+    cdef set references          # live CoreReference objects
+    cdef object __weakref__
+
+    cdef int enter(self) except -1
+    cdef int leave(self) except -1
+
+cdef class CoreProcess:
+    cdef readonly CoreMachine machine
+    cdef mm_t *mm                # NULL after exit
+    cdef object __weakref__
+
+    cdef mm_t *enter(self) except NULL
+    cdef int64_t leave(self, int64_t result, str syscall, tuple args) except? -1
+
+cdef class CoreReference:
+    cdef readonly CoreMachine machine
+    cdef readonly CoreProcess process
+    cdef uint32_t *pfns
+    cdef int64_t nr
+    cdef uint32_t flags          # FOLL_GET or FOLL_PIN
+    cdef readonly int64_t nbytes
+    cdef readonly int64_t offset

@@ -1,0 +1,553 @@
+# cython: language_level=3
+"""The border between Python and the core: owners of the C structs, one method per operation.
+
+Every public operation is one step: the per-CPU batches are drained when it ends, errors become exceptions here and
+nowhere else, and an exception of a policy hook is raised after the operation has ended in a valid state.
+"""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.errno cimport EFAULT, EINVAL, ENOMEM
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+from libc.stdint cimport uint8_t
+import numpy as np
+from foliosim.errors import (BusError, ReentryError, SegvError, UnsupportedError, ValidationError, syscall_error)
+from foliosim._core.flags cimport *
+from foliosim._core.page cimport *
+from foliosim._core.pgtable cimport *
+from foliosim._core.content cimport content_deinit, content_read
+from foliosim._core.corrupt cimport corrupt
+from foliosim._core.counters cimport counters_delta, counters_snapshot
+from foliosim._core.fault cimport *
+from foliosim._core.gup cimport get_user_pages_fast, put_user_pages
+from foliosim._core.hooks cimport install_hook
+from foliosim._core.kpage cimport get_kpage_count, stable_page_flags
+from foliosim._core.madvise cimport FS_ENOTSIM, do_madvise
+from foliosim._core.mlock cimport lru_add_drain
+from foliosim._core.mlock_syscall cimport do_mlock, do_mlock2, do_munlock
+from foliosim._core.mmap cimport dup_mmap, exit_mmap, ksys_mmap, mm_alloc, mm_free
+from foliosim._core.mmap cimport do_munmap
+from foliosim._core.mprotect cimport do_mprotect
+from foliosim._core.observe cimport observe_state
+from foliosim._core.page_alloc cimport page_alloc_deinit, page_alloc_init
+from foliosim._core.policy cimport policy_init, policy_set
+from foliosim._core.split_folio cimport split_folio_to_order
+from foliosim._core.swap cimport folio_put
+from foliosim._core.task_mmu cimport *
+from foliosim._core.validate cimport validate_machine
+from foliosim._core.walk cimport *
+
+WALK_DTYPE = np.dtype([("pa", "u8"), ("error", "u4"), ("level", "i1"), ("rights", "u1"), ("_pad", "u2")])
+SMAPS_NAMES = (
+    "Size", "KernelPageSize", "MMUPageSize", "Rss", "Pss", "Pss_Dirty", "Shared_Clean", "Shared_Dirty",
+    "Private_Clean", "Private_Dirty", "Referenced", "Anonymous", "KSM", "LazyFree", "AnonHugePages",
+    "ShmemPmdMapped", "FilePmdMapped", "Shared_Hugetlb", "Private_Hugetlb", "Swap", "SwapPss", "Locked",
+    "THPeligible")
+VMSTAT_NAMES = (
+    "pgfault", "pgmajfault", "pgreuse", "pgactivate", "pgdeactivate", "pglazyfree", "pglazyfreed",
+    "unevictable_pgs_culled", "unevictable_pgs_rescued", "unevictable_pgs_mlocked", "unevictable_pgs_munlocked",
+    "unevictable_pgs_cleared", "unevictable_pgs_stranded", "thp_fault_alloc", "thp_fault_fallback",
+    "thp_collapse_alloc", "thp_collapse_alloc_failed", "thp_file_alloc", "thp_file_fallback", "thp_file_mapped",
+    "thp_split_page", "thp_split_page_failed", "thp_deferred_split_page", "thp_underused_split_page",
+    "thp_split_pmd", "thp_split_pud", "thp_zero_page_alloc", "nr_foll_pin_acquired", "nr_foll_pin_released",
+    "cow_bytes")
+_SI_CODES = {SEGV_MAPERR: "MAPERR", SEGV_ACCERR: "ACCERR"}
+
+
+cdef class CoreMachine:
+    """One emulated machine: physical memory, folios, processes, counters."""
+
+    def __cinit__(self, uint64_t nr_pages, *, dict thp, bint soft_dirty=False, bint pt_reclaim=True,
+                  int64_t max_map_count=65530, **_):
+        cdef int i
+        memset(&self.m, 0, sizeof(machine_t))
+        if nr_pages < 1024 or nr_pages > 0xfffff000ULL:
+            raise ValueError(f"memory of {nr_pages} pages: must be 4 MiB to 16 TiB")
+        self.previous = {}
+        self.hooks = {}
+        self.references = set()
+        if page_alloc_init(&self.m, nr_pages) < 0:
+            raise MemoryError(f"cannot reserve address space for {nr_pages} frames")
+        self.m.soft_dirty = soft_dirty
+        self.m.pt_reclaim = pt_reclaim
+        self.m.max_map_count = max_map_count
+        self.m.mm_id_next = 1
+        self.m.next_pid = 1
+        self.m.next_ino = 1
+        self.m.deferred_first = self.m.deferred_last = FS_NO_PFN
+        for i in range(NR_LRU_LISTS):
+            self.m.lru[i].first = self.m.lru[i].last = FS_NO_PFN
+        self.m.thp.use_zero_page = True
+        policy_init(&self.m.policy)
+        self.m.policy.ctx = <void *>self
+        self.set_thp(**thp)
+
+    def __dealloc__(self):
+        cdef mm_t *mm
+        if self.m.phys == NULL:
+            return
+        while self.m.mm_first != NULL:
+            mm = self.m.mm_first
+            exit_mmap(&self.m, mm)
+            mm_free(&self.m, mm)
+        content_deinit(&self.m)
+        free(self.m.mappings)
+        free(self.m.mm_ids)
+        page_alloc_deinit(&self.m)
+
+    cdef int enter(self) except -1:
+        if self.in_hook:
+            raise ReentryError("a policy hook called back into its machine")
+        return 0
+
+    cdef int leave(self) except -1:
+        """End of an operation: drain, then raise what a hook raised."""
+        lru_add_drain(&self.m)
+        if self.hook_error is not None:
+            error, self.hook_error = self.hook_error, None
+            raise error
+        return 0
+
+    def set_thp(self, *, int enabled, uint32_t always, uint32_t madvise, uint32_t inherit, int shmem_enabled,
+                uint32_t shmem_always, uint32_t shmem_inherit, uint32_t shmem_within_size, uint32_t shmem_advise):
+        """The transparent_hugepage settings; masks have bit n for order n."""
+        cdef thp_settings_t *thp = &self.m.thp
+        thp.enabled = enabled
+        thp.always, thp.madvise, thp.inherit = always, madvise, inherit
+        thp.shmem_enabled = shmem_enabled
+        thp.shmem_always, thp.shmem_inherit = shmem_always, shmem_inherit
+        thp.shmem_within_size, thp.shmem_advise = shmem_within_size, shmem_advise
+
+    def set_policy(self, str point, answer):
+        """Put a built-in alternative (its name) or a callable into a slot; False: no such alternative."""
+        self.enter()
+        if callable(answer):
+            if install_hook(&self.m.policy, point) < 0:
+                return False
+            self.hooks[point] = answer
+            return True
+        if policy_set(&self.m.policy, point.encode(), answer.encode()) < 0:
+            return False
+        self.hooks.pop(point, None)
+        return True
+
+    def drain(self):
+        """Flush the per-CPU batches."""
+        self.enter()
+        self.leave()
+
+    def counters(self):
+        """A snapshot of the event counters, for counters_since."""
+        return counters_snapshot(&self.m)
+
+    def counters_since(self, bytes before):
+        """What changed: ``{"vmstat": {...}, "mthp_stats": {size: {...}}}``, zero changes omitted."""
+        return counters_delta(&self.m, before)
+
+    def observe(self, dict procs, uint64_t start, uint64_t end, *, bint entries=False):
+        """The state of processes in [start, end) in the shapes of a recorded scenario."""
+        cdef mm_t **mms = <mm_t **>malloc((len(procs) + 1) * sizeof(mm_t *))
+        cdef int n = 0
+        cdef CoreProcess process
+        if mms == NULL:
+            raise MemoryError("observe")
+        try:
+            for process in procs.values():
+                mms[n] = process.enter()
+                n += 1
+            return observe_state(&self.m, list(procs), mms, n, start, end, self.previous, {}, entries)
+        finally:
+            free(mms)
+
+    def differences(self):
+        """Every count that is not what the page tables say: (object, field, counted, recomputed)."""
+        gets, pins = {}, {}
+        cdef CoreReference reference
+        cdef int64_t i
+        cdef dict where
+        for reference in self.references:
+            where = gets if reference.flags & FOLL_GET else pins
+            for i in range(reference.nr):
+                where[reference.pfns[i]] = where.get(reference.pfns[i], 0) + 1
+        return validate_machine(&self.m, gets, pins)
+
+    def corrupt(self, str kind, uint64_t number, str field, int64_t delta=1):
+        """Damage a count on purpose; (object, field) that validation should name."""
+        return corrupt(&self.m, kind, number, field, delta)
+
+    def vmstat(self):
+        """Event counters by their /proc/vmstat names, and gauges in pages."""
+        out = {name: self.m.vmstat[i] for i, name in enumerate(VMSTAT_NAMES)}
+        names = ("nr_inactive_anon", "nr_active_anon", "nr_inactive_file", "nr_active_file", "nr_unevictable")
+        out.update({name: self.m.lru[i].nr_pages for i, name in enumerate(names)})
+        out["nr_free_pages"] = self.m.free_pages
+        out["nr_page_table_pages"] = self.m.nr_tables
+        out["deferred_split_folios"] = self.m.deferred_len
+        return out
+
+    def mthp_stats(self):
+        """``{order: {name: value}}`` of hugepages-<size>/stats."""
+        names = ("anon_fault_alloc", "anon_fault_fallback", "split", "split_failed", "split_deferred", "nr_anon",
+                 "nr_anon_partially_mapped", "shmem_alloc", "shmem_fallback")
+        return {order: {name: self.m.mthp[order][i] for i, name in enumerate(names)} for order in range(1, 10)}
+
+    def kpageflags(self, pfns):
+        """Words of /proc/kpageflags for an array of frame numbers."""
+        cdef const uint64_t[::1] at = np.ascontiguousarray(pfns, dtype=np.uint64)
+        out = np.empty(at.shape[0], dtype=np.uint64)
+        cdef uint64_t[::1] to = out
+        for i in range(at.shape[0]):
+            to[i] = stable_page_flags(&self.m, at[i])
+        return out
+
+    def kpagecount(self, pfns):
+        """Words of /proc/kpagecount for an array of frame numbers."""
+        cdef const uint64_t[::1] at = np.ascontiguousarray(pfns, dtype=np.uint64)
+        out = np.empty(at.shape[0], dtype=np.uint64)
+        cdef uint64_t[::1] to = out
+        for i in range(at.shape[0]):
+            to[i] = <uint64_t>get_kpage_count(&self.m, at[i])
+        return out
+
+    def folio_fields(self, uint64_t pfn):
+        """Fields of the folio that holds a frame; None if the frame is in no folio."""
+        cdef uint32_t head
+        cdef page_t *folio
+        cdef tail1_t *one
+        if pfn >= self.m.nr_pages or pfn >= self.m.fresh_pfn:
+            raise ValueError(f"pfn {pfn:#x}: beyond the memory in use, {self.m.fresh_pfn:#x} frames")
+        head = head_of(&self.m, <uint32_t>pfn)
+        folio = page_of(&self.m, head)
+        if page_kind(folio) != PG_KIND_HEAD:
+            return None
+        out = {
+            "pfn": head, "order": folio_order(folio), "refcount": folio.refcount, "mapcount": folio_mapcount(folio),
+            "index": folio_index(folio), "flags": int(stable_page_flags(&self.m, head)),
+            "maybe_shared": bool(folio_maybe_mapped_shared(folio)), "entire_mapcount": 0, "nr_pages_mapped": 0,
+            "pincount": folio.refcount // FS_GUP_PIN_COUNTING_BIAS, "mm_ids": (), "mm_mapcounts": (),
+            "partially_mapped": bool(folio.flags & PG_partially_mapped), "deferred": bool(folio.flags & PG_deferred),
+            "anon_exclusive": bool(page_of(&self.m, head).flags & PG_anon_exclusive),
+        }
+        if folio_test_large(folio):
+            one = folio_tail1(folio)
+            out["mm_ids"] = (one.mm_id[0], one.mm_id[1] & 0x7fffffffU)
+            out["mm_mapcounts"] = (one.mm_mapcount[0], one.mm_mapcount[1])
+        if folio_order(folio) >= 2:
+            out["entire_mapcount"] = folio_tail2(folio).entire_mapcount
+            out["nr_pages_mapped"] = folio_tail2(folio).nr_pages_mapped & (FS_ENTIRELY_MAPPED - 1)
+            out["pincount"] = folio_tail2(folio).pincount
+        return out
+
+    def split_folio(self, uint64_t pfn, *, int new_order=0):
+        """Split the folio that holds a frame, as split_huge_page_to_list_to_order does for a caller with one reference.
+
+        Raises SyscallError: EINVAL, EBUSY (not mapped), EAGAIN (other references).
+        """
+        cdef uint32_t head
+        cdef int result
+        self.enter()
+        if pfn >= self.m.fresh_pfn or page_kind(folio_of(&self.m, <uint32_t>pfn)) != PG_KIND_HEAD:
+            raise ValueError(f"pfn {pfn:#x}: no folio there")
+        lru_add_drain(&self.m)
+        head = head_of(&self.m, <uint32_t>pfn)
+        page_of(&self.m, head).refcount += 1
+        result = split_folio_to_order(&self.m, head, new_order, <uint32_t>pfn)
+        folio_put(&self.m, head_of(&self.m, <uint32_t>pfn))
+        self.leave()
+        if result < 0:
+            raise syscall_error(result, "split_folio", (pfn, new_order))
+
+    def peek_frame(self, uint64_t pfn, uint32_t offset=0):
+        """One byte of a frame."""
+        if pfn >= self.m.fresh_pfn or offset >= FS_PAGE_SIZE:
+            raise ValueError(f"pfn {pfn:#x} offset {offset}: not in memory in use")
+        return content_read(&self.m, <uint32_t>pfn, offset)
+
+    def table(self, uint64_t pfn):
+        """The 512 entries of a page table, a copy."""
+        if pfn >= self.m.fresh_pfn or page_kind(page_of(&self.m, <uint32_t>pfn)) != PG_KIND_TABLE:
+            raise ValueError(f"pfn {pfn:#x}: not a page table")
+        return np.asarray(<uint64_t[:512]>table_of(&self.m, <uint32_t>pfn)).copy()
+
+
+cdef class CoreProcess:
+    """One address space."""
+
+    def __cinit__(self, CoreMachine machine, *_, **__):
+        self.machine = machine
+        machine.enter()
+        self.mm = mm_alloc(&machine.m)
+        if self.mm == NULL:
+            raise MemoryError("no memory for another process")
+
+    cdef mm_t *enter(self) except NULL:
+        if self.mm == NULL:
+            raise ValueError("the process has exited")
+        self.machine.enter()
+        return self.mm
+
+    cdef int64_t leave(self, int64_t result, str syscall, tuple args) except? -1:
+        self.machine.leave()
+        if result >= 0:
+            return result
+        if result == -FS_EHOSTMEM:
+            raise MemoryError(f"{syscall}: the host has no memory")
+        if result == -FS_ENOTSIM:
+            raise UnsupportedError(f"{syscall}{args}: not emulated")
+        raise syscall_error(result, syscall, args)
+
+    @property
+    def pid(self):
+        return self.enter().pid
+
+    @property
+    def alive(self):
+        return self.mm != NULL
+
+    @property
+    def pgd(self):
+        """Frame number of the root page table (CR3 >> 12)."""
+        return self.enter().pgd
+
+    def counts(self):
+        """Counters of the address space: pages, but for nr_* (tables) and map_count (VMAs)."""
+        cdef mm_t *mm = self.enter()
+        return {"map_count": mm.map_count, "total_vm": mm.total_vm, "locked_vm": mm.locked_vm,
+                "rss_anon": mm.rss_anon, "rss_file": mm.rss_file, "rss_shmem": mm.rss_shmem,
+                "nr_ptes": mm.nr_ptes, "nr_pmds": mm.nr_pmds, "nr_puds": mm.nr_puds}
+
+    # ---- system calls ----
+
+    def sys_mmap(self, uint64_t addr, uint64_t length, uint64_t prot, uint64_t flags):
+        cdef mm_t *mm = self.enter()
+        cdef int64_t result = ksys_mmap(&self.machine.m, mm, addr, length, prot, flags, NULL, 0)
+        return self.leave(result, "mmap", (addr, length, prot, flags))
+
+    def sys_munmap(self, uint64_t addr, uint64_t length):
+        cdef mm_t *mm = self.enter()
+        self.leave(do_munmap(&self.machine.m, mm, addr, length), "munmap", (addr, length))
+
+    def sys_mprotect(self, uint64_t addr, uint64_t length, uint64_t prot):
+        cdef mm_t *mm = self.enter()
+        self.leave(do_mprotect(&self.machine.m, mm, addr, length, prot), "mprotect", (addr, length, prot))
+
+    def sys_madvise(self, uint64_t addr, uint64_t length, int advice):
+        cdef mm_t *mm = self.enter()
+        self.leave(do_madvise(&self.machine.m, mm, addr, length, advice), "madvise", (addr, length, advice))
+
+    def sys_mlock(self, uint64_t addr, uint64_t length):
+        cdef mm_t *mm = self.enter()
+        self.leave(do_mlock(&self.machine.m, mm, addr, length), "mlock", (addr, length))
+
+    def sys_mlock2(self, uint64_t addr, uint64_t length, uint64_t flags):
+        cdef mm_t *mm = self.enter()
+        self.leave(do_mlock2(&self.machine.m, mm, addr, length, flags), "mlock2", (addr, length, flags))
+
+    def sys_munlock(self, uint64_t addr, uint64_t length):
+        cdef mm_t *mm = self.enter()
+        self.leave(do_munlock(&self.machine.m, mm, addr, length), "munlock", (addr, length))
+
+    def sys_mincore(self, uint64_t addr, uint64_t length):
+        cdef mm_t *mm = self.enter()
+        cdef uint64_t pages = (length + FS_PAGE_SIZE - 1) >> FS_PAGE_SHIFT
+        cdef int64_t result
+        if pages > 1ULL << 32:
+            raise syscall_error(ENOMEM, "mincore", (addr, length))
+        vec = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>pages)
+        result = mincore(&self.machine.m, mm, addr, length, <uint8_t *>PyBytes_AS_STRING(vec))
+        self.leave(result, "mincore", (addr, length))
+        return vec
+
+    def sys_clear_refs(self, int value):
+        cdef mm_t *mm = self.enter()
+        self.leave(clear_refs(&self.machine.m, mm, value), "clear_refs", (value,))
+
+    def sys_thp_disable(self, uint64_t value, uint64_t flags):
+        """PR_SET_THP_DISABLE; flags: 2 is PR_THP_DISABLE_EXCEPT_ADVISED.  Follows prctl_set_thp_disable."""
+        cdef mm_t *mm = self.enter()
+        if flags & ~2ULL or (flags and not value):
+            raise syscall_error(EINVAL, "prctl", (value, flags))
+        mm.thp_disable = (2 if flags else 1) if value else 0
+
+    def fork_into(self, CoreProcess child):
+        """Fill a new process with a copy of this one."""
+        cdef mm_t *mm = self.enter()
+        cdef int result
+        self.machine.leave()
+        result = dup_mmap(&self.machine.m, child.mm, mm)
+        if result < 0:
+            child.end()
+        self.leave(result, "fork", ())
+
+    def end(self):
+        """Drop references and pins, unmap everything, leave."""
+        cdef mm_t *mm = self.enter()
+        for reference in [r for r in self.machine.references if r.process is self]:
+            reference.release()
+        self.mm = NULL
+        exit_mmap(&self.machine.m, mm)
+        mm_free(&self.machine.m, mm)
+        self.machine.leave()
+
+    # ---- user-mode accesses ----
+
+    def access(self, uint64_t addr, uint64_t length, int kind, uint64_t stride, uint8_t value=0, uint8_t delta=0,
+               uint64_t offset=0):
+        """Loads or stores at addr + offset, + stride, ...; bytes for a read, else how many were made."""
+        cdef mm_t *mm = self.enter()
+        cdef access_t a
+        cdef int64_t count = 0
+        cdef int result
+        if stride == 0:
+            raise ValueError("stride 0: must be at least 1")
+        memset(&a, 0, sizeof(a))
+        a.addr = addr + offset
+        a.end = addr + length
+        if a.end < addr:
+            raise ValueError(f"range {addr:#x} + {length:#x} wraps around")
+        a.stride, a.kind, a.value, a.delta = stride, kind, value, delta
+        if a.end > a.addr:
+            count = (a.end - a.addr + stride - 1) // stride
+        out = b""
+        if kind == ACCESS_READ:
+            out = PyBytes_FromStringAndSize(NULL, count)
+            a.out = <uint8_t *>PyBytes_AS_STRING(out)
+        result = user_access(&self.machine.m, mm, &a)
+        self.leave(result, "access", (addr, length))
+        if a.signal:
+            kind_name = "write" if kind in (ACCESS_WRITE, ACCESS_TOUCH_WRITE) else "read"
+            if a.signal == 7:
+                raise BusError(a.si_addr, "ADRERR", kind_name)
+            raise SegvError(a.si_addr, _SI_CODES[a.si_code], kind_name)
+        return out if kind == ACCESS_READ else a.done
+
+    # ---- references ----
+
+    def references_to(self, uint64_t addr, uint64_t length, uint32_t flags, cls, uint64_t batch):
+        """References on the pages of [addr, addr + length), taken batch pages at a time as one user call does."""
+        cdef mm_t *mm = self.enter()
+        cdef uint64_t first = addr & ~(FS_PAGE_SIZE - 1)
+        cdef int64_t nr = (addr + length - first + FS_PAGE_SIZE - 1) >> FS_PAGE_SHIFT
+        cdef int64_t got = 0, more
+        cdef CoreReference reference = cls(self, flags)
+        if addr + length < addr or nr > 1LL << 36:
+            raise syscall_error(EFAULT, "get_user_pages", (addr, length))
+        reference.pfns = <uint32_t *>malloc(nr * sizeof(uint32_t) + 1)
+        if reference.pfns == NULL:
+            raise MemoryError(f"get_user_pages: {nr} pages")
+        while got < nr:
+            more = nr - got if nr - got < <int64_t>batch else <int64_t>batch
+            more = get_user_pages_fast(&self.machine.m, mm, first + (<uint64_t>got << FS_PAGE_SHIFT), more, flags,
+                                       reference.pfns + got)
+            if more <= 0:
+                if got == 0:
+                    got = more
+                break
+            got += more
+            if got % <int64_t>batch and got < nr:
+                break
+        if got < nr and (got < 0 or flags & FOLL_PIN):
+            if got > 0:
+                put_user_pages(&self.machine.m, reference.pfns, got, flags)
+                got = -EFAULT
+            self.leave(got, "get_user_pages", (addr, length))
+        reference.nr = got
+        reference.offset = addr - first
+        reference.nbytes = min(<int64_t>length, (got << FS_PAGE_SHIFT) - reference.offset)
+        self.machine.references.add(reference)
+        self.machine.leave()
+        return reference
+
+    # ---- views ----
+
+    def translate(self, uint64_t addr):
+        """Physical address of a byte; SegvError if nothing is mapped there."""
+        cdef mm_t *mm = self.enter()
+        cdef machine_t *m = &self.machine.m
+        cdef uint64_t *pmd = pmd_offset(m, mm, addr) if addr < FS_TASK_SIZE else NULL
+        cdef uint64_t entry = 0, size = FS_PAGE_SIZE
+        if pmd != NULL and pmd[0]:
+            if pmd_leaf(m, pmd[0]):
+                entry = pmd[0]
+                size = FS_PMD_SIZE
+            else:
+                entry = pte_offset(m, pmd[0], addr)[0]
+        if not entry or not pte_hw_present(m, entry):
+            raise SegvError(addr, "MAPERR", "read")
+        return (<uint64_t>pte_pfn(m, entry) << FS_PAGE_SHIFT) + (addr & (size - 1))
+
+    def walk_array(self, addrs, uint32_t access, bint set_accessed):
+        """Hardware walks of an array of addresses."""
+        cdef mm_t *mm = self.enter()
+        cdef const uint64_t[::1] at = np.ascontiguousarray(addrs, dtype=np.uint64)
+        cdef walk_mmu_t mmu
+        out = np.zeros(at.shape[0], dtype=WALK_DTYPE)
+        cdef uint8_t[::1] to = out.view(np.uint8)
+        walk_mmu_init(&mmu, &self.machine.m, mm)
+        if set_accessed:
+            mmu.flags |= WALK_SET_AD
+        if at.shape[0]:
+            walk_batch(&mmu, &at[0], at.shape[0], access, <walk_result_t *>&to[0])
+        return out
+
+    def pagemap_words(self, uint64_t addr, uint64_t length):
+        """Words of /proc/PID/pagemap for the pages of a range."""
+        cdef mm_t *mm = self.enter()
+        cdef uint64_t nr = (length + FS_PAGE_SIZE - 1) >> FS_PAGE_SHIFT
+        out = np.zeros(nr, dtype=np.uint64)
+        cdef uint64_t[::1] to = out
+        if nr:
+            pagemap_read(&self.machine.m, mm, addr & ~(FS_PAGE_SIZE - 1),
+                         (addr & ~(FS_PAGE_SIZE - 1)) + (nr << FS_PAGE_SHIFT), &to[0])
+        return out
+
+    def areas(self):
+        """One tuple per VMA: start, end, flags word, VmFlags text, offset, inode or 0, the fields of smaps."""
+        cdef mm_t *mm = self.enter()
+        cdef vma_t *vma = mm.mmap
+        cdef uint64_t fields[NR_SMAPS]
+        cdef char text[256]
+        cdef int n
+        out = []
+        while vma != NULL:
+            smaps_vma(&self.machine.m, vma, fields)
+            n = show_smap_vma_flags(&self.machine.m, vma.flags, text)
+            out.append((vma.start, vma.end, vma.flags, text[:n].decode(), vma.pgoff << FS_PAGE_SHIFT if vma.file != NULL
+                        else 0, vma.file.ino if vma.file != NULL else 0, [fields[i] for i in range(NR_SMAPS)]))
+            vma = vma.next
+        return out
+
+
+cdef class CoreReference:
+    """References on pages, held until released."""
+
+    def __cinit__(self, CoreProcess process, uint32_t flags):
+        self.process = process
+        self.machine = process.machine
+        self.flags = flags
+        self.pfns = NULL
+        self.nr = 0
+
+    def __dealloc__(self):
+        free(self.pfns)
+
+    @property
+    def pinned(self):
+        return bool(self.flags & FOLL_PIN)
+
+    @property
+    def page_frames(self):
+        """Frame numbers, in order."""
+        return [self.pfns[i] for i in range(self.nr)]
+
+    def bytes_at(self, uint32_t offset):
+        """The byte at an offset in each page."""
+        return bytes([content_read(&self.machine.m, self.pfns[i], offset) for i in range(self.nr)])
+
+    def drop(self):
+        """Drop the references; nothing if that was done."""
+        self.machine.enter()
+        if self in self.machine.references:
+            self.machine.references.discard(self)
+            put_user_pages(&self.machine.m, self.pfns, self.nr, self.flags)
+            self.nr = 0
+            self.machine.leave()

@@ -1,0 +1,358 @@
+# cython: language_level=3
+"""Page faults of anonymous memory, copy on write.  Follows mm/memory.c; faults in files are in filemap.pyx."""
+from libc.errno cimport ENOMEM
+from foliosim._core.flags cimport *
+from foliosim._core.page cimport *
+from foliosim._core.pgtable cimport *
+from foliosim._core.stat cimport *
+from foliosim._core.anon_vma cimport anon_vma_prepare
+from foliosim._core.content cimport content_copy
+from foliosim._core.filemap cimport do_fault, do_wp_shared
+from foliosim._core.folio cimport folio_alloc, folio_init
+from foliosim._core.huge_memory cimport *
+from foliosim._core.mlock cimport folio_add_lru_vma, lru_add_drain
+from foliosim._core.page_alloc cimport alloc_run, table_alloc
+from foliosim._core.rmap cimport *
+from foliosim._core.swap cimport folio_put, folio_put_refs, lru_add_run
+
+
+# ---- tables ----
+
+cdef uint64_t *pmd_alloc(machine_t *m, mm_t *mm, uint64_t addr) noexcept nogil:
+    cdef uint64_t *entry = table_of(m, mm.pgd) + pgd_index(addr)
+    cdef uint32_t table
+    if not entry[0]:
+        table = table_alloc(m)
+        if table == FS_NO_PFN:
+            return NULL
+        entry[0] = mk_table(m, table)
+        mm.nr_puds += 1
+    entry = table_of(m, table_pfn(m, entry[0])) + pud_index(addr)
+    if not entry[0]:
+        table = table_alloc(m)
+        if table == FS_NO_PFN:
+            return NULL
+        entry[0] = mk_table(m, table)
+        mm.nr_pmds += 1
+    return table_of(m, table_pfn(m, entry[0])) + pmd_index(addr)
+
+
+cdef int pte_alloc(machine_t *m, mm_t *mm, uint64_t *pmd) noexcept nogil:
+    cdef uint32_t table
+    if pmd[0]:
+        return 0
+    table = table_alloc(m)
+    if table == FS_NO_PFN:
+        return -ENOMEM
+    pmd[0] = mk_table(m, table)
+    mm.nr_ptes += 1
+    return 0
+
+
+# ---- anonymous memory: first touch ----
+
+cdef inline uint64_t anon_entry(machine_t *m, const vma_t *vma, uint32_t pfn) noexcept nogil:
+    cdef uint64_t entry = pte_mkyoung(m, mk_pte(m, pfn, vma.page_prot))
+    return pte_mkwrite(m, pte_mkdirty(m, entry)) if vma.flags & VM_WRITE else entry
+
+
+cdef uint32_t anon_fault_orders(machine_t *m, const vma_t *vma) noexcept nogil:
+    return thp_vma_allowable_orders(m, vma, False, True, (1U << FS_HPAGE_PMD_ORDER) - 1)
+
+
+cdef int highest_order(uint32_t orders) noexcept nogil:
+    cdef int order = 0
+    while orders > 1:
+        orders >>= 1
+        order += 1
+    return order
+
+
+cdef bint pte_range_none(machine_t *m, const uint64_t *pte, uint32_t n) noexcept nogil:
+    cdef uint32_t i
+    for i in range(n):
+        if not pte_none(m, pte[i]):
+            return False
+    return True
+
+
+cdef uint32_t alloc_anon_folio(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr) noexcept nogil:
+    """Follows alloc_anon_folio: the largest enabled order whose block fits the VMA and is empty, then smaller ones."""
+    cdef uint32_t orders = anon_fault_orders(m, vma), head
+    cdef uint64_t *table = table_of(m, table_pfn(m, pmd[0]))
+    cdef int order
+    while orders:
+        order = highest_order(orders)
+        if thp_vma_suitable_order(vma, addr, order):
+            if pte_range_none(m, table + (pte_index(addr) & ~((1U << order) - 1)), 1U << order):
+                break
+        orders &= ~(1U << order)
+    while orders:
+        order = highest_order(orders)
+        head = folio_alloc(m, order)
+        if head != FS_NO_PFN:
+            return head
+        mod_mthp_stat(m, order, ANON_FAULT_FALLBACK, 1)
+        orders &= ~(1U << order)
+    return folio_alloc(m, 0)
+
+
+cdef int do_anonymous_page(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, uint32_t flags) noexcept nogil:
+    cdef uint32_t head, nr, i
+    cdef uint64_t entry
+    cdef uint64_t *pte
+    cdef page_t *folio
+    if pte_alloc(m, vma.mm, pmd) < 0:
+        return VM_FAULT_OOM
+    if not flags & FAULT_FLAG_WRITE:
+        pte_offset(m, pmd[0], addr)[0] = pte_mkspecial(m, mk_pte(m, m.zero_pfn, vma.page_prot))
+        return 0
+    if anon_vma_prepare(m, vma) < 0:
+        return VM_FAULT_OOM
+    head = alloc_anon_folio(m, vma, pmd, addr)
+    if head == FS_NO_PFN:
+        return VM_FAULT_OOM
+    folio = page_of(m, head)
+    nr = folio_nr_pages(folio)
+    addr &= ~(FS_PAGE_SIZE * nr - 1)
+    pte = pte_offset(m, pmd[0], addr)
+    entry = anon_entry(m, vma, head)
+    folio.refcount += nr - 1
+    vma.mm.rss_anon += nr
+    mod_mthp_stat(m, folio_order(folio), ANON_FAULT_ALLOC, 1)
+    folio_add_new_anon_rmap(m, head, vma, addr)
+    folio_add_lru_vma(m, head, vma)
+    for i in range(nr):
+        pte[i] = entry + i * pte_advance(m)
+    return 0
+
+
+cdef uint32_t do_anonymous_run(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, uint32_t n) noexcept nogil:
+    """What n write faults in a row do when each gets a single page, without going through the LRU batch."""
+    cdef uint32_t pfn = 0, got, i = 0, k, j, done = 0
+    cdef uint64_t entry, index
+    cdef page_t template
+    cdef page_t *page
+    if anon_vma_prepare(m, vma) < 0:
+        return 0
+    lru_add_drain(m)
+    template.flags = PG_KIND_HEAD | PG_uptodate | PG_swapbacked | PG_anon | PG_anon_exclusive
+    template.mapcount = template.refcount = 1
+    template.next = template.prev = FS_NO_PFN
+    while done < n:
+        got = alloc_run(m, n - done, &pfn)
+        if got == 0:
+            break
+        entry = anon_entry(m, vma, pfn)
+        index = linear_page_index(vma, addr)
+        i = 0
+        while i < got:
+            page = page_of(m, pfn + i)
+            k = page_contiguous(pfn + i, got - i)
+            folio_set_mapping(&template, vma.anon_vma.id, index + i)
+            for j in range(k):
+                page[j] = template
+                page[j].index = template.index + j
+                pte[i + j] = entry + (i + j) * pte_advance(m)
+            i += k
+        lru_add_run(m, pfn, got)
+        pte += got
+        addr += <uint64_t>got << FS_PAGE_SHIFT
+        done += got
+    vma.mm.rss_anon += done
+    return done
+
+
+# ---- copy on write ----
+
+cdef bint wp_can_reuse_large(page_t *folio) noexcept nogil:
+    """Follows __wp_can_reuse_large_anon_folio: every reference is a mapping of this process, and more than one."""
+    if folio_large_mapcount(folio) <= 1 or folio_maybe_mapped_shared(folio):
+        return False
+    return folio_large_mapcount(folio) == folio.refcount
+
+
+cdef bint wp_can_reuse_anon_folio(machine_t *m, uint32_t head, const vma_t *vma) noexcept nogil:
+    cdef page_t *folio = page_of(m, head)
+    if folio_test_large(folio):
+        return wp_can_reuse_large(folio)
+    if folio.refcount > 3:
+        return False
+    if not folio.flags & PG_lru:
+        lru_add_drain(m)
+    if folio.refcount != 1:
+        return False
+    folio_move_anon_rmap(folio, vma)
+    return True
+
+
+cdef void wp_page_reuse(machine_t *m, const vma_t *vma, uint64_t *pte) noexcept nogil:
+    cdef uint64_t entry = pte_mkdirty(m, pte_mkyoung(m, pte[0]))
+    pte[0] = pte_mkwrite(m, entry) if vma.flags & VM_WRITE else entry
+    count_vm_events(m, PGREUSE, 1)
+
+
+cdef int wp_page_copy(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, bint unshare) noexcept nogil:
+    """Follows wp_page_copy: a new single page, whatever the old one belongs to."""
+    cdef uint64_t old = pte[0], entry
+    cdef bint zero = pte_special(m, old)
+    cdef uint32_t pfn = pte_pfn(m, old), head
+    cdef page_t *old_folio
+    if anon_vma_prepare(m, vma) < 0:
+        return VM_FAULT_OOM
+    head = folio_alloc(m, 0)
+    if head == FS_NO_PFN:
+        return VM_FAULT_OOM
+    if zero:
+        vma.mm.rss_anon += 1
+    else:
+        old_folio = folio_of(m, pfn)
+        if content_copy(m, head, pfn) < 0:
+            folio_put(m, head)
+            return VM_FAULT_OOM
+        count_vm_events(m, COW_BYTES, FS_PAGE_SIZE)
+        if not old_folio.flags & PG_anon:
+            vma.mm.rss_anon += 1
+            if old_folio.flags & PG_swapbacked:
+                vma.mm.rss_shmem -= 1
+            else:
+                vma.mm.rss_file -= 1
+    entry = pte_mkyoung(m, mk_pte(m, head, vma.page_prot))
+    if unshare:
+        entry = pte_copy_soft_dirty(m, entry, old)
+    else:
+        entry = pte_mkdirty(m, entry)
+        if vma.flags & VM_WRITE:
+            entry = pte_mkwrite(m, entry)
+    folio_add_new_anon_rmap(m, head, vma, addr)
+    folio_add_lru_vma(m, head, vma)
+    pte[0] = entry
+    if not zero:
+        folio_remove_rmap_ptes(m, pfn, 1, vma)
+        folio_put(m, head_of(m, pfn))
+    return 0
+
+
+cdef uint32_t cow_window(machine_t *m, const vma_t *vma, const uint64_t *pte, uint64_t addr, int order) noexcept nogil:
+    """P06 inherit: is the aligned window of 2^order pages around addr all of one shared folio, in this VMA and table?"""
+    cdef uint32_t nr = 1U << order, at = pte_index(addr) & (nr - 1), i, pfn, head
+    cdef const uint64_t *first = pte - at
+    if not thp_vma_suitable_order(vma, addr, order):
+        return 0
+    head = head_of(m, pte_pfn(m, pte[0]))
+    for i in range(nr):
+        pfn = pte_pfn(m, first[i])
+        if not pte_present(m, first[i]) or pte_special(m, first[i]) or pfn != head + i:
+            return 0
+        if page_of(m, pfn).flags & PG_anon_exclusive:
+            return 0
+    return nr
+
+
+cdef int wp_copy_window(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, int order) noexcept nogil:
+    """P06 inherit: copy the whole folio to a new one of its order; VM_FAULT_FALLBACK if that cannot be."""
+    cdef uint32_t nr = cow_window(m, vma, pte, addr, order), i, head, old = head_of(m, pte_pfn(m, pte[0]))
+    cdef uint64_t entry
+    if nr == 0 or anon_vma_prepare(m, vma) < 0:
+        return VM_FAULT_FALLBACK
+    head = folio_alloc(m, order)
+    if head == FS_NO_PFN:
+        return VM_FAULT_FALLBACK
+    addr &= ~(FS_PAGE_SIZE * nr - 1)
+    pte = pte_offset(m, pmd_offset(m, vma.mm, addr)[0], addr)
+    for i in range(nr):
+        if content_copy(m, head + i, old + i) < 0:
+            folio_put(m, head)
+            return VM_FAULT_FALLBACK
+    count_vm_events(m, COW_BYTES, FS_PAGE_SIZE * nr)
+    page_of(m, head).refcount += nr - 1
+    folio_add_new_anon_rmap(m, head, vma, addr)
+    folio_add_lru_vma(m, head, vma)
+    folio_remove_rmap_ptes(m, old, nr, vma)
+    entry = anon_entry(m, vma, head)
+    for i in range(nr):
+        pte[i] = entry + i * pte_advance(m)
+    folio_put_refs(m, old, nr)
+    return 0
+
+
+cdef int do_wp_page(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, uint32_t flags) noexcept nogil:
+    """A write (or unshare) fault on a read-only PTE."""
+    cdef uint32_t pfn = pte_pfn(m, pte[0])
+    cdef page_t *page
+    cdef page_t *folio
+    cdef int order, result
+    cdef bint unshare = (flags & FAULT_FLAG_UNSHARE) != 0
+    if vma.flags & (VM_SHARED | VM_MAYSHARE):
+        return do_wp_shared(m, vma, pte, addr)
+    if pte_special(m, pte[0]):
+        return wp_page_copy(m, vma, pte, addr, unshare)
+    page = page_of(m, pfn)
+    folio = folio_of(m, pfn)
+    if folio.flags & PG_anon:
+        if page.flags & PG_anon_exclusive or wp_can_reuse_anon_folio(m, head_of(m, pfn), vma):
+            page.flags |= PG_anon_exclusive
+            if not unshare:
+                wp_page_reuse(m, vma, pte)
+            return 0
+        order = folio_order(folio)
+        if order and not unshare and m.policy.cow_order(m.policy.ctx, order, False) == COW_INHERIT:
+            result = wp_copy_window(m, vma, pte, addr, order)
+            if result != VM_FAULT_FALLBACK:
+                return result
+    return wp_page_copy(m, vma, pte, addr, unshare)
+
+
+# ---- dispatch ----
+
+cdef int handle_pte_fault(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, uint32_t flags) noexcept nogil:
+    cdef uint64_t *pte = NULL
+    cdef uint64_t entry
+    if pmd[0]:
+        pte = pte_offset(m, pmd[0], addr)
+    if pte == NULL or pte_none(m, pte[0]):
+        if vma.file == NULL:
+            return do_anonymous_page(m, vma, pmd, addr, flags)
+        return do_fault(m, vma, pmd, addr, flags)
+    if pte_guard(m, pte[0]):
+        return VM_FAULT_SIGSEGV
+    entry = pte[0]
+    if flags & (FAULT_FLAG_WRITE | FAULT_FLAG_UNSHARE):
+        if not pte_write(m, entry):
+            return do_wp_page(m, vma, pte, addr, flags)
+        if flags & FAULT_FLAG_WRITE:
+            entry = pte_mkdirty(m, entry)
+    pte[0] = pte_mkyoung(m, entry)
+    return 0
+
+
+cdef int handle_pmd_leaf(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, uint32_t flags) noexcept nogil:
+    cdef bint write = (flags & FAULT_FLAG_WRITE) != 0
+    if flags & (FAULT_FLAG_WRITE | FAULT_FLAG_UNSHARE) and not pte_write(m, pmd[0]):
+        if vma.file == NULL:
+            return do_huge_pmd_wp_page(m, vma, pmd, addr, flags)
+        split_huge_pmd(m, vma, pmd, addr)
+        return VM_FAULT_FALLBACK
+    pmd[0] = pte_mkyoung(m, pmd[0])
+    if write:
+        pmd[0] = pte_mkdirty(m, pmd[0])
+    return 0
+
+
+cdef int handle_mm_fault(machine_t *m, vma_t *vma, uint64_t addr, uint32_t flags) noexcept nogil:
+    """Follows __handle_mm_fault."""
+    cdef uint64_t *pmd = pmd_alloc(m, vma.mm, addr)
+    cdef int result
+    addr &= ~(FS_PAGE_SIZE - 1)
+    if pmd == NULL:
+        return VM_FAULT_OOM
+    if not pmd[0] and vma.file == NULL:
+        if thp_vma_allowable_orders(m, vma, False, True, 1U << FS_HPAGE_PMD_ORDER):
+            result = do_huge_pmd_anonymous_page(m, vma, pmd, addr, flags)
+            if result != VM_FAULT_FALLBACK:
+                return result
+    elif pmd[0] and pmd_leaf(m, pmd[0]):
+        result = handle_pmd_leaf(m, vma, pmd, addr, flags)
+        if result != VM_FAULT_FALLBACK:
+            return result
+    return handle_pte_fault(m, vma, pmd, addr, flags)

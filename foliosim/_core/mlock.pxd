@@ -1,0 +1,14 @@
+# cython: language_level=3
+"""Which folios are mlocked, and how they become unevictable (mm/mlock.c, the rules of a folio)."""
+from libc.stdint cimport uint32_t
+from foliosim._core.types cimport *
+from foliosim._core.page cimport *
+
+cdef void mlock_folio(machine_t *m, uint32_t head) noexcept nogil
+cdef void mlock_new_folio(machine_t *m, uint32_t head) noexcept nogil
+cdef void munlock_folio(machine_t *m, uint32_t head) noexcept nogil
+# Drain every batch of this CPU, mlock's too.
+cdef void lru_add_drain(machine_t *m) noexcept nogil
+# A new anonymous folio is mapped in the VMA: to the LRU, or mlocked (mm/swap.c folio_add_lru_vma).
+cdef void folio_add_lru_vma(machine_t *m, uint32_t head, const vma_t *vma) noexcept nogil
+cdef void mlock_drain_local(machine_t *m) noexcept nogil

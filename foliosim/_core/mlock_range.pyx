@@ -1,0 +1,107 @@
+# cython: language_level=3
+"""mlock and munlock of memory that is already mapped.  Follows mlock_pte_range in mm/mlock.c."""
+from libc.stdint cimport uint32_t
+from foliosim._core.flags cimport *
+from foliosim._core.page cimport *
+from foliosim._core.pgtable cimport *
+from foliosim._core.mlock cimport lru_add_drain, mlock_folio, munlock_folio
+from foliosim._core.policy cimport ask_mlock_rule
+from foliosim._core.split_folio cimport split_folio_to_order
+from foliosim._core.swap cimport folio_put
+from foliosim._core.zap cimport folio_pte_batch
+
+
+cdef bint folio_within_range(const page_t *folio, const vma_t *vma, uint64_t start, uint64_t end) noexcept nogil:
+    """Does the whole folio lie in [start, end) of the VMA?  Follows folio_within_range (mm/internal.h)."""
+    cdef uint64_t index = folio_index(folio), addr
+    if index < vma.pgoff or index >= vma.pgoff + ((vma.end - vma.start) >> FS_PAGE_SHIFT):
+        return False
+    addr = vma.start + ((index - vma.pgoff) << FS_PAGE_SHIFT)
+    return addr >= start and addr < end and end - addr >= (<uint64_t>folio_nr_pages(folio) << FS_PAGE_SHIFT)
+
+
+cdef void lock_or_unlock(machine_t *m, const vma_t *vma, uint32_t head) noexcept nogil:
+    if vma.flags & VM_LOCKED:
+        mlock_folio(m, head)
+    else:
+        munlock_folio(m, head)
+
+
+cdef bint split_for_mlock(machine_t *m, uint32_t head, uint32_t pfn) noexcept nogil:
+    """P02 said split: try to; the pieces are looked at again."""
+    cdef page_t *folio = page_of(m, head)
+    cdef int result
+    lru_add_drain(m)
+    folio.refcount += 1
+    result = split_folio_to_order(m, head, 0, pfn)
+    folio_put(m, head_of(m, pfn))
+    return result == 0
+
+
+cdef uint32_t mlock_batch(machine_t *m, vma_t *vma, const uint64_t *pte, uint64_t addr, uint64_t start,
+                          uint64_t end) noexcept nogil:
+    """The folio mapped at addr; how many entries were dealt with, 0: look again."""
+    cdef uint32_t pfn = pte_pfn(m, pte[0]), head, n
+    cdef page_t *folio
+    cdef int event = MLOCK_AT_SYSCALL if vma.flags & VM_LOCKED else MLOCK_AT_MUNLOCK
+    cdef int answer
+    if pte_special(m, pte[0]):
+        return 1
+    n = folio_pte_batch(m, pte, pfn, <uint32_t>((end - addr) >> FS_PAGE_SHIFT))
+    head = head_of(m, pfn)
+    folio = page_of(m, head)
+    answer = ask_mlock_rule(m, event, folio, n, False, folio_within_range(folio, vma, start, end))
+    if answer == MLOCK_SPLIT and folio.flags & PG_anon and split_for_mlock(m, head, pfn):
+        return 0
+    if answer == MLOCK_YES:
+        lock_or_unlock(m, vma, head)
+    return n
+
+
+cdef bint mlock_pmd(machine_t *m, vma_t *vma, uint64_t *pmd) noexcept nogil:
+    """A PMD leaf; False: it was split, go on with its PTEs."""
+    cdef uint32_t head = pte_pfn(m, pmd[0])
+    cdef page_t *folio = page_of(m, head)
+    cdef int event = MLOCK_AT_SYSCALL if vma.flags & VM_LOCKED else MLOCK_AT_MUNLOCK
+    cdef int answer
+    if head == m.huge_zero_pfn:
+        return True
+    answer = ask_mlock_rule(m, event, folio, folio_nr_pages(folio), True, True)
+    if answer == MLOCK_SPLIT and folio.flags & PG_anon and split_for_mlock(m, head, head):
+        return False
+    if answer == MLOCK_YES:
+        lock_or_unlock(m, vma, head)
+    return True
+
+
+cdef void mlock_pte_range(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t start, uint64_t end) noexcept nogil:
+    cdef uint64_t addr = start
+    cdef uint64_t *pte
+    cdef uint32_t n
+    if pmd_leaf(m, pmd[0]) and mlock_pmd(m, vma, pmd):
+        return
+    while addr < end:
+        pte = pte_offset(m, pmd[0], addr)
+        n = 1
+        if pte[0] and pte_present(m, pte[0]):
+            n = mlock_batch(m, vma, pte, addr, start, end)
+        addr += <uint64_t>n << FS_PAGE_SHIFT
+
+
+cdef void mlock_vma_pages_range(machine_t *m, vma_t *vma, uint64_t start, uint64_t end, uint64_t newflags) noexcept nogil:
+    """VM_IO is set meanwhile, so that mappings made during the walk do not lock a folio a second time."""
+    cdef uint64_t addr = start, next
+    cdef uint64_t *pmd
+    vma.flags = newflags | (VM_IO if newflags & VM_LOCKED else 0)
+    lru_add_drain(m)
+    while addr < end:
+        pmd = pmd_offset(m, vma.mm, addr)
+        if pmd == NULL:
+            addr = next_pmd_addr(m, vma.mm, addr, end)
+            continue
+        next = pmd_addr_end(addr, end)
+        if pmd[0]:
+            mlock_pte_range(m, vma, pmd, addr, next)
+        addr = next
+    lru_add_drain(m)
+    vma.flags = newflags

@@ -1,0 +1,27 @@
+# cython: language_level=3
+"""Mapcounts: what adding and removing mappings of a folio's pages changes (mm/rmap.c).
+
+Callers hold the references that go with mappings: one per PTE, one per PMD mapping.
+"""
+from libc.stdint cimport int32_t, uint32_t, uint64_t
+from foliosim._core.types cimport *
+
+# Position of an address in the VMA's mapping, in pages.
+cdef inline uint64_t linear_page_index(const vma_t *vma, uint64_t addr) noexcept nogil:
+    return ((addr - vma.start) >> 12) + vma.pgoff
+
+cdef void folio_set_anon(page_t *folio, const vma_t *vma, uint64_t addr) noexcept nogil
+cdef void folio_move_anon_rmap(page_t *folio, const vma_t *vma) noexcept nogil
+# First mapping of a new anonymous folio: by one PMD if it is huge, else by PTEs of all its pages.
+cdef void folio_add_new_anon_rmap(machine_t *m, uint32_t head, const vma_t *vma, uint64_t addr) noexcept nogil
+# n PTEs of pages pfn.. of one folio / one PMD of a huge folio.
+cdef void folio_add_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *vma) noexcept nogil
+cdef void folio_add_rmap_pmd(machine_t *m, uint32_t head, const vma_t *vma) noexcept nogil
+cdef void folio_remove_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *vma) noexcept nogil
+cdef void folio_remove_rmap_pmd(machine_t *m, uint32_t head, const vma_t *vma) noexcept nogil
+# fork: 0, or -EBUSY if an exclusive page may be pinned and must be copied.
+cdef int folio_try_dup_anon_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *dst, const vma_t *src) noexcept nogil
+cdef int folio_try_dup_anon_rmap_pmd(machine_t *m, uint32_t head, const vma_t *dst, const vma_t *src) noexcept nogil
+# AnonExclusive of n pages of one folio.
+cdef void pages_set_exclusive(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil
+cdef void pages_clear_exclusive(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil

@@ -1,0 +1,265 @@
+# cython: language_level=3
+"""Mapcounts and the owner slots of large folios.  Follows mm/rmap.c and include/linux/rmap.h, CONFIG_PAGE_MAPCOUNT."""
+from libc.errno cimport EBUSY
+from foliosim._core.flags cimport *
+from foliosim._core.page cimport *
+from foliosim._core.stat cimport *
+from foliosim._core.folio cimport folio_materialize
+from foliosim._core.deferred_split cimport deferred_split_folio
+from foliosim._core.mlock cimport mlock_folio, munlock_folio
+from foliosim._core.policy cimport ask_mlock_rule
+
+cdef extern from *:
+    """
+    #define FS_MM_SHARED 0x80000000U
+    """
+    const uint32_t FS_MM_SHARED
+
+
+# ---- owner slots ----
+
+cdef void large_mapcount_set(page_t *folio, int32_t n, const vma_t *vma) noexcept nogil:
+    """Follows folio_set_large_mapcount: a new folio, n mappings of one mm."""
+    cdef tail1_t *one = folio_tail1(folio)
+    one.large_mapcount = n
+    one.mm_mapcount[0] = n
+    one.mm_id[0] = vma.mm.id
+
+
+cdef void large_mapcount_add(page_t *folio, int32_t n, const vma_t *vma) noexcept nogil:
+    """Follows folio_add_return_large_mapcount: a third mm finds no slot and is only counted in the total."""
+    cdef tail1_t *one = folio_tail1(folio)
+    cdef uint32_t id = vma.mm.id
+    one.large_mapcount += n
+    if one.mm_id[0] == id:
+        one.mm_mapcount[0] += n
+    elif (one.mm_id[1] & ~FS_MM_SHARED) == id:
+        one.mm_mapcount[1] += n
+    elif one.mm_id[0] == 0:
+        one.mm_id[0] = id
+        one.mm_mapcount[0] = n
+        if one.large_mapcount != n:
+            one.mm_id[1] |= FS_MM_SHARED
+    elif (one.mm_id[1] & ~FS_MM_SHARED) == 0:
+        one.mm_id[1] = id | FS_MM_SHARED
+        one.mm_mapcount[1] = n
+
+
+cdef void large_mapcount_sub(page_t *folio, int32_t n, const vma_t *vma) noexcept nogil:
+    """Follows folio_sub_return_large_mapcount: shared no more once one slot accounts for every mapping."""
+    cdef tail1_t *one = folio_tail1(folio)
+    cdef uint32_t id = vma.mm.id
+    one.large_mapcount -= n
+    if one.mm_id[0] == id:
+        one.mm_mapcount[0] -= n
+        if one.mm_mapcount[0] > 0:
+            return
+        one.mm_id[0] = 0
+        one.mm_mapcount[0] = 0
+    elif (one.mm_id[1] & ~FS_MM_SHARED) == id:
+        one.mm_mapcount[1] -= n
+        if one.mm_mapcount[1] > 0:
+            return
+        one.mm_id[1] &= FS_MM_SHARED
+        one.mm_mapcount[1] = 0
+    if one.mm_mapcount[0] == one.large_mapcount or one.mm_mapcount[1] == one.large_mapcount:
+        one.mm_id[1] &= ~FS_MM_SHARED
+
+
+# ---- page by page ----
+
+cdef int32_t mapcounts_inc(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
+    """One more PTE for each of n pages; how many were not mapped by PTEs before."""
+    cdef uint32_t i = 0, k, j
+    cdef int32_t fresh = 0
+    cdef page_t *page
+    while i < n:
+        page = page_of(m, pfn + i)
+        k = page_contiguous(pfn + i, n - i)
+        for j in range(k):
+            fresh += page[j].mapcount == 0
+            page[j].mapcount += 1
+        i += k
+    return fresh
+
+
+cdef int32_t mapcounts_dec(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
+    """One PTE less for each of n pages; how many are no longer mapped by PTEs."""
+    cdef uint32_t i = 0, k, j
+    cdef int32_t last = 0
+    cdef page_t *page
+    while i < n:
+        page = page_of(m, pfn + i)
+        k = page_contiguous(pfn + i, n - i)
+        for j in range(k):
+            page[j].mapcount -= 1
+            last += page[j].mapcount == 0
+        i += k
+    return last
+
+
+cdef void pages_set_exclusive(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
+    cdef uint32_t i = 0, k, j
+    cdef page_t *page
+    while i < n:
+        page = page_of(m, pfn + i)
+        k = page_contiguous(pfn + i, n - i)
+        for j in range(k):
+            page[j].flags |= PG_anon_exclusive
+        i += k
+
+
+cdef void pages_clear_exclusive(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
+    cdef uint32_t i = 0, k, j
+    cdef page_t *page
+    while i < n:
+        page = page_of(m, pfn + i)
+        k = page_contiguous(pfn + i, n - i)
+        for j in range(k):
+            page[j].flags &= ~PG_anon_exclusive
+        i += k
+
+
+cdef bint pages_any_exclusive(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
+    cdef uint32_t i
+    for i in range(n):
+        if page_of(m, pfn + i).flags & PG_anon_exclusive:
+            return True
+    return False
+
+
+# ---- anonymous folios ----
+
+cdef void folio_set_anon(page_t *folio, const vma_t *vma, uint64_t addr) noexcept nogil:
+    """Follows __folio_set_anon."""
+    folio.flags |= PG_anon
+    folio_set_mapping(folio, vma.anon_vma.id, linear_page_index(vma, addr))
+
+
+cdef void folio_move_anon_rmap(page_t *folio, const vma_t *vma) noexcept nogil:
+    """The folio belongs to this VMA's process alone: from now on it is found through its own anon_vma."""
+    folio_set_mapping(folio, vma.anon_vma.id, folio_index(folio))
+
+
+cdef void folio_add_new_anon_rmap(machine_t *m, uint32_t head, const vma_t *vma, uint64_t addr) noexcept nogil:
+    cdef page_t *folio = page_of(m, head)
+    cdef int order = folio_order(folio)
+    cdef uint32_t nr = folio_nr_pages(folio)
+    folio.flags |= PG_swapbacked
+    folio_set_anon(folio, vma, addr)
+    if order == FS_HPAGE_PMD_ORDER:
+        folio.flags |= PG_anon_exclusive
+        large_mapcount_set(folio, 1, vma)
+        folio_tail2(folio).entire_mapcount = 1
+        folio_tail2(folio).nr_pages_mapped = FS_ENTIRELY_MAPPED
+    else:
+        mapcounts_inc(m, head, nr)
+        pages_set_exclusive(m, head, nr)
+        if order:
+            large_mapcount_set(folio, nr, vma)
+        if order >= 2:
+            folio_tail2(folio).nr_pages_mapped = nr
+    mod_mthp_stat(m, order, MTHP_NR_ANON, 1)
+
+
+# ---- adding and removing ----
+
+cdef void folio_add_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *vma) noexcept nogil:
+    """Follows __folio_add_rmap at PTE level.  A call that maps the whole folio may mlock it (P02)."""
+    cdef uint32_t head = head_of(m, pfn)
+    cdef page_t *folio = page_of(m, head)
+    cdef int32_t fresh
+    folio_materialize(m, head)
+    fresh = mapcounts_inc(m, pfn, n)
+    if folio_test_large(folio):
+        large_mapcount_add(folio, n, vma)
+        if folio_order(folio) >= 2:
+            folio_tail2(folio).nr_pages_mapped += fresh
+    if vma.flags & VM_LOCKED and not vma.flags & VM_SPECIAL:
+        if ask_mlock_rule(m, MLOCK_AT_RMAP_ADD, folio, n, False, True) == MLOCK_YES:
+            mlock_folio(m, head)
+
+
+cdef void folio_add_rmap_pmd(machine_t *m, uint32_t head, const vma_t *vma) noexcept nogil:
+    """Follows __folio_add_rmap at PMD level."""
+    cdef page_t *folio = page_of(m, head)
+    cdef tail2_t *two = folio_tail2(folio)
+    two.entire_mapcount += 1
+    if two.entire_mapcount == 1:
+        two.nr_pages_mapped += FS_ENTIRELY_MAPPED
+    large_mapcount_add(folio, 1, vma)
+    if vma.flags & VM_LOCKED and not vma.flags & VM_SPECIAL:
+        if ask_mlock_rule(m, MLOCK_AT_RMAP_ADD, folio, folio_nr_pages(folio), True, True) == MLOCK_YES:
+            mlock_folio(m, head)
+
+
+cdef inline void munlock_vma_folio(machine_t *m, uint32_t head, const vma_t *vma, uint32_t n, bint pmd) noexcept nogil:
+    """Any mapping that leaves a VM_LOCKED VMA unlocks its folio (P02)."""
+    if vma.flags & VM_LOCKED:
+        if ask_mlock_rule(m, MLOCK_AT_RMAP_REMOVE, page_of(m, head), n, pmd, True) == MLOCK_YES:
+            munlock_folio(m, head)
+
+
+cdef void folio_remove_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *vma) noexcept nogil:
+    """Follows __folio_remove_rmap at PTE level: a folio partly unmapped goes on the deferred split queue."""
+    cdef uint32_t head = head_of(m, pfn)
+    cdef page_t *folio = page_of(m, head)
+    cdef tail2_t *two = folio_tail2(folio)
+    cdef int32_t last
+    last = mapcounts_dec(m, pfn, n)
+    if folio_test_large(folio):
+        large_mapcount_sub(folio, n, vma)
+        if folio_order(folio) >= 2:
+            two.nr_pages_mapped -= last
+            if last and two.nr_pages_mapped and two.nr_pages_mapped < FS_ENTIRELY_MAPPED:
+                queue_partially_mapped(m, head, folio)
+    munlock_vma_folio(m, head, vma, n, False)
+
+
+cdef void folio_remove_rmap_pmd(machine_t *m, uint32_t head, const vma_t *vma) noexcept nogil:
+    """Follows __folio_remove_rmap at PMD level."""
+    cdef page_t *folio = page_of(m, head)
+    cdef tail2_t *two = folio_tail2(folio)
+    cdef int32_t nr_pages = folio_nr_pages(folio)
+    large_mapcount_sub(folio, 1, vma)
+    two.entire_mapcount -= 1
+    if two.entire_mapcount == 0:
+        two.nr_pages_mapped -= FS_ENTIRELY_MAPPED
+        if 0 < two.nr_pages_mapped < nr_pages:
+            queue_partially_mapped(m, head, folio)
+    munlock_vma_folio(m, head, vma, nr_pages, True)
+
+
+cdef inline void queue_partially_mapped(machine_t *m, uint32_t head, page_t *folio) noexcept nogil:
+    if folio.flags & PG_anon and not folio.flags & PG_partially_mapped:
+        deferred_split_folio(m, head, True)
+
+
+# ---- fork ----
+
+cdef int folio_try_dup_anon_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *dst,
+                                      const vma_t *src) noexcept nogil:
+    """Follows __folio_try_dup_anon_rmap: pages become shared, unless they may be pinned and are exclusive."""
+    cdef uint32_t head = head_of(m, pfn)
+    cdef page_t *folio = page_of(m, head)
+    cdef int32_t fresh
+    if src.mm.has_pinned and folio_maybe_dma_pinned(folio) and pages_any_exclusive(m, pfn, n):
+        return -EBUSY
+    pages_clear_exclusive(m, pfn, n)
+    fresh = mapcounts_inc(m, pfn, n)
+    if folio_test_large(folio):
+        large_mapcount_add(folio, n, dst)
+        if folio_order(folio) >= 2:
+            folio_tail2(folio).nr_pages_mapped += fresh
+    return 0
+
+
+cdef int folio_try_dup_anon_rmap_pmd(machine_t *m, uint32_t head, const vma_t *dst, const vma_t *src) noexcept nogil:
+    cdef page_t *folio = page_of(m, head)
+    if folio.flags & PG_anon_exclusive:
+        if src.mm.has_pinned and folio_maybe_dma_pinned(folio):
+            return -EBUSY
+        folio.flags &= ~PG_anon_exclusive
+    folio_tail2(folio).entire_mapcount += 1
+    large_mapcount_add(folio, 1, dst)
+    return 0

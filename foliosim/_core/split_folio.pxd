@@ -1,0 +1,14 @@
+# cython: language_level=3
+"""Splitting a folio into smaller ones (mm/huge_memory.c: __folio_split and what it calls)."""
+from libc.stdint cimport uint32_t, uint64_t
+from foliosim._core.types cimport *
+
+# Split into folios of new_order; the caller holds one reference on the folio and afterwards on the piece that
+# holds page `keep`.  0, -EINVAL, -EBUSY (not mapped anonymous folio), -EAGAIN (other references).
+cdef int split_folio_to_order(machine_t *m, uint32_t head, int new_order, uint32_t keep) noexcept nogil
+# Halve again and again, down to new_order, only the half that holds page `at`.  Errors as above.
+cdef int folio_split(machine_t *m, uint32_t head, int new_order, uint32_t at) noexcept nogil
+# References that a folio has from mappings and the page cache.
+cdef int32_t folio_expected_ref_count(page_t *folio) noexcept nogil
+# P01: the VMA was just cut at addr; what becomes of the folio that lies across?
+cdef void vma_split_policy(machine_t *m, vma_t *vma, uint64_t addr) noexcept nogil

@@ -1,0 +1,298 @@
+# cython: language_level=3
+"""Splitting a folio.  Follows __folio_split in mm/huge_memory.c, with try_to_migrate and remove_migration_ptes.
+
+While the folio is taken apart its PTEs stay in place (nobody can look); their reference and mapcount are dropped
+before and taken again after, page by page, as the kernel does with migration entries.
+"""
+from libc.errno cimport EAGAIN, EBUSY, EINVAL
+from libc.stdint cimport int32_t
+from foliosim._core.flags cimport *
+from foliosim._core.page cimport *
+from foliosim._core.pgtable cimport *
+from foliosim._core.stat cimport *
+from foliosim._core.content cimport content_is_zero
+from foliosim._core.deferred_split cimport deferred_split_folio, folio_unqueue_deferred_split
+from foliosim._core.folio cimport folio_materialize, folio_init
+from foliosim._core.huge_memory cimport split_huge_pmd_frozen
+from foliosim._core.mlock cimport lru_add_drain, mlock_drain_local
+from foliosim._core.rmap cimport *
+from foliosim._core.swap cimport folio_put
+
+ctypedef void (*walk_fn_t)(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t pfn, uint64_t addr) noexcept nogil
+
+
+cdef int32_t folio_expected_ref_count(page_t *folio) noexcept nogil:
+    cdef int32_t n = folio_mapcount(folio)
+    if not folio.flags & PG_anon and folio_mapping_id(folio):
+        n += folio_nr_pages(folio)
+    return n
+
+
+# ---- walking the mappings of a folio ----
+
+cdef void walk_vma(machine_t *m, vma_t *vma, uint32_t head, uint32_t nr, uint64_t index, walk_fn_t fn) noexcept nogil:
+    """Call fn for each PTE of the VMA that maps a page of the folio; a PMD leaf of it is frozen instead."""
+    cdef uint64_t first = index if index > vma.pgoff else vma.pgoff
+    cdef uint64_t last = vma.pgoff + ((vma.end - vma.start) >> FS_PAGE_SHIFT)
+    cdef uint64_t addr, pgoff = first
+    cdef uint64_t *pmd
+    cdef uint64_t *pte
+    if index + nr < last:
+        last = index + nr
+    while pgoff < last:
+        addr = vma.start + ((pgoff - vma.pgoff) << FS_PAGE_SHIFT)
+        pmd = pmd_offset(m, vma.mm, addr)
+        if pmd == NULL or not pmd[0]:
+            pgoff += (pmd_addr_end(addr, vma.end) - addr) >> FS_PAGE_SHIFT
+            continue
+        if pmd_leaf(m, pmd[0]):
+            if pte_pfn(m, pmd[0]) != head:
+                pgoff += FS_HPAGE_PMD_NR
+                continue
+            split_huge_pmd_frozen(m, vma, pmd)
+            pgoff += FS_HPAGE_PMD_NR
+            continue
+        pte = pte_offset(m, pmd[0], addr)
+        if pte_present(m, pte[0]) and pte_pfn(m, pte[0]) == head + <uint32_t>(pgoff - index):
+            fn(m, vma, pte, head + <uint32_t>(pgoff - index), addr)
+        pgoff += 1
+
+
+cdef void rmap_walk_anon(machine_t *m, uint32_t head, page_t *folio, uint64_t index, uint32_t id, uint32_t nr,
+                         walk_fn_t fn) noexcept nogil:
+    cdef anon_vma_t *anon_vma = <anon_vma_t *>m.mappings[id]
+    cdef avc_t *avc = anon_vma.first
+    cdef avc_t *following
+    cdef vma_t *vma
+    while avc != NULL:
+        following = avc.av_next
+        vma = avc.vma
+        if vma.pgoff < index + nr and vma.pgoff + ((vma.end - vma.start) >> FS_PAGE_SHIFT) > index:
+            walk_vma(m, vma, head, nr, index, fn)
+        avc = following
+
+
+cdef void rmap_walk_file(machine_t *m, uint32_t head, page_t *folio, uint64_t index, uint32_t id, uint32_t nr,
+                         walk_fn_t fn) noexcept nogil:
+    cdef vma_t *vma = (<mapping_t *>m.mappings[id]).i_mmap
+    while vma != NULL:
+        if vma.pgoff < index + nr and vma.pgoff + ((vma.end - vma.start) >> FS_PAGE_SHIFT) > index:
+            walk_vma(m, vma, head, nr, index, fn)
+        vma = vma.i_mmap_next
+
+
+# ---- unmapping ----
+
+cdef void unmap_one(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t pfn, uint64_t addr) noexcept nogil:
+    """Follows try_to_migrate_one: a dirty entry makes the folio dirty; page_anon_exclusive stays in the record."""
+    cdef uint32_t head = head_of(m, pfn)
+    cdef page_t *folio = page_of(m, head)
+    if pte_dirty(m, pte[0]):
+        folio.flags |= PG_dirty
+    folio_remove_rmap_ptes(m, pfn, 1, vma)
+    folio.refcount -= 1
+
+
+cdef void remap_one(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t pfn, uint64_t addr) noexcept nogil:
+    """Follows remove_migration_pte: zero-filled base pages give way to the zero page."""
+    cdef uint32_t head = head_of(m, pfn)
+    cdef page_t *folio = page_of(m, head)
+    cdef uint64_t old = pte[0], entry
+    if not folio_test_large(folio) and not folio.flags & PG_mlocked and not vma.flags & VM_LOCKED:
+        if content_is_zero(m, pfn):
+            pte[0] = pte_mkspecial(m, mk_pte(m, m.zero_pfn, vma.page_prot))
+            pte[0] = pte_copy_soft_dirty(m, pte[0], old)
+            vma.mm.rss_anon -= 1
+            return
+    folio.refcount += 1
+    entry = mk_pte(m, pfn, vma.page_prot)
+    entry = pte_mkyoung(m, entry) if pte_young(m, old) else pte_mkold(m, entry)
+    if pte_dirty(m, old) and folio.flags & PG_dirty:
+        entry = pte_mkdirty(m, entry)
+    entry = pte_copy_soft_dirty(m, entry, old)
+    if pte_write(m, old):
+        entry = pte_mkwrite(m, entry)
+    folio_add_rmap_ptes(m, pfn, 1, vma)
+    pte[0] = entry
+    if vma.flags & VM_LOCKED:
+        mlock_drain_local(m)
+
+
+# ---- the pieces ----
+
+cdef void link_piece(machine_t *m, uint32_t head, uint32_t piece) noexcept nogil:
+    """Follows lru_add_split_folio: a piece goes next to the old folio, on the same list."""
+    cdef page_t *folio = page_of(m, head)
+    cdef page_t *page = page_of(m, piece)
+    if not folio.flags & PG_lru or folio.flags & PG_unevictable:
+        page.prev = 0
+        return
+    page.next = head
+    page.prev = folio.prev
+    if folio.prev != FS_NO_PFN:
+        page_of(m, folio.prev).next = piece
+    else:
+        lru_list_of(m, folio).first = piece
+    folio.prev = piece
+
+
+cdef lru_list_t *lru_list_of(machine_t *m, const page_t *folio) noexcept nogil:
+    cdef int lru = LRU_INACTIVE_ANON if folio.flags & PG_swapbacked else LRU_INACTIVE_FILE
+    return m.lru + lru + (1 if folio.flags & PG_active else 0)
+
+
+cdef void split_records(machine_t *m, uint32_t head, int old_order, int new_order) noexcept nogil:
+    """Follows __split_folio_to_order: the records of pieces of one size, in place of one folio's."""
+    cdef page_t *folio = page_of(m, head)
+    cdef page_t *page
+    cdef uint32_t keep = PG_referenced | PG_uptodate | PG_dirty | PG_active | PG_swapbacked | PG_unevictable
+    cdef uint32_t flags = folio.flags & (keep | PG_mlocked | PG_anon | PG_lru)
+    cdef uint64_t index = folio_index(folio)
+    cdef uint32_t id = folio_mapping_id(folio), step = 1U << new_order, at = step, i, own
+    cdef int32_t cache = 0 if flags & PG_anon or not id else <int32_t>step
+    while at < 1U << old_order:
+        for i in range(step):
+            page = page_of(m, head + at + i)
+            own = page.flags & (PG_CONTENT_MASK | PG_anon_exclusive)
+            page.flags = own | <uint32_t>new_order | (PG_KIND_HEAD | flags if i == 0 else PG_KIND_TAIL)
+        page = page_of(m, head + at)
+        page.refcount = 1 + cache
+        folio_set_mapping(page, id, index + at)
+        reset_overlays(page, new_order)
+        link_piece(m, head, head + at)
+        at += step
+    for i in range(step):
+        page = page_of(m, head + i)
+        page.flags = (page.flags & ~PG_ORDER_MASK) | <uint32_t>new_order
+    folio.refcount = 1 + cache
+    if flags & PG_unevictable:
+        folio.prev = 0
+    reset_overlays(folio, new_order)
+
+
+cdef void reset_overlays(page_t *folio, int order) noexcept nogil:
+    """The words of an unmapped, unpinned large folio."""
+    cdef tail1_t *one = folio_tail1(folio)
+    cdef tail2_t *two = folio_tail2(folio)
+    if order == 0:
+        return
+    one.large_mapcount = 0
+    one.mm_mapcount[0] = one.mm_mapcount[1] = 0
+    one.mm_id[0] = one.mm_id[1] = 0
+    if order < 2:
+        return
+    two.nr_pages_mapped = two.pincount = two.entire_mapcount = 0
+    two.deferred_next = two.deferred_prev = FS_NO_PFN
+
+
+cdef void count_split(machine_t *m, int order, int result) noexcept nogil:
+    if order == FS_HPAGE_PMD_ORDER:
+        count_vm_events(m, THP_SPLIT_PAGE if result == 0 else THP_SPLIT_PAGE_FAILED, 1)
+    mod_mthp_stat(m, order, MTHP_SPLIT if result == 0 else MTHP_SPLIT_FAILED, 1)
+
+
+cdef int check_split(machine_t *m, uint32_t head, page_t *folio, int new_order) noexcept nogil:
+    cdef bint anon = (folio.flags & PG_anon) != 0
+    if page_kind(folio) != PG_KIND_HEAD or new_order < 0 or new_order >= folio_order(folio):
+        return -EINVAL
+    if anon and new_order == 1:
+        return -EINVAL
+    if not anon and not folio_mapping_id(folio):
+        return -EBUSY
+    if anon and not folio_mapped(folio):
+        return -EBUSY
+    if folio_expected_ref_count(folio) != folio.refcount - 1:
+        return -EAGAIN
+    return 0
+
+
+cdef void shatter(machine_t *m, uint32_t head, int new_order, uint32_t at, bint uniform) noexcept nogil:
+    """Follows __split_unmapped_folio; non-uniform anonymous splits go from order 2 to order 0."""
+    cdef int order = folio_order(page_of(m, head)), next_order
+    cdef bint anon = (page_of(m, head).flags & PG_anon) != 0
+    cdef int old = order
+    while order > new_order:
+        next_order = new_order if uniform else order - 1
+        if anon and next_order == 1:
+            next_order = 0
+        split_records(m, head_of(m, at), order, next_order)
+        if anon:
+            mod_mthp_stat(m, order, MTHP_NR_ANON, -1)
+            mod_mthp_stat(m, next_order, MTHP_NR_ANON, 1LL << (order - next_order))
+        if not uniform and order != old:
+            count_split(m, order, 0)
+        order = next_order
+    count_split(m, old, 0)
+
+
+cdef int do_split(machine_t *m, uint32_t head, int new_order, uint32_t at, uint32_t keep, bint uniform) noexcept nogil:
+    """The walk before and the walk after must see the same VMAs, so what finds them is kept from the old head."""
+    cdef page_t *folio = page_of(m, head)
+    cdef int old_order = folio_order(folio)
+    cdef uint32_t nr = 1U << old_order, id, pfn = head, piece
+    cdef uint64_t index
+    cdef bint anon = (folio.flags & PG_anon) != 0
+    cdef int result = check_split(m, head, folio, new_order)
+    if result < 0:
+        if page_kind(folio) == PG_KIND_HEAD:
+            count_split(m, old_order, result)
+        return result
+    folio_materialize(m, head)
+    id = folio_mapping_id(folio)
+    index = folio_index(folio)
+    if anon:
+        rmap_walk_anon(m, head, folio, index, id, nr, unmap_one)
+    folio_unqueue_deferred_split(m, head)
+    shatter(m, head, new_order, at, uniform)
+    if anon:
+        rmap_walk_anon(m, head, folio, index, id, nr, remap_one)
+    while pfn < head + nr:
+        piece = folio_nr_pages(page_of(m, pfn))
+        if not pfn <= keep < pfn + piece:
+            folio_put(m, pfn)
+        pfn += piece
+    return 0
+
+
+cdef int split_folio_to_order(machine_t *m, uint32_t head, int new_order, uint32_t keep) noexcept nogil:
+    return do_split(m, head, new_order, keep, keep, True)
+
+
+cdef int folio_split(machine_t *m, uint32_t head, int new_order, uint32_t at) noexcept nogil:
+    return do_split(m, head, new_order, at, at, False)
+
+
+# ---- P01 ----
+
+cdef void vma_split_policy(machine_t *m, vma_t *vma, uint64_t addr) noexcept nogil:
+    """Ask P01 about the folio that lies across addr, where two VMAs meet from now on, and do what it says."""
+    cdef uint64_t *pmd = pmd_offset(m, vma.mm, addr)
+    cdef uint64_t pte
+    cdef uint32_t pfn, head
+    cdef page_t *folio
+    cdef int answer, result = 0
+    if pmd == NULL or not pmd_table(m, pmd[0]):
+        return
+    pte = pte_offset(m, pmd[0], addr)[0]
+    if not pte_present(m, pte) or pte_special(m, pte):
+        return
+    pfn = pte_pfn(m, pte)
+    head = head_of(m, pfn)
+    folio = page_of(m, head)
+    if pfn == head or not folio.flags & PG_anon:
+        return
+    answer = m.policy.vma_split(m.policy.ctx, folio_order(folio), pfn - head, folio_maybe_mapped_shared(folio))
+    if answer == VMA_SPLIT_KEEP:
+        return
+    if answer == VMA_SPLIT_DEFER_ALWAYS:
+        deferred_split_folio(m, head, True)
+        return
+    lru_add_drain(m)
+    folio.refcount += 1
+    if answer == VMA_SPLIT_NONUNIFORM:
+        result = folio_split(m, head, 0, pfn)
+    else:
+        result = split_folio_to_order(m, head, 0, pfn)
+    if result < 0 and answer == VMA_SPLIT_TRY_DEFER:
+        deferred_split_folio(m, head, True)
+    folio_put(m, head_of(m, pfn))

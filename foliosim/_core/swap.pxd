@@ -1,0 +1,36 @@
+# cython: language_level=3
+"""LRU lists, the per-CPU batches in front of them, and the end of a folio (mm/swap.c)."""
+from libc.stdint cimport uint32_t
+from foliosim._core.types cimport *
+from foliosim._core.page cimport *
+
+ctypedef void (*move_fn_t)(machine_t *m, uint32_t head, page_t *folio) noexcept nogil
+
+cdef void lruvec_add_folio(machine_t *m, uint32_t head, page_t *folio) noexcept nogil
+cdef void lruvec_del_folio(machine_t *m, uint32_t head, page_t *folio) noexcept nogil
+cdef void folio_add_lru(machine_t *m, uint32_t head) noexcept nogil
+# Link n order-0 folios in consecutive frames at once, as n single additions and a drain would.
+cdef void lru_add_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil
+cdef void folio_mark_accessed(machine_t *m, uint32_t head) noexcept nogil
+cdef void folio_deactivate(machine_t *m, uint32_t head) noexcept nogil
+cdef void folio_mark_lazyfree(machine_t *m, uint32_t head) noexcept nogil
+# lru_add_drain_cpu: every batch of mm/swap.c; lru_add_drain in mlock.pxd drains the mlock batch too.
+cdef void lru_add_drain_cpu(machine_t *m) noexcept nogil
+# Last reference gone: off the lists, records and frames freed.
+cdef void folio_free(machine_t *m, uint32_t head, page_t *folio) noexcept nogil
+
+cdef inline bint folio_evictable(const page_t *folio) noexcept nogil:
+    return not folio.flags & PG_mlocked
+
+cdef inline void folio_get(page_t *folio, int32_t n) noexcept nogil:
+    folio.refcount += n
+
+cdef inline void folio_put_refs(machine_t *m, uint32_t head, int32_t n) noexcept nogil:
+    """Drop n references of a folio; frees it with the last one."""
+    cdef page_t *folio = page_of(m, head)
+    folio.refcount -= n
+    if folio.refcount == 0:
+        folio_free(m, head, folio)
+
+cdef inline void folio_put(machine_t *m, uint32_t head) noexcept nogil:
+    folio_put_refs(m, head, 1)

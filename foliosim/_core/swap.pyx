@@ -1,0 +1,222 @@
+# cython: language_level=3
+"""LRU lists, per-CPU batches and the end of a folio.  Follows mm/swap.c with two-list LRU, one CPU, one node."""
+from foliosim._core.flags cimport *
+from foliosim._core.page cimport *
+from foliosim._core.stat cimport *
+from foliosim._core.content cimport content_drop
+from foliosim._core.deferred_split cimport folio_unqueue_deferred_split
+from foliosim._core.page_alloc cimport free_pages
+
+
+# ---- lists (include/linux/mm_inline.h) ----
+
+cdef int folio_lru_list(const page_t *folio) noexcept nogil:
+    cdef int lru
+    if folio.flags & PG_unevictable:
+        return LRU_UNEVICTABLE
+    lru = LRU_INACTIVE_ANON if folio.flags & PG_swapbacked else LRU_INACTIVE_FILE
+    return lru + 1 if folio.flags & PG_active else lru
+
+
+cdef void lruvec_add_folio(machine_t *m, uint32_t head, page_t *folio) noexcept nogil:
+    """Unevictable folios are counted but on no list; their prev word is the mlock count."""
+    cdef int lru = folio_lru_list(folio)
+    cdef lru_list_t *at = m.lru + lru
+    at.nr_pages += folio_nr_pages(folio)
+    if lru == LRU_UNEVICTABLE:
+        return
+    folio.prev = FS_NO_PFN
+    folio.next = at.first
+    if at.first != FS_NO_PFN:
+        page_of(m, at.first).prev = head
+    else:
+        at.last = head
+    at.first = head
+
+
+cdef void lruvec_del_folio(machine_t *m, uint32_t head, page_t *folio) noexcept nogil:
+    cdef int lru = folio_lru_list(folio)
+    cdef lru_list_t *at = m.lru + lru
+    at.nr_pages -= folio_nr_pages(folio)
+    if lru == LRU_UNEVICTABLE:
+        return
+    if folio.prev != FS_NO_PFN:
+        page_of(m, folio.prev).next = folio.next
+    else:
+        at.first = folio.next
+    if folio.next != FS_NO_PFN:
+        page_of(m, folio.next).prev = folio.prev
+    else:
+        at.last = folio.prev
+
+
+cdef void lru_add_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
+    """n fresh, evictable, inactive anonymous folios; frames ascending, so the last one becomes the newest."""
+    cdef lru_list_t *at = m.lru + LRU_INACTIVE_ANON
+    cdef uint32_t i = 0, k, j
+    cdef page_t *page
+    cdef uint32_t older = at.first
+    while i < n:
+        page = page_of(m, pfn + i)
+        k = page_contiguous(pfn + i, n - i)
+        for j in range(k):
+            page[j].next = older
+            page[j].prev = pfn + i + j + 1
+            page[j].flags |= PG_lru
+            older = pfn + i + j
+        i += k
+    page_of(m, pfn + n - 1).prev = FS_NO_PFN
+    if at.first != FS_NO_PFN:
+        page_of(m, at.first).prev = pfn
+    else:
+        at.last = pfn
+    at.first = pfn + n - 1
+    at.nr_pages += n
+
+
+# ---- batches ----
+
+cdef void batch_move(machine_t *m, fbatch_t *batch, move_fn_t move_fn, bint adding) noexcept nogil:
+    """Follows folio_batch_move_lru: a folio that left the LRU meanwhile is passed over."""
+    cdef int i, nr = batch.nr
+    cdef page_t *folio
+    for i in range(nr):
+        folio = page_of(m, batch.pfn[i])
+        if adding or folio.flags & PG_lru:
+            move_fn(m, batch.pfn[i], folio)
+            folio.flags |= PG_lru
+    batch.nr = 0
+    for i in range(nr):
+        folio_put(m, batch.pfn[i])
+
+
+cdef void batch_add(machine_t *m, fbatch_t *batch, uint32_t head, move_fn_t move_fn, bint adding) noexcept nogil:
+    """Follows __folio_batch_add_and_move: a full batch, or a large folio, empties it at once."""
+    cdef page_t *folio = page_of(m, head)
+    folio.refcount += 1
+    batch.pfn[batch.nr] = head
+    batch.nr += 1
+    if batch.nr == FS_LRU_BATCH or folio_test_large(folio):
+        batch_move(m, batch, move_fn, adding)
+
+
+cdef void lru_add(machine_t *m, uint32_t head, page_t *folio) noexcept nogil:
+    cdef bint was_unevictable = (folio.flags & PG_unevictable) != 0
+    folio.flags &= ~PG_unevictable
+    if folio_evictable(folio):
+        if was_unevictable:
+            count_vm_events(m, UNEVICTABLE_PGS_RESCUED, folio_nr_pages(folio))
+    else:
+        folio.flags = (folio.flags & ~PG_active) | PG_unevictable
+        folio.prev = 0
+        if not was_unevictable:
+            count_vm_events(m, UNEVICTABLE_PGS_CULLED, folio_nr_pages(folio))
+    lruvec_add_folio(m, head, folio)
+
+
+cdef void folio_add_lru(machine_t *m, uint32_t head) noexcept nogil:
+    batch_add(m, &m.batch_lru_add, head, lru_add, True)
+
+
+cdef void lru_activate(machine_t *m, uint32_t head, page_t *folio) noexcept nogil:
+    if folio.flags & (PG_active | PG_unevictable):
+        return
+    lruvec_del_folio(m, head, folio)
+    folio.flags |= PG_active
+    lruvec_add_folio(m, head, folio)
+    count_vm_events(m, PGACTIVATE, folio_nr_pages(folio))
+
+
+cdef void lru_deactivate(machine_t *m, uint32_t head, page_t *folio) noexcept nogil:
+    if folio.flags & PG_unevictable or not folio.flags & PG_active:
+        return
+    lruvec_del_folio(m, head, folio)
+    folio.flags &= ~(PG_active | PG_referenced)
+    lruvec_add_folio(m, head, folio)
+    count_vm_events(m, PGDEACTIVATE, folio_nr_pages(folio))
+
+
+cdef void lru_lazyfree(machine_t *m, uint32_t head, page_t *folio) noexcept nogil:
+    if not folio.flags & PG_anon or not folio.flags & PG_swapbacked or folio.flags & PG_unevictable:
+        return
+    lruvec_del_folio(m, head, folio)
+    folio.flags &= ~(PG_active | PG_referenced | PG_swapbacked)
+    lruvec_add_folio(m, head, folio)
+    count_vm_events(m, PGLAZYFREE, folio_nr_pages(folio))
+
+
+cdef void folio_activate(machine_t *m, uint32_t head, page_t *folio) noexcept nogil:
+    if not folio.flags & (PG_active | PG_unevictable):
+        batch_add(m, &m.batch_activate, head, lru_activate, False)
+
+
+cdef void activate_in_batch(machine_t *m, uint32_t head, page_t *folio) noexcept nogil:
+    """Follows __lru_cache_activate_folio: a folio still waiting to be added is marked active there."""
+    cdef int i = m.batch_lru_add.nr - 1
+    while i >= 0:
+        if m.batch_lru_add.pfn[i] == head:
+            folio.flags |= PG_active
+            return
+        i -= 1
+
+
+cdef void folio_mark_accessed(machine_t *m, uint32_t head) noexcept nogil:
+    cdef page_t *folio = page_of(m, head)
+    if not folio.flags & PG_referenced:
+        folio.flags |= PG_referenced
+    elif folio.flags & PG_unevictable:
+        pass
+    elif not folio.flags & PG_active:
+        if folio.flags & PG_lru:
+            folio_activate(m, head, folio)
+        else:
+            activate_in_batch(m, head, folio)
+        folio.flags &= ~PG_referenced
+
+
+cdef void folio_deactivate(machine_t *m, uint32_t head) noexcept nogil:
+    cdef page_t *folio = page_of(m, head)
+    if not folio.flags & PG_unevictable and folio.flags & PG_active:
+        batch_add(m, &m.batch_deactivate, head, lru_deactivate, False)
+
+
+cdef void folio_mark_lazyfree(machine_t *m, uint32_t head) noexcept nogil:
+    cdef page_t *folio = page_of(m, head)
+    cdef uint32_t need = PG_anon | PG_swapbacked | PG_lru
+    if (folio.flags & need) == need and not folio.flags & PG_unevictable:
+        batch_add(m, &m.batch_lazyfree, head, lru_lazyfree, False)
+
+
+cdef void lru_add_drain_cpu(machine_t *m) noexcept nogil:
+    batch_move(m, &m.batch_lru_add, lru_add, True)
+    batch_move(m, &m.batch_deactivate, lru_deactivate, False)
+    batch_move(m, &m.batch_lazyfree, lru_lazyfree, False)
+    batch_move(m, &m.batch_activate, lru_activate, False)
+
+
+# ---- the end of a folio ----
+
+cdef void drop_contents(machine_t *m, uint32_t head, page_t *folio) noexcept nogil:
+    cdef uint32_t i
+    if folio.flags & PG_bytes:
+        content_drop(m, head)
+    if not folio_test_large(folio) or folio.flags & PG_tails_implicit or m.content == NULL:
+        return
+    for i in range(1, folio_nr_pages(folio)):
+        if page_of(m, head + i).flags & PG_bytes:
+            content_drop(m, head + i)
+
+
+cdef void folio_free(machine_t *m, uint32_t head, page_t *folio) noexcept nogil:
+    """Follows __folio_put and free_pages_prepare."""
+    cdef int order = folio_order(folio)
+    if folio.flags & PG_lru:
+        lruvec_del_folio(m, head, folio)
+    if order > 1:
+        folio_unqueue_deferred_split(m, head)
+    if folio.flags & PG_mlocked:
+        count_vm_events(m, UNEVICTABLE_PGS_CLEARED, folio_nr_pages(folio))
+    if folio.flags & PG_anon:
+        mod_mthp_stat(m, order, MTHP_NR_ANON, -1)
+    drop_contents(m, head, folio)
+    free_pages(m, head, order)

@@ -1,0 +1,262 @@
+# cython: language_level=3
+"""Core structs: plain C, reachable from one ``machine_t``.  Many machines live in one process; no module state.
+
+Frame records.  Every 4 KiB frame has a ``page_t`` of 28 bytes.  The records of the first four pages of each 2 MiB
+block lie in the dense array ``heads``, the others in ``pages``, so a huge folio that is mapped by PMDs only touches
+``heads`` (112 bytes per 2 MiB): its other records are *implicit* (PG_tails_implicit) until a PTE maps one of its
+pages or the pages' contents differ.  Use ``page_of`` (page.pxd), never the arrays.
+
+Large folios keep what only they need in the unused words of tail pages 1 and 2 (``tail1_t``, ``tail2_t``), as
+``struct page`` does; an order-1 folio has no page 2 (see folio.pxd).
+"""
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef struct page_t:
+    uint32_t flags      # PG_*; fill byte in the top 8 bits
+    int32_t mapcount    # PTEs that map this page (0: none; the kernel stores one less). PMD mappings are not in it
+    int32_t refcount    # folio head: all references; FOLL_PIN of a small folio counts 1024
+    uint32_t next       # pfn: LRU list, free list, or list of deposited page tables; FS_NO_PFN ends it
+    uint32_t prev       # pfn; in a PMD table: its first deposited PTE table
+    uint32_t mapping    # folio head: mapping id (low 24 bits), bits 39:32 of the index (high 8 bits)
+    uint32_t index      # folio head: low 32 bits of the page offset in the mapping
+
+cdef struct tail1_t:    # page 1 of a large folio
+    uint32_t flags
+    int32_t mapcount
+    int32_t large_mapcount  # PTEs that map any page of the folio, plus 1 per PMD mapping (0: none)
+    int32_t mm_mapcount[2]  # share of large_mapcount of the mm in the slot
+    uint32_t mm_id[2]       # mm id, 0: free slot; top bit of mm_id[1]: maybe mapped shared
+
+cdef struct tail2_t:    # page 2 of a large folio of order >= 2
+    uint32_t flags
+    int32_t mapcount
+    int32_t nr_pages_mapped  # pages with mapcount > 0, plus ENTIRELY_MAPPED if a PMD maps the folio
+    int32_t pincount         # FOLL_PIN pins
+    int32_t entire_mapcount  # PMD mappings
+    uint32_t deferred_next   # pfn of heads on the deferred split queue
+    uint32_t deferred_prev
+
+cdef struct anon_vma_t:
+    uint32_t id              # mapping id
+    int32_t refcount         # VMAs' chain entries and child anon_vmas that keep it alive
+    int32_t num_children     # child anon_vmas, the root counts itself
+    int32_t num_active_vmas  # VMAs whose vma.anon_vma this is
+    anon_vma_t *root
+    anon_vma_t *parent
+    avc_t *first             # chain entries of all VMAs that may map its pages
+
+cdef struct avc_t:           # anon_vma_chain: links a VMA with an anon_vma
+    vma_t *vma
+    anon_vma_t *anon_vma
+    avc_t *vma_next          # next entry of the same VMA; newest first
+    avc_t *av_next           # neighbours in anon_vma.first
+    avc_t *av_prev
+
+cdef struct mapping_t:       # address_space: the page cache of one file or shared anonymous object
+    uint32_t id              # mapping id
+    uint32_t kind            # MAPPING_SHMEM, ...
+    uint64_t ino             # number shown to the user
+    uint64_t size            # bytes (i_size)
+    int64_t refcount         # VMAs and handles
+    uint32_t *pfns           # page cache by index; FS_NO_PFN: hole
+    uint64_t cap             # entries of pfns
+    uint64_t nrpages         # cached pages
+    vma_t *i_mmap            # VMAs that map it
+
+cdef struct vma_t:
+    uint64_t start, end      # bytes, [start, end)
+    uint64_t pgoff           # pages: offset in the file; start/4096 at creation for private anonymous memory
+    uint64_t flags           # VM_*
+    uint64_t page_prot       # protection bits of its entries (vm_page_prot)
+    mm_t *mm
+    anon_vma_t *anon_vma
+    avc_t *chain             # anon_vma_chain, newest first
+    int32_t nr_chain         # entries of chain
+    mapping_t *file          # NULL: private anonymous memory
+    vma_t *next
+    vma_t *prev
+    vma_t *i_mmap_next
+    vma_t *i_mmap_prev
+
+cdef struct maple_block_t:
+    int32_t n
+    uint64_t end[64]         # vma.end, ascending
+    vma_t *vma[64]
+
+cdef struct maple_t:         # the VMAs of one mm: a sorted array in blocks of at most 64
+    maple_block_t **blocks
+    uint64_t *max_end        # last end of each block
+    int32_t nr_blocks
+    int32_t cap
+    int64_t nr               # VMAs
+
+cdef struct mm_t:
+    machine_t *m
+    mm_t *next               # all live mms of the machine, in order of creation
+    mm_t *prev
+    uint32_t id              # mm id of large folios' owner slots; >= 1, reused after exit
+    uint32_t pid             # number shown to the user; never reused
+    uint32_t pgd             # pfn of the root table
+    maple_t vmas
+    vma_t *mmap              # first VMA; linked by vma.next
+    int64_t map_count        # VMAs
+    int64_t total_vm, locked_vm         # pages
+    int64_t locked_stale     # of locked_vm: pages that mremap(DONTUNMAP) unlocked but did not take off the count
+    uint64_t def_flags
+    int64_t rss_anon, rss_file, rss_shmem   # pages
+    int64_t nr_ptes, nr_pmds, nr_puds   # page tables; nr_ptes with deposited ones
+    bint has_pinned          # MMF_HAS_PINNED
+    bint huge_zero           # holds a reference on the huge zero page
+    int thp_disable          # 0, 1: completely, 2: except advised
+
+cdef struct lru_list_t:
+    uint32_t first, last     # pfns of heads; first: newest
+    int64_t nr_pages
+
+cdef struct fbatch_t:        # folio_batch: per-CPU; each folio in it has one extra reference
+    int32_t nr
+    uint32_t pfn[31]
+    uint8_t tag[31]          # mlock batch: 0 munlock, 1 mlock (LRU folio), 2 mlock (new folio)
+
+cdef enum lru_e:
+    LRU_INACTIVE_ANON
+    LRU_ACTIVE_ANON
+    LRU_INACTIVE_FILE
+    LRU_ACTIVE_FILE
+    LRU_UNEVICTABLE
+    NR_LRU_LISTS
+
+cdef enum vmstat_e:          # event counters, /proc/vmstat names; see stat.pxd for the table of names
+    PGFAULT
+    PGMAJFAULT
+    PGREUSE
+    PGACTIVATE
+    PGDEACTIVATE
+    PGLAZYFREE
+    PGLAZYFREED
+    UNEVICTABLE_PGS_CULLED
+    UNEVICTABLE_PGS_RESCUED
+    UNEVICTABLE_PGS_MLOCKED
+    UNEVICTABLE_PGS_MUNLOCKED
+    UNEVICTABLE_PGS_CLEARED
+    UNEVICTABLE_PGS_STRANDED
+    THP_FAULT_ALLOC
+    THP_FAULT_FALLBACK
+    THP_COLLAPSE_ALLOC
+    THP_COLLAPSE_ALLOC_FAILED
+    THP_FILE_ALLOC
+    THP_FILE_FALLBACK
+    THP_FILE_MAPPED
+    THP_SPLIT_PAGE
+    THP_SPLIT_PAGE_FAILED
+    THP_DEFERRED_SPLIT_PAGE
+    THP_UNDERUSED_SPLIT_PAGE
+    THP_SPLIT_PMD
+    THP_SPLIT_PUD
+    THP_ZERO_PAGE_ALLOC
+    NR_FOLL_PIN_ACQUIRED
+    NR_FOLL_PIN_RELEASED
+    COW_BYTES                # ours: bytes copied by COW
+    NR_VMSTAT
+
+cdef enum mthp_e:            # per folio size, hugepages-<size>/stats/
+    ANON_FAULT_ALLOC
+    ANON_FAULT_FALLBACK
+    MTHP_SPLIT
+    MTHP_SPLIT_FAILED
+    MTHP_SPLIT_DEFERRED
+    MTHP_NR_ANON
+    MTHP_NR_ANON_PARTIALLY_MAPPED
+    SHMEM_ALLOC
+    SHMEM_FALLBACK
+    NR_MTHP
+
+cdef enum thp_mode_e:
+    THP_NEVER
+    THP_MADVISE
+    THP_ALWAYS
+
+cdef struct thp_settings_t:  # /sys/kernel/mm/transparent_hugepage
+    int enabled                                   # thp_mode_e
+    uint32_t always, madvise, inherit             # masks of orders: hugepages-*/enabled
+    int shmem_enabled                             # SHMEM_HUGE_*
+    uint32_t shmem_always, shmem_inherit, shmem_within_size, shmem_advise
+    bint use_zero_page
+
+# Answers of policy points (policy.pxd has the table of names).
+cdef enum vma_split_e:       # P01
+    VMA_SPLIT_KEEP
+    VMA_SPLIT_TRY
+    VMA_SPLIT_TRY_DEFER
+    VMA_SPLIT_DEFER_ALWAYS
+    VMA_SPLIT_NONUNIFORM
+
+cdef enum mlock_e:           # P02
+    MLOCK_NO
+    MLOCK_YES
+    MLOCK_SPLIT              # split the folio, then ask again for the pieces
+
+cdef enum mlock_event_e:     # when P02 is asked
+    MLOCK_AT_SYSCALL         # mlock() meets an existing mapping
+    MLOCK_AT_RMAP_ADD        # a mapping of a folio is made in a VM_LOCKED VMA
+    MLOCK_AT_RMAP_REMOVE     # a mapping of a folio goes away in a VM_LOCKED VMA: unlock it?
+    MLOCK_AT_MUNLOCK         # munlock() meets an existing mapping: unlock it?
+
+cdef enum cow_order_e:       # P06
+    COW_ORDER0
+    COW_INHERIT
+
+cdef enum pin_e:             # P10, P11
+    PIN_NO_SPLIT
+    PIN_SPLIT
+
+cdef struct policy_t:
+    uint32_t size            # of this struct, bytes
+    uint32_t abi
+    void *ctx                # handed to every slot
+    int (*vma_split)(void *ctx, int order, int page, bint shared) noexcept nogil
+    int (*mlock_rule)(void *ctx, int event, int order, int nr_mapped, bint pmd, bint within) noexcept nogil
+    int (*cow_order)(void *ctx, int order, bint pmd) noexcept nogil
+    int (*pin_short)(void *ctx, int order, int nr_pages) noexcept nogil
+    int (*pin_long)(void *ctx, int order, int nr_pages) noexcept nogil
+
+cdef struct machine_t:
+    int arch                 # ARCH_X86_64
+    bint soft_dirty          # CONFIG_MEM_SOFT_DIRTY
+    bint pt_reclaim          # CONFIG_PT_RECLAIM
+    # emulated physical memory
+    uint64_t nr_pages        # frames
+    uint8_t *phys            # 4096 bytes per frame; only table frames are ever touched
+    page_t *pages            # see page_of
+    page_t *heads            # 4 records per block of 512 frames
+    # buddy allocator (page_alloc)
+    uint32_t free_list[11]   # first free block of each order
+    int64_t nr_free[11]      # blocks
+    uint64_t fresh_pfn       # frames from here on were never used; not on the lists
+    int64_t free_pages       # frames, fresh ones included
+    uint32_t table_free      # freed page tables, all zero
+    uint32_t table_next, table_end      # block that new tables are carved from
+    int64_t nr_tables
+    uint32_t zero_pfn, huge_zero_pfn
+    # LRU
+    lru_list_t lru[5]
+    fbatch_t batch_lru_add, batch_activate, batch_deactivate, batch_deactivate_file, batch_lazyfree, batch_mlock
+    uint32_t deferred_first, deferred_last  # deferred split queue, pfns of heads
+    int64_t deferred_len
+    # counters
+    int64_t vmstat[32]
+    int64_t mthp[16][9]      # by order
+    # objects
+    void **mappings          # by mapping id: anon_vma_t or mapping_t (PG_anon tells)
+    uint32_t mappings_cap, mappings_free, mappings_nr
+    uint32_t *mm_ids         # stack of free mm ids
+    uint32_t mm_ids_cap, mm_ids_nr, mm_id_next
+    mm_t *mm_first
+    mm_t *mm_last
+    uint32_t next_pid
+    uint64_t next_ino
+    void *content            # content store (content.pyx)
+    # settings
+    thp_settings_t thp
+    int64_t max_map_count
+    policy_t policy

@@ -1,0 +1,146 @@
+# cython: language_level=3
+"""Where mmap places a mapping.  Follows: __get_unmapped_area (mm/mmap.c), arch_get_unmapped_area_topdown
+(arch/x86/kernel/sys_x86_64.c), __thp_get_unmapped_area (mm/huge_memory.c), shmem_get_unmapped_area (mm/shmem.c)."""
+from libc.errno cimport EINVAL, ENOMEM
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from foliosim._core.flags cimport *
+from foliosim._core.types cimport *
+from foliosim._core.maple_tree cimport find_vma, maple_last, vma_find
+
+cdef extern from *:
+    """
+    /* top of the mmap area: below the stack's 8 MiB and its guard gap, at least 128 MiB below the top */
+    #define FS_MMAP_BASE (FS_TASK_SIZE - (128ULL << 20))
+    /* where a bottom-up search starts if nothing is free below: a third of the address space */
+    #define FS_MMAP_LEGACY_BASE ((FS_TASK_SIZE / 3 + 4095) & ~4095ULL)
+    #define FS_MAP_32BIT 0x40
+    #define FS_MAP_ABOVE4G 0x80
+    #define FS_SHMEM_HUGE_DENY (-1)
+    #define FS_SHMEM_HUGE_FORCE (-2)
+    """
+    const uint64_t FS_MMAP_BASE, FS_MMAP_LEGACY_BASE
+    enum:
+        FS_MAP_32BIT, FS_MAP_ABOVE4G, FS_SHMEM_HUGE_DENY, FS_SHMEM_HUGE_FORCE
+
+cdef int64_t unmapped_area_topdown(const mm_t *mm, uint64_t len, uint64_t low, uint64_t high) noexcept nogil:
+    """Highest place for len bytes in [low, high), or -ENOMEM.  Follows: unmapped_area_topdown (mm/vma.c)."""
+    cdef const vma_t *next = find_vma(mm, high - 1)   # what bounds the gap from above
+    cdef const vma_t *prev = next.prev if next != NULL else maple_last(&mm.vmas)
+    cdef uint64_t gap_start, gap_end
+    while True:
+        gap_end = next.start if next != NULL and next.start < high else high
+        gap_start = prev.end if prev != NULL and prev.end > low else low
+        if gap_end >= gap_start and gap_end - gap_start >= len:
+            return <int64_t>(gap_end - len)
+        if prev == NULL or prev.end <= low:
+            return -ENOMEM
+        next = prev
+        prev = prev.prev
+
+cdef int64_t unmapped_area(const mm_t *mm, uint64_t len, uint64_t low, uint64_t high) noexcept nogil:
+    """Lowest place for len bytes in [low, high), or -ENOMEM.  Follows: unmapped_area (mm/vma.c)."""
+    cdef const vma_t *next = find_vma(mm, low)
+    cdef uint64_t at = low
+    while True:
+        if high < len or at > high - len:
+            return -ENOMEM
+        if next == NULL or (next.start >= at and next.start - at >= len):
+            return <int64_t>at
+        at = next.end
+        next = next.next
+
+cdef bint hint_is_free(const mm_t *mm, uint64_t addr, uint64_t len) noexcept nogil:
+    # follows mmap_address_hint_valid and the hint test of arch_get_unmapped_area_topdown
+    return addr <= FS_TASK_SIZE - len and vma_find(mm, addr, addr + len) == NULL
+
+cdef int64_t search(const mm_t *mm, uint64_t addr, uint64_t len, uint64_t flags) noexcept nogil:
+    """Follows: arch_get_unmapped_area_topdown, arch_get_unmapped_area."""
+    cdef int64_t found
+    if len > FS_TASK_SIZE:
+        return -ENOMEM
+    if flags & FS_MAP_FIXED:
+        return <int64_t>addr
+    if addr and hint_is_free(mm, addr & ~(FS_PAGE_SIZE - 1), len):
+        return <int64_t>(addr & ~(FS_PAGE_SIZE - 1))
+    if flags & FS_MAP_32BIT:
+        return unmapped_area(mm, len, 0x40000000, 0x80000000)
+    found = unmapped_area_topdown(mm, len, 1ULL << 32 if flags & FS_MAP_ABOVE4G else FS_PAGE_SIZE, FS_MMAP_BASE)
+    if found < 0:
+        found = unmapped_area(mm, len, FS_MMAP_LEGACY_BASE, FS_TASK_SIZE)
+    return found
+
+cdef int64_t thp_search(const mm_t *mm, uint64_t len, uint64_t flags) noexcept nogil:
+    """Private anonymous memory of whole 2 MiB, no hint: aligned if there is room.  Follows: __thp_get_unmapped_area."""
+    cdef int64_t found = search(mm, 0, len + FS_PMD_SIZE, flags)
+    cdef uint64_t up
+    if found < 0:
+        return search(mm, 0, len, flags)
+    up = (0 - <uint64_t>found) & (FS_PMD_SIZE - 1)
+    return found + <int64_t>(up if up else FS_PMD_SIZE)
+
+cdef uint64_t shmem_alignment(const machine_t *m, const mapping_t *file) noexcept nogil:
+    # bytes shmem wants its mappings aligned to; 0: pages will do
+    cdef int huge = m.thp.shmem_enabled
+    cdef bint on = huge > 0
+    cdef uint32_t orders
+    if huge == FS_SHMEM_HUGE_DENY:
+        return 0
+    if huge == FS_SHMEM_HUGE_FORCE:
+        return FS_PMD_SIZE
+    if file == NULL:
+        orders = m.thp.shmem_always | m.thp.shmem_within_size | m.thp.shmem_advise
+        if on:
+            orders |= m.thp.shmem_inherit
+        if orders:
+            return FS_PAGE_SIZE << highest_order(orders)
+    return FS_PMD_SIZE if on else 0
+
+cdef inline int highest_order(uint32_t orders) noexcept nogil:
+    cdef int order = 31
+    while not orders >> order & 1:
+        order -= 1
+    return order
+
+cdef int64_t shmem_search(const machine_t *m, const mm_t *mm, const mapping_t *file, uint64_t hint, uint64_t len,
+                          uint64_t pgoff, uint64_t flags) noexcept nogil:
+    """Follows: shmem_get_unmapped_area."""
+    cdef int64_t found = search(mm, hint, len, flags)
+    cdef uint64_t size = shmem_alignment(m, file)
+    cdef uint64_t offset, inflated, addr
+    cdef int64_t roomy
+    if found < 0 or flags & FS_MAP_FIXED or <uint64_t>found == hint or size == 0 or len < size:
+        return found
+    offset = (pgoff << FS_PAGE_SHIFT) & (size - 1)
+    if (offset and offset + len < 2 * size) or <uint64_t>found & (size - 1) == offset:
+        return found
+    inflated = len + size - FS_PAGE_SIZE
+    if inflated > FS_TASK_SIZE:
+        return found
+    roomy = search(mm, hint, inflated, flags)
+    if roomy < 0:
+        return found
+    addr = (<uint64_t>roomy & ~(size - 1)) + offset
+    if <uint64_t>roomy & (size - 1) > offset:
+        addr += size
+    return <int64_t>addr if addr <= FS_TASK_SIZE - len else found
+
+cdef int64_t get_unmapped_area(machine_t *m, mm_t *mm, mapping_t *file, uint64_t addr, uint64_t len, uint64_t pgoff,
+                               uint64_t flags) noexcept nogil:
+    cdef int64_t found
+    if len > FS_TASK_SIZE:
+        return -ENOMEM
+    if file != NULL:
+        found = shmem_search(m, mm, file, addr, len, pgoff, flags)
+    elif flags & FS_MAP_SHARED:
+        found = shmem_search(m, mm, NULL, addr, len, 0, flags)
+    elif addr == 0 and len & (FS_PMD_SIZE - 1) == 0 and not flags & FS_MAP_FIXED:
+        found = thp_search(mm, len, flags)
+    else:
+        found = search(mm, addr, len, flags)
+    if found < 0 and not flags & FS_MAP_FIXED:
+        return found
+    if <uint64_t>found > FS_TASK_SIZE - len:
+        return -ENOMEM
+    if found & (FS_PAGE_SIZE - 1):
+        return -EINVAL
+    return found

@@ -1,0 +1,213 @@
+# cython: language_level=3
+"""Taking mappings away, table by table and run by run.  Follows zap_pte_range and free_pgd_range in mm/memory.c."""
+from foliosim._core.flags cimport *
+from foliosim._core.page cimport *
+from foliosim._core.pgtable cimport *
+from foliosim._core.huge_memory cimport split_huge_pmd, zap_huge_pmd
+from foliosim._core.page_alloc cimport table_free
+from foliosim._core.rmap cimport folio_remove_rmap_ptes
+from foliosim._core.swap cimport folio_mark_accessed, folio_put_refs
+
+cdef struct zap_details_t:
+    bint reclaim_pt      # free PTE tables that a whole span's zap emptied
+    bint keep_markers    # guard regions survive
+
+
+cdef uint32_t folio_pte_batch(machine_t *m, const uint64_t *pte, uint32_t pfn, uint32_t max_nr) noexcept nogil:
+    """Accessed, dirty, soft-dirty and write bits may differ within a batch."""
+    cdef page_t *folio = folio_of(m, pfn)
+    cdef uint32_t head, left, n = 1
+    cdef uint64_t expected, step
+    if not folio_test_large(folio):
+        return 1
+    head = head_of(m, pfn)
+    left = head + folio_nr_pages(folio) - pfn
+    if left < max_nr:
+        max_nr = left
+    step = 0 - pte_advance(m) if pte_protnone(m, pte[0]) else pte_advance(m)
+    expected = pte_batch_key(m, pte[0]) + step
+    while n < max_nr and pte_batch_key(m, pte[n]) == expected:
+        expected += step
+        n += 1
+    return n
+
+
+cdef uint32_t zap_present(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, uint32_t max_nr) noexcept nogil:
+    """Zap the batch of present entries that starts at pte; its length.  Follows zap_present_ptes."""
+    cdef uint32_t pfn = pte_pfn(m, pte[0]), n, i, head
+    cdef bint dirty = False, young = False
+    cdef page_t *folio
+    if pte_special(m, pte[0]):
+        pte[0] = 0
+        return 1
+    n = folio_pte_batch(m, pte, pfn, max_nr)
+    head = head_of(m, pfn)
+    folio = page_of(m, head)
+    for i in range(n):
+        dirty |= pte_dirty(m, pte[i])
+        young |= pte_young(m, pte[i])
+        pte[i] = 0
+    if folio.flags & PG_anon:
+        vma.mm.rss_anon -= n
+    else:
+        if dirty:
+            folio.flags |= PG_dirty
+        if young and not vma.flags & (VM_SEQ_READ | VM_RAND_READ):
+            folio_mark_accessed(m, head)
+        if folio.flags & PG_swapbacked:
+            vma.mm.rss_shmem -= n
+        else:
+            vma.mm.rss_file -= n
+    folio_remove_rmap_ptes(m, pfn, n, vma)
+    folio_put_refs(m, head, n)
+    return n
+
+
+cdef void zap_pte_range(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, uint64_t end,
+                        const zap_details_t *details) noexcept nogil:
+    cdef uint64_t *pte = pte_offset(m, pmd[0], addr)
+    cdef uint64_t *table = table_of(m, table_pfn(m, pmd[0]))
+    cdef uint64_t start = addr
+    cdef uint32_t n
+    while addr < end:
+        if not pte[0]:
+            n = 1
+        elif pte_present(m, pte[0]):
+            n = zap_present(m, vma, pte, addr, <uint32_t>((end - addr) >> FS_PAGE_SHIFT))
+        else:
+            if not details.keep_markers:
+                pte[0] = 0
+            n = 1
+        pte += n
+        addr += <uint64_t>n << FS_PAGE_SHIFT
+    if details.reclaim_pt and m.pt_reclaim and end - start == FS_PMD_SIZE:
+        try_to_free_pte(m, vma.mm, pmd, table)
+
+
+cdef void try_to_free_pte(machine_t *m, mm_t *mm, uint64_t *pmd, uint64_t *table) noexcept nogil:
+    """Follows try_to_free_pte (mm/pt_reclaim.c): a table that is empty from end to end goes."""
+    cdef int i
+    for i in range(FS_PTRS_PER_PTE):
+        if table[i]:
+            return
+    free_pte_table(m, mm, pmd)
+
+
+cdef void free_pte_table(machine_t *m, mm_t *mm, uint64_t *pmd) noexcept nogil:
+    table_free(m, table_pfn(m, pmd[0]))
+    pmd[0] = 0
+    mm.nr_ptes -= 1
+
+
+cdef void zap_range(machine_t *m, vma_t *vma, uint64_t addr, uint64_t end, const zap_details_t *details) noexcept nogil:
+    """Follows unmap_page_range: a leaf that is cut is split first."""
+    cdef uint64_t *pmd
+    cdef uint64_t next
+    while addr < end:
+        pmd = pmd_offset(m, vma.mm, addr)
+        if pmd == NULL:
+            addr = next_pmd_addr(m, vma.mm, addr, end)
+            continue
+        next = pmd_addr_end(addr, end)
+        if pmd[0] and pmd_leaf(m, pmd[0]):
+            if next - addr == FS_PMD_SIZE:
+                zap_huge_pmd(m, vma, pmd, addr)
+            else:
+                split_huge_pmd(m, vma, pmd, addr)
+        if pmd[0]:
+            zap_pte_range(m, vma, pmd, addr, next, details)
+        addr = next
+
+
+cdef void unmap_vma_range(machine_t *m, vma_t *vma, uint64_t start, uint64_t end) noexcept nogil:
+    cdef zap_details_t details
+    details.reclaim_pt = False
+    details.keep_markers = False
+    zap_range(m, vma, start, end, &details)
+
+
+cdef int madvise_dontneed(machine_t *m, vma_t *vma, uint64_t start, uint64_t end) noexcept nogil:
+    """Follows madvise_dontneed_single_vma."""
+    cdef zap_details_t details
+    details.reclaim_pt = True
+    details.keep_markers = True
+    zap_range(m, vma, start, end, &details)
+    return 0
+
+
+# ---- page tables ----
+
+cdef bint clamp_range(uint64_t *addr, uint64_t *end, uint64_t floor, uint64_t *ceiling, uint64_t size) noexcept nogil:
+    """The whole tables of this size that [addr, end) covers and no neighbour needs; False: none."""
+    addr[0] &= ~(size - 1)
+    if addr[0] < floor:
+        addr[0] += size
+        if not addr[0]:
+            return False
+    if ceiling[0]:
+        ceiling[0] &= ~(size - 1)
+        if not ceiling[0]:
+            return False
+    if end[0] - 1 > ceiling[0] - 1:
+        end[0] -= size
+    return addr[0] <= end[0] - 1
+
+
+cdef bint alone(uint64_t start, uint64_t end, uint64_t floor, uint64_t ceiling, uint64_t size) noexcept nogil:
+    """May the table that maps the span of this size around start go?"""
+    start &= ~(size - 1)
+    if start < floor:
+        return False
+    if ceiling:
+        ceiling &= ~(size - 1)
+        if not ceiling:
+            return False
+    return end - 1 <= ceiling - 1
+
+
+cdef void free_pmd_range(machine_t *m, mm_t *mm, uint64_t *pud, uint64_t addr, uint64_t end, uint64_t floor,
+                         uint64_t ceiling) noexcept nogil:
+    cdef uint64_t *pmd = table_of(m, table_pfn(m, pud[0]))
+    cdef uint64_t at = addr, next
+    while at < end:
+        next = pmd_addr_end(at, end)
+        if pmd[pmd_index(at)] and not pmd_leaf(m, pmd[pmd_index(at)]):
+            free_pte_table(m, mm, pmd + pmd_index(at))
+        at = next
+    if alone(addr, end, floor, ceiling, 1ULL << FS_PUD_SHIFT):
+        table_free(m, table_pfn(m, pud[0]))
+        pud[0] = 0
+        mm.nr_pmds -= 1
+
+
+cdef void free_pud_range(machine_t *m, mm_t *mm, uint64_t *pgd, uint64_t addr, uint64_t end, uint64_t floor,
+                         uint64_t ceiling) noexcept nogil:
+    cdef uint64_t *pud = table_of(m, table_pfn(m, pgd[0]))
+    cdef uint64_t at = addr, next
+    while at < end:
+        next = (at + (1ULL << FS_PUD_SHIFT)) & ~((1ULL << FS_PUD_SHIFT) - 1)
+        if next > end:
+            next = end
+        if pud[pud_index(at)]:
+            free_pmd_range(m, mm, pud + pud_index(at), at, next, floor, ceiling)
+        at = next
+    if alone(addr, end, floor, ceiling, 1ULL << FS_PGDIR_SHIFT):
+        table_free(m, table_pfn(m, pgd[0]))
+        pgd[0] = 0
+        mm.nr_puds -= 1
+
+
+cdef void free_pgtables(machine_t *m, mm_t *mm, uint64_t addr, uint64_t end, uint64_t floor,
+                        uint64_t ceiling) noexcept nogil:
+    """Follows free_pgd_range."""
+    cdef uint64_t *pgd = table_of(m, mm.pgd)
+    cdef uint64_t next, top = ceiling
+    if not clamp_range(&addr, &end, floor, &top, FS_PMD_SIZE):
+        return
+    while addr < end:
+        next = (addr + (1ULL << FS_PGDIR_SHIFT)) & ~((1ULL << FS_PGDIR_SHIFT) - 1)
+        if next > end:
+            next = end
+        if pgd[pgd_index(addr)]:
+            free_pud_range(m, mm, pgd + pgd_index(addr), addr, next, floor, top)
+        addr = next

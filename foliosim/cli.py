@@ -1,0 +1,32 @@
+"""The ``foliosim`` command.  Subcommands are imported when they are called."""
+import importlib
+
+import click
+
+COMMANDS = {
+    "verify": ("foliosim.verify.command", "verify", "Replay recorded scenarios and compare with the kernel."),
+    "study": ("foliosim.study.command", "study", "Put a question to several policies and compare the answers."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a subcommand only when it is used."""
+
+    def list_commands(self, ctx):
+        return list(COMMANDS)
+
+    def get_command(self, ctx, name):
+        if name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[name]
+        return getattr(importlib.import_module(module), attribute)
+
+    def format_commands(self, ctx, formatter):
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup)
+@click.version_option(package_name="foliosim")
+def main():
+    """Linux memory management in one process: a real kernel's rules, replayed and questioned."""

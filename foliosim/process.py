@@ -1,0 +1,250 @@
+"""A process: the system calls that change its address space, accesses to it, and what /proc shows of it."""
+import numpy as np
+
+from foliosim._core.machine import SMAPS_NAMES, CoreProcess
+from foliosim.flags import MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE
+from foliosim.gup import PageReference
+
+_FOLL_WRITE, _FOLL_GET, _FOLL_LONGTERM, _FOLL_PIN = 0x01, 0x02, 0x100, 0x80000
+_TOUCH_READ, _TOUCH_WRITE, _READ, _WRITE = range(4)
+_WALK_WRITE, _WALK_USER, _WALK_FETCH = 0x02, 0x04, 0x10
+_WALK_KINDS = {"read": 0, "write": _WALK_WRITE, "fetch": _WALK_FETCH}
+_VMSPLICE_PAGES = 16  # vmsplice takes references 16 pages at a time
+
+MAPS_DTYPE = np.dtype([("start", "u8"), ("end", "u8"), ("perms", "U4"), ("offset", "u8"), ("inode", "u8")])
+SMAPS_DTYPE = np.dtype(MAPS_DTYPE.descr + [(name, "u8") for name in SMAPS_NAMES] + [("VmFlags", "U96")])
+
+
+class Process(CoreProcess):
+    """One process of a machine; made by `Machine.spawn` and `fork`.
+
+    Addresses and lengths are bytes.  A system call that fails raises `SyscallError` with the kernel's errno, an access
+    that is refused `SegvError` or `BusError`; use of a process that has exited is a `ValueError`.
+    """
+
+    def __reduce__(self):
+        raise TypeError("a Process cannot be pickled or copied")
+
+    def __repr__(self):
+        return f"<Process pid={self.pid}>" if self.alive else "<Process exited>"
+
+    # ---- address space ----
+
+    def mmap(self, length, *, prot=PROT_READ | PROT_WRITE, flags=MAP_PRIVATE | MAP_ANONYMOUS, addr=0):
+        """Map anonymous memory, as mmap(2).
+
+        Parameters
+        ----------
+        length : int
+            Bytes; rounded up to pages.
+        prot, flags : int
+            ``PROT_*`` and ``MAP_*``; MAP_ANONYMOUS must be among the flags.
+        addr : int
+            Hint, or the address with MAP_FIXED.
+
+        Returns
+        -------
+        int
+            Address of the mapping.
+
+        Raises
+        ------
+        SyscallError
+            EINVAL, ENOMEM, EEXIST, ... in the order in which ``do_mmap`` checks.
+        """
+        return self.sys_mmap(addr, length, prot, flags)
+
+    def munmap(self, addr, length):
+        """Unmap a range, as munmap(2).  EINVAL: not aligned or empty; ENOMEM: too many mappings."""
+        self.sys_munmap(addr, length)
+
+    def mprotect(self, addr, length, prot):
+        """Change protection, as mprotect(2).  ENOMEM: a hole; EACCES: a right the mapping cannot have."""
+        self.sys_mprotect(addr, length, prot)
+
+    def madvise(self, addr, length, advice):
+        """Advise, as madvise(2); ``advice`` is one of ``MADV_*``.  Raises `UnsupportedError` for advice not emulated."""
+        self.sys_madvise(addr, length, advice)
+
+    def mlock(self, addr, length):
+        """Lock and populate a range, as mlock(2) of a process that has no limit."""
+        self.sys_mlock(addr, length)
+
+    def mlock2(self, addr, length, flags):
+        """Lock a range, as mlock2(2); MLOCK_ONFAULT populates nothing."""
+        self.sys_mlock2(addr, length, flags)
+
+    def munlock(self, addr, length):
+        """Unlock a range, as munlock(2)."""
+        self.sys_munlock(addr, length)
+
+    def mincore(self, addr, length):
+        """Which pages are resident, as mincore(2).
+
+        Returns
+        -------
+        bytes
+            One byte per page, bit 0: resident.
+        """
+        return self.sys_mincore(addr, length)
+
+    def fork(self):
+        """Fork, as fork(2).
+
+        Returns
+        -------
+        Process
+            The child.
+        """
+        child = type(self)(self.machine)
+        self.fork_into(child)
+        return child
+
+    def exit(self):
+        """End the process: references and pins are dropped, the memory is unmapped."""
+        self.end()
+
+    def clear_refs(self, value):
+        """Write to /proc/PID/clear_refs.  1, 2, 3: clear accessed bits; 4: soft-dirty; 5: peak RSS."""
+        self.sys_clear_refs(value)
+
+    def prctl_thp_disable(self, value, flags=0):
+        """prctl(PR_SET_THP_DISABLE, value, flags); flags 2: PR_THP_DISABLE_EXCEPT_ADVISED."""
+        self.sys_thp_disable(value, flags)
+
+    # ---- accesses ----
+
+    def write(self, addr, length, *, value, delta=0, stride=4096, offset=0):
+        """Store one byte at addr + offset, + stride, ... below addr + length.
+
+        Parameters
+        ----------
+        addr, length : int
+            Bytes.
+        value : int
+            First byte stored; byte i is ``(value + i * delta) % 256``.
+        delta, stride, offset : int
+            See above.
+
+        Returns
+        -------
+        int
+            Stores made.
+
+        Raises
+        ------
+        SegvError, BusError
+            Stores before the faulting one took effect.
+        """
+        return self.access(addr, length, _WRITE, stride, value & 0xff, delta & 0xff, offset)
+
+    def read(self, addr, length, *, stride=4096, offset=0):
+        """Load one byte at addr + offset, + stride, ... below addr + length.
+
+        Returns
+        -------
+        bytes
+        """
+        return self.access(addr, length, _READ, stride, offset=offset)
+
+    def touch(self, addr, length, *, write=False):
+        """Access every page of a range without caring for its data.
+
+        Returns
+        -------
+        int
+            Accesses made.
+        """
+        return self.access(addr, length, _TOUCH_WRITE if write else _TOUCH_READ, 4096)
+
+    # ---- references ----
+
+    def get_user_pages(self, addr, length):
+        """Short-term references (FOLL_GET), as vmsplice(2) takes them.
+
+        Returns
+        -------
+        PageReference
+            Its ``nbytes`` is short if a page could not be had.
+
+        Raises
+        ------
+        SyscallError
+            EFAULT: not even the first page could be had.
+        """
+        return self.references_to(addr, length, _FOLL_GET, PageReference, _VMSPLICE_PAGES)
+
+    def pin_user_pages(self, addr, length, *, longterm=False, write=False):
+        """Pins (FOLL_PIN) for access to the data, as O_DIRECT or, longterm, io_uring's fixed buffers take them.
+
+        Returns
+        -------
+        PageReference
+
+        Raises
+        ------
+        SyscallError
+            EFAULT: some page could not be had (nothing stays pinned).
+        """
+        flags = _FOLL_PIN | (_FOLL_LONGTERM if longterm else 0) | (_FOLL_WRITE if write else 0)
+        return self.references_to(addr, length, flags, PageReference, 1 << 40)
+
+    # ---- views ----
+
+    def walk(self, addrs, *, access="read", set_accessed=False):
+        """Walk the page tables as the MMU does for user-mode accesses.
+
+        Parameters
+        ----------
+        addrs : array_like of int
+            Virtual addresses.
+        access : {"read", "write", "fetch"}
+        set_accessed : bool
+            Set accessed and dirty bits as the hardware would.
+
+        Returns
+        -------
+        numpy.ndarray
+            One record per address: ``pa`` (physical address), ``error`` (0; or bit 31 and the page-fault error code;
+            or bit 30: not canonical), ``level`` (0 PTE, 1 PMD, 2 PUD, 3 PGD), ``rights`` (bits 1 R, 2 W, 4 U, 8 X).
+        """
+        if access not in _WALK_KINDS:
+            raise ValueError(f"access {access!r}: valid are {', '.join(_WALK_KINDS)}")
+        return self.walk_array(addrs, _WALK_USER | _WALK_KINDS[access], set_accessed)
+
+    def pagemap(self, addr, length):
+        """Words of /proc/PID/pagemap.
+
+        Returns
+        -------
+        numpy.ndarray of uint64
+            One per page of the range.
+        """
+        return self.pagemap_words(addr, length)
+
+    def maps(self):
+        """The areas, as /proc/PID/maps lists them.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``start``, ``end`` (bytes), ``perms``, ``offset`` (bytes), ``inode`` (0: private anonymous memory).
+        """
+        return np.array([_area(area) for area in self.areas()], dtype=MAPS_DTYPE)
+
+    def smaps(self):
+        """The areas with their accounting, as /proc/PID/smaps.
+
+        Returns
+        -------
+        numpy.ndarray
+            The fields of `maps`, those of smaps under their names (kB; ``THPeligible`` 0 or 1), and ``VmFlags``.
+        """
+        rows = [_area(area) + tuple(area[6]) + (area[3].strip(),) for area in self.areas()]
+        return np.array(rows, dtype=SMAPS_DTYPE)
+
+
+def _area(area):
+    start, end, vm_flags, _, offset, inode, _ = area
+    letters = "".join(letter if vm_flags & (1 << bit) else "-" for bit, letter in enumerate("rwx"))
+    return start, end, letters + ("s" if vm_flags & 0x80 else "p"), offset, inode
