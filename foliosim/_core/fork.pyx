@@ -85,7 +85,10 @@ cdef uint32_t copy_small_run(machine_t *m, vma_t *dst, const vma_t *src, uint64_
 
 cdef int copy_present(machine_t *m, vma_t *dst, vma_t *src, uint64_t *to_pte, uint64_t *from_pte, uint64_t addr,
                       uint32_t max_nr) noexcept nogil:
-    """Follows copy_present_ptes: entries copied (1 or a batch of one folio), or a negative errno."""
+    """Follows copy_present_ptes: entries copied, or a negative errno.
+
+    A batch of a folio that may be pinned and has an exclusive page is taken page by page.
+    """
     cdef uint32_t pfn = pte_pfn(m, from_pte[0]), n
     cdef page_t *folio
     cdef int result
@@ -95,9 +98,13 @@ cdef int copy_present(machine_t *m, vma_t *dst, vma_t *src, uint64_t *to_pte, ui
     n = folio_pte_batch(m, from_pte, pfn, max_nr)
     folio = folio_of(m, pfn)
     if folio.flags & PG_anon:
-        if folio_try_dup_anon_rmap_ptes(m, pfn, n, dst, src) < 0:
-            result = copy_present_page(m, dst, to_pte, from_pte[0], addr)
-            return result if result < 0 else 1
+        if n > 1 and folio_try_dup_anon_rmap_ptes(m, pfn, n, dst, src) == 0:
+            pass
+        else:
+            n = 1
+            if folio_try_dup_anon_rmap_ptes(m, pfn, 1, dst, src) < 0:
+                result = copy_present_page(m, dst, to_pte, from_pte[0], addr)
+                return result if result < 0 else 1
         dst.mm.rss_anon += n
     else:
         folio_add_rmap_ptes(m, pfn, n, dst)

@@ -20,7 +20,8 @@ arch/x86/include/asm/pgtable_types.h.
     58   SAVED_DIRTY dirty while not writable
     63   NX          no execute
 
-Entries that are not zero and have PRESENT 0 hold their physical address inverted (protnone_mask).
+Entries that are not zero and have PRESENT 0 hold their physical address inverted (protnone_mask); a 2 MiB leaf's
+address is bits 51:21.
 """
 from libc.stdint cimport uint32_t, uint64_t
 from foliosim._core.flags cimport VM_READ, VM_WRITE, VM_EXEC, VM_SHARED
@@ -44,6 +45,7 @@ cdef extern from *:
     #define X86_SAVED_DIRTY (1ULL << 58)
     #define X86_NX          (1ULL << 63)
     #define X86_PFN_MASK    0x000ffffffffff000ULL
+    #define X86_PMD_PFN_MASK 0x000fffffffe00000ULL
     #define X86_TABLE       (X86_PRESENT | X86_RW | X86_USER | X86_ACCESSED | X86_DIRTY)
     /* _PAGE_CHG_MASK: what pte_modify keeps */
     #define X86_CHG_MASK    (X86_PFN_MASK | X86_PCD | X86_PWT | X86_SPECIAL | X86_ACCESSED | X86_DIRTY | \\
@@ -57,7 +59,7 @@ cdef extern from *:
     """
     const uint64_t X86_PRESENT, X86_RW, X86_USER, X86_PWT, X86_PCD, X86_ACCESSED, X86_DIRTY, X86_PSE, X86_GLOBAL
     const uint64_t X86_PROTNONE, X86_SPECIAL, X86_UFFD_WP, X86_SOFT_DIRTY, X86_PAT_LARGE, X86_SAVED_DIRTY, X86_NX
-    const uint64_t X86_PFN_MASK, X86_TABLE, X86_CHG_MASK, X86_GUARD
+    const uint64_t X86_PFN_MASK, X86_PMD_PFN_MASK, X86_TABLE, X86_CHG_MASK, X86_GUARD
     const uint32_t X86_PF_PROT, X86_PF_WRITE, X86_PF_USER, X86_PF_RSVD, X86_PF_INSTR
 
 cdef inline uint64_t x86_64_protection(uint64_t vm_flags) noexcept nogil:
@@ -72,15 +74,18 @@ cdef inline uint64_t x86_64_protection(uint64_t vm_flags) noexcept nogil:
         prot |= X86_RW
     return prot
 
+cdef inline uint64_t x86_64_addr_mask(uint64_t e) noexcept nogil:
+    return X86_PMD_PFN_MASK if e & X86_PSE else X86_PFN_MASK
+
 cdef inline uint64_t x86_64_invert(uint64_t e) noexcept nogil:
     """protnone_mask: what the address bits of a non-present entry are XORed with."""
-    return X86_PFN_MASK if e and not e & X86_PRESENT else 0
+    return x86_64_addr_mask(e) if e and not e & X86_PRESENT else 0
 
 cdef inline uint64_t x86_64_mk(uint64_t pfn, uint64_t prot) noexcept nogil:
-    return ((pfn << 12) ^ x86_64_invert(prot)) & X86_PFN_MASK | prot
+    return ((pfn << 12) ^ x86_64_invert(prot)) & x86_64_addr_mask(prot) | prot
 
 cdef inline uint64_t x86_64_pfn(uint64_t e) noexcept nogil:
-    return ((e ^ x86_64_invert(e)) & X86_PFN_MASK) >> 12
+    return ((e ^ x86_64_invert(e)) & x86_64_addr_mask(e)) >> 12
 
 cdef inline bint x86_64_none(uint64_t e) noexcept nogil:
     """pte_none: nothing but possibly A and D (a CPU erratum)."""
@@ -114,5 +119,5 @@ cdef inline uint64_t x86_64_modify(uint64_t e, uint64_t prot, uint64_t keep) noe
     """pte_modify, pmd_modify: new protection; address, accessed, dirty and software bits stay."""
     cdef uint64_t new = (e & keep) | (prot & ~keep)
     if (x86_64_invert(e) ^ x86_64_invert(new)) != 0:
-        new ^= X86_PFN_MASK
+        new ^= x86_64_addr_mask(new)
     return x86_64_save_dirty(new)
