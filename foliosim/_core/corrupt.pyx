@@ -6,10 +6,11 @@ from foliosim._core.page cimport *
 from foliosim._core.anon_vma cimport mapping_id_used
 from foliosim._core.tally cimport object_name
 
-# kind -> the fields whose corruption validation reports under their own name.  Large folios' words are in the records
-# after the head's.
+# kind -> the fields whose corruption validation reports under their own name; "flags" are toggled, whatever the delta,
+# and show in what they contradict.  Large folios' words are in the records after the head's.
 CORRUPTIBLE = {
     "page": ("mapcount",),
+    "flags": ("lru", "active", "swapbacked", "unevictable", "anon_exclusive", "partially_mapped", "deferred", "anon"),
     "folio": ("refcount", "large_mapcount", "mm_mapcount[0]", "mm_mapcount[1]", "entire_mapcount", "nr_pages_mapped",
               "pincount"),
     "table": ("refcount",),
@@ -60,6 +61,12 @@ cdef void *mapping_at(machine_t *m, uint64_t id) except NULL:
     if id > 0xffffff or not mapping_id_used(m, <uint32_t>id):
         raise LookupError(f"no mapping {id}")
     return m.mappings[id]
+
+
+cdef uint32_t flag_bit(str name) except 0:
+    return {"lru": PG_lru, "active": PG_active, "swapbacked": PG_swapbacked, "unevictable": PG_unevictable,
+            "anon_exclusive": PG_anon_exclusive, "partially_mapped": PG_partially_mapped, "deferred": PG_deferred,
+            "anon": PG_anon}[name]
 
 
 # ---- the field: 32 bits wide, or 64 ----
@@ -143,6 +150,8 @@ cdef tuple corrupt(machine_t *m, str kind, uint64_t number, str field, int64_t d
         raise KeyError(field)
     if kind == "page" or kind == "folio" or kind == "table":
         frame_field(m, kind, number, field)[0] += <int32_t>delta
+    elif kind == "flags":
+        page_at(m, number).flags ^= flag_bit(field)
     elif kind == "anon_vma":
         anon_vma_field(m, number, field)[0] += <int32_t>delta
     elif kind == "vma":

@@ -6,7 +6,8 @@ from foliosim._core.pgtable cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.anon_vma cimport anon_vma_prepare
 from foliosim._core.deferred_split cimport deferred_split_folio
-from foliosim._core.folio cimport folio_alloc
+from foliosim._core.content cimport content_copy
+from foliosim._core.folio cimport folio_alloc, folio_materialize
 from foliosim._core.mlock cimport folio_add_lru_vma
 from foliosim._core.page_alloc cimport table_alloc, table_free
 from foliosim._core.rmap cimport *
@@ -149,6 +150,28 @@ cdef int do_huge_pmd_anonymous_page(machine_t *m, vma_t *vma, uint64_t *pmd, uin
     return 0
 
 
+cdef bint cow_huge(machine_t *m, vma_t *vma, uint64_t *pmd, uint32_t old, uint64_t haddr) noexcept nogil:
+    """P06 inherit: copy a shared huge folio whole and map the copy; False: that is not wanted, or cannot be."""
+    cdef uint32_t head, i
+    if m.policy.cow_order(m.policy.ctx, FS_HPAGE_PMD_ORDER, True) != COW_INHERIT or anon_vma_prepare(m, vma) < 0:
+        return False
+    head = alloc_huge(m)
+    if head == FS_NO_PFN:
+        return False
+    if not page_of(m, old).flags & PG_tails_implicit:
+        folio_materialize(m, head)
+    for i in range(FS_HPAGE_PMD_NR if not page_of(m, head).flags & PG_tails_implicit else 1):
+        if content_copy(m, head + i, old + i) < 0:
+            folio_put(m, head)
+            return False
+    count_vm_events(m, COW_BYTES, FS_PMD_SIZE)
+    vma.mm.rss_anon -= FS_HPAGE_PMD_NR
+    map_anon_folio_pmd(m, vma, pmd, head, haddr)
+    folio_remove_rmap_pmd(m, old, vma)
+    folio_put(m, old)
+    return True
+
+
 cdef int do_huge_pmd_wp_page(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, uint32_t flags) noexcept nogil:
     """A write (or unshare) fault on a read-only PMD leaf of private memory."""
     cdef uint64_t haddr = addr & ~(FS_PMD_SIZE - 1)
@@ -163,6 +186,8 @@ cdef int do_huge_pmd_wp_page(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t a
         return VM_FAULT_FALLBACK
     folio = page_of(m, head)
     if not folio.flags & PG_anon or (not folio.flags & PG_anon_exclusive and folio.refcount != 1):
+        if folio.flags & PG_anon and not flags & FAULT_FLAG_UNSHARE and cow_huge(m, vma, pmd, head, haddr):
+            return 0
         split_huge_pmd(m, vma, pmd, addr)
         return VM_FAULT_FALLBACK
     if not folio.flags & PG_anon_exclusive:

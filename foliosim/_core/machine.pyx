@@ -268,6 +268,17 @@ cdef class CoreMachine:
             raise ValueError(f"pfn {pfn:#x}: not a page table")
         return np.asarray(<uint64_t[:512]>table_of(&self.m, <uint32_t>pfn)).copy()
 
+    def poke_table(self, uint64_t pfn, int index, uint64_t entry):
+        """Overwrite an entry of a page table, behind the back of every rule; the old one.  For tests and teaching."""
+        cdef uint64_t old
+        if not 0 <= index < FS_PTRS_PER_PTE:
+            raise ValueError(f"index {index}: must be 0 to 511")
+        if pfn >= self.m.fresh_pfn or page_kind(page_of(&self.m, <uint32_t>pfn)) != PG_KIND_TABLE:
+            raise ValueError(f"pfn {pfn:#x}: not a page table")
+        old = table_of(&self.m, <uint32_t>pfn)[index]
+        table_of(&self.m, <uint32_t>pfn)[index] = entry
+        return old
+
 
 cdef class CoreProcess:
     """One address space."""
@@ -515,6 +526,24 @@ cdef class CoreProcess:
                         else 0, vma.file.ino if vma.file != NULL else 0, [fields[i] for i in range(NR_SMAPS)]))
             vma = vma.next
         return out
+
+
+def walk_image(uint8_t[::1] image, uint64_t root, uint64_t addr, uint32_t access, *, uint32_t flags,
+               int maxphyaddr=52):
+    """Walk x86-64 tables in a copy of physical memory that begins at address 0.
+
+    Returns (physical address, error, level, rights) as a record of `Process.walk`; ``flags`` are bits of the
+    processor's state: 0x100 EFER.NXE, 0x200 CR0.WP, 0x400 CR4.SMEP, 0x800 CR4.SMAP, 0x1000 EFLAGS.AC, and 0x2000 to
+    set accessed and dirty bits in the image; ``access``: 2 write, 4 user, 0x10 fetch.
+    """
+    cdef walk_mmu_t mmu
+    cdef walk_result_t result
+    if image.shape[0] < 4096:
+        raise ValueError(f"image of {image.shape[0]} bytes: must hold at least one page")
+    mmu.phys, mmu.size = &image[0], image.shape[0]
+    mmu.root, mmu.flags, mmu.maxphyaddr = <uint32_t>(root >> FS_PAGE_SHIFT), flags, maxphyaddr
+    walk(&mmu, addr, access, &result)
+    return result.pa, result.error, result.level, result.rights
 
 
 cdef class CoreReference:

@@ -233,37 +233,30 @@ cdef int wp_page_copy(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, bi
     return 0
 
 
-cdef uint32_t cow_window(machine_t *m, const vma_t *vma, const uint64_t *pte, uint64_t addr, int order) noexcept nogil:
-    """P06 inherit: is the aligned window of 2^order pages around addr all of one shared folio, in this VMA and table?"""
-    cdef uint32_t nr = 1U << order, at = pte_index(addr) & (nr - 1), i, pfn, head
+cdef bint cow_window(machine_t *m, const vma_t *vma, const uint64_t *pte, uint64_t addr, int order) noexcept nogil:
+    """P06 inherit: is the aligned window of 2^order pages around addr all of one shared folio, in this VMA?"""
+    cdef uint32_t nr = 1U << order, at = pte_index(addr) & (nr - 1), i, pfn = pte_pfn(m, pte[0]) - at
     cdef const uint64_t *first = pte - at
-    if not thp_vma_suitable_order(vma, addr, order):
-        return 0
-    head = head_of(m, pte_pfn(m, pte[0]))
+    if not thp_vma_suitable_order(vma, addr, order) or head_of(m, pfn) != head_of(m, pte_pfn(m, pte[0])):
+        return False
     for i in range(nr):
-        pfn = pte_pfn(m, first[i])
-        if not pte_present(m, first[i]) or pte_special(m, first[i]) or pfn != head + i:
-            return 0
-        if page_of(m, pfn).flags & PG_anon_exclusive:
-            return 0
-    return nr
+        if not pte_present(m, first[i]) or pte_special(m, first[i]) or pte_pfn(m, first[i]) != pfn + i:
+            return False
+        if page_of(m, pfn + i).flags & PG_anon_exclusive:
+            return False
+    return True
 
 
-cdef int wp_copy_window(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, int order) noexcept nogil:
-    """P06 inherit: copy the whole folio to a new one of its order; VM_FAULT_FALLBACK if that cannot be."""
-    cdef uint32_t nr = cow_window(m, vma, pte, addr, order), i, head, old = head_of(m, pte_pfn(m, pte[0]))
+cdef bint wp_copy_window(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, int order) noexcept nogil:
+    """Copy the window that starts at addr to a new folio of its size; False: no memory for it."""
+    cdef uint32_t nr = 1U << order, i, head = folio_alloc(m, order), old = pte_pfn(m, pte[0])
     cdef uint64_t entry
-    if nr == 0 or anon_vma_prepare(m, vma) < 0:
-        return VM_FAULT_FALLBACK
-    head = folio_alloc(m, order)
     if head == FS_NO_PFN:
-        return VM_FAULT_FALLBACK
-    addr &= ~(FS_PAGE_SIZE * nr - 1)
-    pte = pte_offset(m, pmd_offset(m, vma.mm, addr)[0], addr)
+        return False
     for i in range(nr):
         if content_copy(m, head + i, old + i) < 0:
             folio_put(m, head)
-            return VM_FAULT_FALLBACK
+            return False
     count_vm_events(m, COW_BYTES, FS_PAGE_SIZE * nr)
     page_of(m, head).refcount += nr - 1
     folio_add_new_anon_rmap(m, head, vma, addr)
@@ -272,8 +265,23 @@ cdef int wp_copy_window(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, 
     entry = anon_entry(m, vma, head)
     for i in range(nr):
         pte[i] = entry + i * pte_advance(m)
-    folio_put_refs(m, old, nr)
-    return 0
+    folio_put_refs(m, head_of(m, old), nr)
+    return True
+
+
+cdef bint wp_copy_inherit(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, int order) noexcept nogil:
+    """P06 inherit: copy the largest window, up to the folio's size, that the VMA holds whole; False: copy one page."""
+    cdef uint32_t at
+    if order >= FS_HPAGE_PMD_ORDER:
+        order = FS_HPAGE_PMD_ORDER - 1
+    if anon_vma_prepare(m, vma) < 0:
+        return False
+    while order >= 2:
+        if cow_window(m, vma, pte, addr, order):
+            at = pte_index(addr) & ((1U << order) - 1)
+            return wp_copy_window(m, vma, pte - at, addr - (<uint64_t>at << FS_PAGE_SHIFT), order)
+        order -= 1
+    return False
 
 
 cdef int do_wp_page(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, uint32_t flags) noexcept nogil:
@@ -281,7 +289,7 @@ cdef int do_wp_page(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, uint
     cdef uint32_t pfn = pte_pfn(m, pte[0])
     cdef page_t *page
     cdef page_t *folio
-    cdef int order, result
+    cdef int order
     cdef bint unshare = (flags & FAULT_FLAG_UNSHARE) != 0
     if vma.flags & (VM_SHARED | VM_MAYSHARE):
         return do_wp_shared(m, vma, pte, addr)
@@ -297,9 +305,8 @@ cdef int do_wp_page(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, uint
             return 0
         order = folio_order(folio)
         if order and not unshare and m.policy.cow_order(m.policy.ctx, order, False) == COW_INHERIT:
-            result = wp_copy_window(m, vma, pte, addr, order)
-            if result != VM_FAULT_FALLBACK:
-                return result
+            if wp_copy_inherit(m, vma, pte, addr, order):
+                return 0
     return wp_page_copy(m, vma, pte, addr, unshare)
 
 
