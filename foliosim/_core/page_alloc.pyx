@@ -7,6 +7,7 @@ in host memory.
 """
 from libc.string cimport memset
 from posix.mman cimport mmap, munmap, PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE, MAP_FAILED
+from foliosim._core.debug cimport BUG_ON, FS_DEBUG
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 
@@ -142,6 +143,7 @@ cdef void free_pages(machine_t *m, uint32_t pfn, int order) noexcept nogil:
     """Put a block back and merge it with its free buddies.  Follows __free_one_page."""
     cdef uint32_t buddy
     cdef page_t *page
+    BUG_ON(page_kind(page_of(m, pfn)) == PG_KIND_BUDDY or pfn & ((1U << order) - 1))
     m.free_pages += 1LL << order
     while order < FS_MAX_PAGE_ORDER:
         buddy = pfn ^ (1U << order)
@@ -194,8 +196,17 @@ cdef uint32_t table_alloc(machine_t *m) noexcept nogil:
     return pfn
 
 
+cdef void check_empty(const uint64_t *table) noexcept nogil:
+    cdef int i
+    for i in range(FS_PTRS_PER_PTE):
+        BUG_ON(table[i] != 0)
+
+
 cdef void table_free(machine_t *m, uint32_t pfn) noexcept nogil:
     cdef page_t *page = page_of(m, pfn)
+    BUG_ON(page.refcount != 1 or page_kind(page) != PG_KIND_TABLE)
+    if FS_DEBUG:
+        check_empty(<uint64_t *>(m.phys + (<uint64_t>pfn << FS_PAGE_SHIFT)))
     page.refcount = 0
     page.next = m.table_free
     m.table_free = pfn

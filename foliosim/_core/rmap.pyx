@@ -4,6 +4,7 @@ from libc.errno cimport EBUSY
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.stat cimport *
+from foliosim._core.debug cimport BUG_ON
 from foliosim._core.folio cimport folio_materialize
 from foliosim._core.deferred_split cimport deferred_split_folio
 from foliosim._core.mlock cimport mlock_folio, munlock_folio
@@ -92,6 +93,7 @@ cdef int32_t mapcounts_dec(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogi
         page = page_of(m, pfn + i)
         k = page_contiguous(pfn + i, n - i)
         for j in range(k):
+            BUG_ON(page[j].mapcount <= 0)
             page[j].mapcount -= 1
             last += page[j].mapcount == 0
         i += k

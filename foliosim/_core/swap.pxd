@@ -2,6 +2,7 @@
 """LRU lists, the per-CPU batches in front of them, and the end of a folio (mm/swap.c)."""
 from libc.stdint cimport uint32_t
 from foliosim._core.types cimport *
+from foliosim._core.debug cimport BUG_ON
 from foliosim._core.page cimport *
 
 ctypedef void (*move_fn_t)(machine_t *m, uint32_t head, page_t *folio) noexcept nogil
@@ -28,6 +29,7 @@ cdef inline void folio_get(page_t *folio, int32_t n) noexcept nogil:
 cdef inline void folio_put_refs(machine_t *m, uint32_t head, int32_t n) noexcept nogil:
     """Drop n references of a folio; frees it with the last one."""
     cdef page_t *folio = page_of(m, head)
+    BUG_ON(folio.refcount < n)
     folio.refcount -= n
     if folio.refcount == 0:
         folio_free(m, head, folio)
