@@ -1,9 +1,7 @@
 """The emulated machine."""
-import copy
-
 from foliosim import policy as _policy
 from foliosim._core.machine import CoreMachine
-from foliosim.errors import UnsupportedError, ValidationError
+from foliosim.errors import ValidationError
 from foliosim.process import Process
 from foliosim.sizes import parse_size
 from foliosim.views import Folio
@@ -71,15 +69,11 @@ class Machine(CoreMachine):
                                pt_reclaim=pt_reclaim, max_map_count=max_map_count)
         self.arch = arch
         self.policy = {}
-        self._policy_objects = []
         self.set_policy(policy)
         return self
 
     def __reduce__(self):
         raise TypeError("a Machine cannot be pickled or copied")
-
-    def __deepcopy__(self, memo):
-        return copy.copy(self)
 
     def set_policy(self, policy):
         """Choose what the policy points do from now on.
@@ -99,8 +93,7 @@ class Machine(CoreMachine):
         if not self.policy:
             choices = {**_policy.preset("linux-6.18"), **choices}
         for point, answer in choices.items():
-            if not super().set_policy(point, answer):
-                raise UnsupportedError(f"policy {point}={answer!r} is not compiled in")
+            self.set_policy_point(point, answer)
             self.policy[point] = answer
 
     def spawn(self):

@@ -2,6 +2,7 @@
 """Policy slots that call Python.  A hook's exception is kept on the machine; meanwhile the default answers."""
 from foliosim._core.types cimport *
 from foliosim._core.machine cimport CoreMachine
+from foliosim._core.policy cimport policy_slot
 
 ANSWERS = {
     "vma_split": {"keep": VMA_SPLIT_KEEP, "split_try": VMA_SPLIT_TRY, "split_try_defer": VMA_SPLIT_TRY_DEFER,
@@ -57,17 +58,12 @@ cdef int hook_pin_long(void *ctx, int order, int nr_pages) noexcept with gil:
     return ask(ctx, "pin_long", (order, nr_pages), PIN_NO_SPLIT)
 
 
-cdef int install_hook(policy_t *policy, str point) except? -2:
-    if point == "vma_split":
-        policy.vma_split = hook_vma_split
-    elif point == "mlock_rule":
-        policy.mlock_rule = hook_mlock_rule
-    elif point == "cow_order":
-        policy.cow_order = hook_cow_order
-    elif point == "pin_short":
-        policy.pin_short = hook_pin_short
-    elif point == "pin_long":
-        policy.pin_long = hook_pin_long
-    else:
-        return -1
+cdef dict TRAMPOLINES = {
+    "vma_split": <size_t>&hook_vma_split, "mlock_rule": <size_t>&hook_mlock_rule, "cow_order": <size_t>&hook_cow_order,
+    "pin_short": <size_t>&hook_pin_short, "pin_long": <size_t>&hook_pin_long,
+}
+
+
+cdef int install_hook(policy_t *policy, str point) except -1:
+    policy_slot(policy, point)[0] = <void *><size_t>TRAMPOLINES[point]
     return 0

@@ -117,18 +117,15 @@ cdef class CoreMachine:
         thp.shmem_always, thp.shmem_inherit = shmem_always, shmem_inherit
         thp.shmem_within_size, thp.shmem_advise = shmem_within_size, shmem_advise
 
-    def set_policy(self, str point, answer):
-        """Put a built-in alternative (its name) or a callable into a slot; False: no such alternative."""
+    def set_policy_point(self, str point, answer):
+        """Put a compiled alternative (its name) or a callable into a slot; KeyError if there is no such."""
         self.enter()
         if callable(answer):
-            if install_hook(&self.m.policy, point) < 0:
-                return False
+            install_hook(&self.m.policy, point)
             self.hooks[point] = answer
-            return True
-        if policy_set(&self.m.policy, point.encode(), answer.encode()) < 0:
-            return False
-        self.hooks.pop(point, None)
-        return True
+        else:
+            policy_set(&self.m.policy, point, answer)
+            self.hooks.pop(point, None)
 
     def drain(self):
         """Flush the per-CPU batches."""

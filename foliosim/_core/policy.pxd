@@ -7,8 +7,10 @@ from foliosim._core.page cimport *
 
 # Fill the struct with what Linux 6.18 does.
 cdef void policy_init(policy_t *policy) noexcept nogil
-# Put the built-in alternative `name` into slot `point`.  0, or -1 if there is no such point or alternative.
-cdef int policy_set(policy_t *policy, const char *point, const char *name) noexcept nogil
+# The slot of a point; KeyError if there is no such point.
+cdef void **policy_slot(policy_t *policy, str point) except NULL
+# Put a compiled alternative into its slot; KeyError if there is no such point or alternative.
+cdef int policy_set(policy_t *policy, str point, str name) except -1
 
 cdef inline int ask_mlock_rule(machine_t *m, int event, page_t *folio, int nr_mapped, bint pmd,
                                bint within) noexcept nogil:

@@ -1,7 +1,8 @@
 # cython: language_level=3
-"""Policy points P01, P02, P06, P10, P11 and their compiled alternatives; the default is what Linux 6.18 does."""
-from libc.string cimport strcmp
+"""Policy points P01, P02, P06, P10, P11 and their compiled alternatives; the default is what Linux 6.18 does.
 
+The table of names, with sources, that users see is foliosim/policy/points.py; a test keeps the two alike.
+"""
 cdef enum:
     POLICY_ABI = 1
 
@@ -86,63 +87,40 @@ cdef void policy_init(policy_t *policy) noexcept nogil:
     policy.pin_long = pin_no_split
 
 
-cdef int set_vma_split(policy_t *policy, const char *name) noexcept nogil:
-    if strcmp(name, b"keep") == 0:
-        policy.vma_split = vma_split_keep
-    elif strcmp(name, b"split_try") == 0:
-        policy.vma_split = vma_split_try
-    elif strcmp(name, b"split_try_defer") == 0:
-        policy.vma_split = vma_split_try_defer
-    elif strcmp(name, b"defer_always") == 0:
-        policy.vma_split = vma_split_defer_always
-    elif strcmp(name, b"split_nonuniform") == 0:
-        policy.vma_split = vma_split_nonuniform
-    else:
-        return -1
+cdef dict ALTERNATIVES = {
+    "vma_split": {
+        "keep": <size_t>&vma_split_keep, "split_try": <size_t>&vma_split_try,
+        "split_try_defer": <size_t>&vma_split_try_defer, "defer_always": <size_t>&vma_split_defer_always,
+        "split_nonuniform": <size_t>&vma_split_nonuniform},
+    "mlock_rule": {
+        "contained_eager": <size_t>&mlock_contained_eager, "contained_lazy": <size_t>&mlock_contained_lazy,
+        "pmd_only": <size_t>&mlock_pmd_only, "whole": <size_t>&mlock_whole, "split": <size_t>&mlock_split,
+        "forbid": <size_t>&mlock_forbid},
+    "cow_order": {"order0": <size_t>&cow_order0, "inherit": <size_t>&cow_inherit},
+    "pin_short": {"no_split": <size_t>&pin_no_split, "split": <size_t>&pin_split},
+    "pin_long": {"no_split": <size_t>&pin_no_split, "split": <size_t>&pin_split},
+}
+
+
+cdef void **policy_slot(policy_t *policy, str point) except NULL:
+    if point == "vma_split":
+        return <void **>&policy.vma_split
+    if point == "mlock_rule":
+        return <void **>&policy.mlock_rule
+    if point == "cow_order":
+        return <void **>&policy.cow_order
+    if point == "pin_short":
+        return <void **>&policy.pin_short
+    if point == "pin_long":
+        return <void **>&policy.pin_long
+    raise KeyError(point)
+
+
+cdef int policy_set(policy_t *policy, str point, str name) except -1:
+    policy_slot(policy, point)[0] = <void *><size_t>ALTERNATIVES[point][name]
     return 0
 
 
-cdef int set_mlock_rule(policy_t *policy, const char *name) noexcept nogil:
-    if strcmp(name, b"contained_eager") == 0:
-        policy.mlock_rule = mlock_contained_eager
-    elif strcmp(name, b"contained_lazy") == 0:
-        policy.mlock_rule = mlock_contained_lazy
-    elif strcmp(name, b"pmd_only") == 0:
-        policy.mlock_rule = mlock_pmd_only
-    elif strcmp(name, b"whole") == 0:
-        policy.mlock_rule = mlock_whole
-    elif strcmp(name, b"split") == 0:
-        policy.mlock_rule = mlock_split
-    elif strcmp(name, b"forbid") == 0:
-        policy.mlock_rule = mlock_forbid
-    else:
-        return -1
-    return 0
-
-
-cdef int set_pin(policy_t *policy, const char *point, const char *name) noexcept nogil:
-    cdef bint split = strcmp(name, b"split") == 0
-    if not split and strcmp(name, b"no_split") != 0:
-        return -1
-    if strcmp(point, b"pin_short") == 0:
-        policy.pin_short = pin_split if split else pin_no_split
-    else:
-        policy.pin_long = pin_split if split else pin_no_split
-    return 0
-
-
-cdef int policy_set(policy_t *policy, const char *point, const char *name) noexcept nogil:
-    if strcmp(point, b"vma_split") == 0:
-        return set_vma_split(policy, name)
-    if strcmp(point, b"mlock_rule") == 0:
-        return set_mlock_rule(policy, name)
-    if strcmp(point, b"pin_short") == 0 or strcmp(point, b"pin_long") == 0:
-        return set_pin(policy, point, name)
-    if strcmp(point, b"cow_order") == 0:
-        if strcmp(name, b"order0") == 0:
-            policy.cow_order = cow_order0
-            return 0
-        if strcmp(name, b"inherit") == 0:
-            policy.cow_order = cow_inherit
-            return 0
-    return -1
+def compiled_alternatives():
+    """``{point: (names...)}`` of what is compiled in."""
+    return {point: tuple(names) for point, names in ALTERNATIVES.items()}

@@ -1,0 +1,14 @@
+"""What is compiled in and what users are told are one table."""
+from foliosim._core.policy import compiled_alternatives
+from foliosim.policy import POINTS, PRESETS
+
+
+def test_alternatives_are_those_compiled():
+    assert {name: set(point.names) for name, point in POINTS.items()} == {
+        name: set(names) for name, names in compiled_alternatives().items()}
+
+
+def test_presets_choose_known_alternatives():
+    for choices in PRESETS.values():
+        assert set(choices) == set(POINTS)
+        assert all(answer in POINTS[point].names for point, answer in choices.items())
