@@ -74,6 +74,21 @@ cdef void lru_add_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
     at.nr_pages += n
 
 
+cdef void lru_del_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
+    cdef page_t *oldest = page_of(m, pfn)
+    cdef page_t *newest = page_of(m, pfn + n - 1)
+    cdef lru_list_t *at = m.lru + folio_lru_list(oldest)
+    at.nr_pages -= n
+    if newest.prev != FS_NO_PFN:
+        page_of(m, newest.prev).next = oldest.next
+    else:
+        at.first = oldest.next
+    if oldest.next != FS_NO_PFN:
+        page_of(m, oldest.next).prev = newest.prev
+    else:
+        at.last = newest.prev
+
+
 # ---- batches ----
 
 cdef void batch_move(machine_t *m, fbatch_t *batch, move_fn_t move_fn, bint adding) noexcept nogil:

@@ -4,9 +4,9 @@ from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
 from foliosim._core.huge_memory cimport split_huge_pmd, zap_huge_pmd
-from foliosim._core.page_alloc cimport table_free
+from foliosim._core.page_alloc cimport free_run, table_free
 from foliosim._core.rmap cimport folio_remove_rmap_ptes
-from foliosim._core.swap cimport folio_mark_accessed, folio_put_refs
+from foliosim._core.swap cimport folio_mark_accessed, folio_put_refs, lru_del_run
 
 cdef struct zap_details_t:
     bint reclaim_pt      # free PTE tables that a whole span's zap emptied
@@ -63,6 +63,57 @@ cdef uint32_t zap_present(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr
     return n
 
 
+cdef uint32_t zap_shared_run(machine_t *m, uint64_t *pte, uint32_t max_nr) noexcept nogil:
+    """Order-0 anonymous folios that others map too and nobody else refers to: each loses a mapping; how many."""
+    cdef uint32_t i = 0, mask = PG_KIND_MASK | PG_ORDER_MASK | PG_anon
+    cdef page_t *page
+    while i < max_nr and pte[i] and pte_present(m, pte[i]) and not pte_special(m, pte[i]):
+        page = page_of(m, pte_pfn(m, pte[i]))
+        if (page.flags & mask) != (PG_KIND_HEAD | PG_anon) or page.mapcount < 2:
+            break
+        page.mapcount -= 1
+        page.refcount -= 1
+        pte[i] = 0
+        i += 1
+    return i
+
+
+cdef uint32_t zap_dying_run(machine_t *m, uint64_t *pte, uint32_t max_nr) noexcept nogil:
+    """Order-0 anonymous folios in consecutive frames, linked in a row on one LRU list, that end here; how many."""
+    cdef uint32_t same = PG_KIND_MASK | PG_ORDER_MASK | PG_anon | PG_lru | PG_active | PG_swapbacked
+    cdef uint32_t never = PG_unevictable | PG_mlocked | PG_bytes, first = pte_pfn(m, pte[0]), i = 0
+    cdef uint32_t flags = page_of(m, first).flags & same
+    cdef uint64_t expected = pte_batch_key(m, pte[0])
+    cdef page_t *page
+    if (flags & (PG_KIND_MASK | PG_ORDER_MASK | PG_anon | PG_lru)) != (PG_KIND_HEAD | PG_anon | PG_lru):
+        return 0
+    while i < max_nr and pte_batch_key(m, pte[i]) == expected:
+        page = page_of(m, first + i)
+        if (page.flags & (same | never)) != flags or page.refcount != 1 or page.mapcount != 1:
+            break
+        if i and page.next != first + i - 1:
+            break
+        pte[i] = 0
+        expected += pte_advance(m)
+        i += 1
+    if i:
+        lru_del_run(m, first, i)
+        free_run(m, first, i)
+    return i
+
+
+cdef uint32_t zap_small_run(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t max_nr) noexcept nogil:
+    """What zap_present does for single pages, run by run; 0: not that case."""
+    cdef uint32_t n
+    if vma.flags & VM_LOCKED or vma.file != NULL or pte_special(m, pte[0]) or pte_protnone(m, pte[0]):
+        return 0
+    n = zap_shared_run(m, pte, max_nr)
+    if n == 0:
+        n = zap_dying_run(m, pte, max_nr)
+    vma.mm.rss_anon -= n
+    return n
+
+
 cdef void zap_pte_range(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, uint64_t end,
                         const zap_details_t *details) noexcept nogil:
     cdef uint64_t *pte = pte_offset(m, pmd[0], addr)
@@ -73,7 +124,9 @@ cdef void zap_pte_range(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, 
         if not pte[0]:
             n = 1
         elif pte_present(m, pte[0]):
-            n = zap_present(m, vma, pte, addr, <uint32_t>((end - addr) >> FS_PAGE_SHIFT))
+            n = zap_small_run(m, vma, pte, <uint32_t>((end - addr) >> FS_PAGE_SHIFT))
+            if n == 0:
+                n = zap_present(m, vma, pte, addr, <uint32_t>((end - addr) >> FS_PAGE_SHIFT))
         else:
             if not details.keep_markers:
                 pte[0] = 0
