@@ -7,15 +7,60 @@ from foliosim._core.pgtable cimport *
 from foliosim._core.huge_memory cimport split_huge_pmd
 
 
-cdef bint can_change_writable(machine_t *m, const vma_t *vma, uint64_t entry, uint32_t pfn, bint normal) noexcept nogil:
-    """Follows can_change_pte_writable and can_change_pmd_writable."""
+cdef bint maybe_change_writable(machine_t *m, const vma_t *vma, uint64_t entry) noexcept nogil:
+    """Follows maybe_change_pte_writable, and can_change_shared_pte_writable: what VMA and entry say."""
     if not vma.flags & VM_WRITE or pte_protnone(m, entry):
         return False
     if m.soft_dirty and not vma.flags & VM_SOFTDIRTY and not pte_soft_dirty(m, entry):
         return False
-    if vma.flags & VM_SHARED:
-        return pte_dirty(m, entry)
-    return normal and (folio_of(m, pfn).flags & PG_anon) != 0 and (page_of(m, pfn).flags & PG_anon_exclusive) != 0
+    return not vma.flags & VM_SHARED or pte_dirty(m, entry)
+
+
+cdef inline bint page_writable(machine_t *m, const vma_t *vma, uint32_t pfn) noexcept nogil:
+    """Private memory: only pages that are the process's own (PG_anon_exclusive) may be written."""
+    return (vma.flags & VM_SHARED) != 0 or (page_of(m, pfn).flags & PG_anon_exclusive) != 0
+
+
+cdef bint can_change_writable(machine_t *m, const vma_t *vma, uint64_t entry, uint32_t pfn, bint normal) noexcept nogil:
+    """Follows can_change_pte_writable and can_change_pmd_writable."""
+    if not maybe_change_writable(m, vma, entry):
+        return False
+    return (vma.flags & VM_SHARED) != 0 or (normal and page_writable(m, vma, pfn))
+
+
+cdef uint32_t equal_run(machine_t *m, const uint64_t *pte, uint32_t left) noexcept nogil:
+    """Present entries that differ in their address only, and that no folio continues: nothing can spread among them."""
+    cdef uint64_t bits = pte_bits(m, pte[0])
+    cdef uint32_t n = 1, head
+    if pte_special(m, pte[0]):
+        return 1
+    while n < left and pte_bits(m, pte[n]) == bits:
+        n += 1
+    if n < left and pte[n] and pte_present(m, pte[n]) and not pte_special(m, pte[n]):
+        head = head_of(m, pte_pfn(m, pte[n]))
+        while n and head_of(m, pte_pfn(m, pte[n - 1])) == head:
+            n -= 1
+    return n
+
+
+cdef void change_run(machine_t *m, const vma_t *vma, uint64_t *pte, uint32_t n, bint try_write) noexcept nogil:
+    """Entries of an equal_run: new bits are worked out once, and once more with write permission."""
+    cdef uint64_t old = pte[0], new = pte_modify(m, old, vma.page_prot), bits = pte_bits(m, new), writable = bits
+    cdef bint invert = pte_protnone(m, old) != pte_protnone(m, new)
+    cdef bint shared = (vma.flags & VM_SHARED) != 0, ask = False
+    cdef uint32_t i
+    if try_write and not pte_write(m, new) and not pte_special(m, old) and maybe_change_writable(m, vma, new):
+        writable = pte_bits(m, pte_mkwrite(m, new))
+        ask = not shared
+        if shared:
+            bits = writable
+    if not ask:
+        for i in range(n):
+            pte[i] = pte_with_bits(m, pte[i], bits, invert)
+        return
+    for i in range(n):
+        new = pte_with_bits(m, pte[i], bits, invert)
+        pte[i] = pte_with_bits(m, new, writable, False) if page_writable(m, vma, pte_pfn(m, new)) else new
 
 
 cdef uint32_t prot_batch(machine_t *m, const uint64_t *pte, uint32_t max_nr) noexcept nogil:
@@ -72,12 +117,16 @@ cdef void change_huge_pmd(machine_t *m, const vma_t *vma, uint64_t *pmd, bint tr
 cdef void change_pte_range(machine_t *m, const vma_t *vma, uint64_t *pmd, uint64_t addr, uint64_t end,
                            bint try_write) noexcept nogil:
     cdef uint64_t *pte = pte_offset(m, pmd[0], addr)
-    cdef uint32_t left = <uint32_t>((end - addr) >> FS_PAGE_SHIFT), i = 0
+    cdef uint32_t left = <uint32_t>((end - addr) >> FS_PAGE_SHIFT), i = 0, n
     while i < left:
+        n = 1
         if pte[i] and pte_present(m, pte[i]):
-            i += change_batch(m, vma, pte + i, left - i, try_write)
-        else:
-            i += 1
+            n = equal_run(m, pte + i, left - i)
+            if n:
+                change_run(m, vma, pte + i, n, try_write)
+            else:
+                n = change_batch(m, vma, pte + i, left - i, try_write)
+        i += n
 
 
 cdef void change_protection(machine_t *m, vma_t *vma, uint64_t start, uint64_t end, bint try_change_writable) noexcept nogil:

@@ -101,6 +101,14 @@ cdef inline uint64_t pte_advance(const machine_t *m) noexcept nogil:
     """Difference of two present entries whose frames follow each other."""
     return FS_PAGE_SIZE
 
+cdef inline uint64_t pte_bits(const machine_t *m, uint64_t e) noexcept nogil:
+    """A 4 KiB entry without its address."""
+    return e & ~X86_PFN_MASK
+
+cdef inline uint64_t pte_with_bits(const machine_t *m, uint64_t e, uint64_t bits, bint invert) noexcept nogil:
+    """The entry with other bits; invert: its address changes between plain and inverted."""
+    return (e & X86_PFN_MASK ^ (X86_PFN_MASK if invert else 0)) | bits
+
 cdef inline uint64_t pte_batch_key(const machine_t *m, uint64_t e) noexcept nogil:
     """An entry without the bits that may differ between the entries of a batch."""
     return e & ~(X86_ACCESSED | X86_DIRTY | X86_SAVED_DIRTY | X86_SOFT_DIRTY | X86_RW)
