@@ -212,10 +212,31 @@ cdef int64_t populate_empty(machine_t *m, vma_t *vma, uint64_t addr, int64_t nr,
     return n
 
 
+cdef int64_t touch_present(machine_t *m, vma_t *vma, uint64_t addr, int64_t nr, uint32_t flags) noexcept nogil:
+    """Populate meets single pages that are mapped as wanted: touch those of one table in a row; how many."""
+    cdef uint64_t *pmd = pmd_offset(m, vma.mm, addr)
+    cdef uint64_t *pte
+    cdef uint32_t pfn
+    cdef int64_t n = 0
+    cdef bint write = (flags & FOLL_WRITE) != 0
+    if pmd == NULL or not pmd_table(m, pmd[0]):
+        return 0
+    pte = pte_offset(m, pmd[0], addr)
+    if nr > FS_PTRS_PER_PTE - pte_index(addr):
+        nr = FS_PTRS_PER_PTE - pte_index(addr)
+    while n < nr and pte_hw_allows(m, pte[n], write) and not pte_special(m, pte[n]):
+        pfn = pte_pfn(m, pte[n])
+        if (page_of(m, pfn).flags & (PG_KIND_MASK | PG_ORDER_MASK)) != PG_KIND_HEAD:
+            break
+        touch_folio(m, pte[n], pfn, flags)
+        n += 1
+    return n
+
+
 cdef int64_t get_user_pages(machine_t *m, mm_t *mm, uint64_t addr, int64_t nr, uint32_t flags,
                             uint32_t *pfns) noexcept nogil:
     """Follows __get_user_pages: pages dealt with, or the errno if there was none."""
-    cdef int64_t done = 0, n, error = 0
+    cdef int64_t done = 0, n, more, error = 0
     cdef bint unshare = False
     cdef vma_t *vma = NULL
     while done < nr:
@@ -232,7 +253,10 @@ cdef int64_t get_user_pages(machine_t *m, mm_t *mm, uint64_t addr, int64_t nr, u
         if n > <int64_t>((vma.end - addr) >> FS_PAGE_SHIFT):
             n = (vma.end - addr) >> FS_PAGE_SHIFT
         if pfns == NULL:
-            n = populate_empty(m, vma, addr, n, flags)
+            more = n
+            n = populate_empty(m, vma, addr, more, flags)
+            if n == 0:
+                n = touch_present(m, vma, addr, more, flags)
             done += n
             addr += <uint64_t>n << FS_PAGE_SHIFT
             if n:

@@ -13,7 +13,7 @@ from foliosim._core.huge_memory cimport *
 from foliosim._core.mlock cimport folio_add_lru_vma, lru_add_drain
 from foliosim._core.page_alloc cimport alloc_run, table_alloc
 from foliosim._core.rmap cimport *
-from foliosim._core.swap cimport folio_put, folio_put_refs, lru_add_run
+from foliosim._core.swap cimport folio_put, folio_put_refs, lru_link_run
 
 
 # ---- tables ----
@@ -136,7 +136,7 @@ cdef uint32_t do_anonymous_run(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t
     if anon_vma_prepare(m, vma) < 0:
         return 0
     lru_add_drain(m)
-    template.flags = PG_KIND_HEAD | PG_uptodate | PG_swapbacked | PG_anon | PG_anon_exclusive
+    template.flags = PG_KIND_HEAD | PG_uptodate | PG_swapbacked | PG_anon | PG_anon_exclusive | PG_lru
     template.mapcount = template.refcount = 1
     template.next = template.prev = FS_NO_PFN
     while done < n:
@@ -155,7 +155,7 @@ cdef uint32_t do_anonymous_run(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t
                 page[j].index = template.index + j
                 pte[i + j] = entry + (i + j) * pte_advance(m)
             i += k
-        lru_add_run(m, pfn, got)
+        lru_link_run(m, pfn, got)
         pte += got
         addr += <uint64_t>got << FS_PAGE_SHIFT
         done += got

@@ -105,6 +105,37 @@ cdef void mlock_folio(machine_t *m, uint32_t head) noexcept nogil:
     batch_add(m, head, folio, MLOCK_LRU)
 
 
+cdef void mlock_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
+    cdef uint32_t i = 0, k, j
+    cdef page_t *page
+    lru_del_run(m, pfn, n)
+    while i < n:
+        page = page_of(m, pfn + i)
+        k = page_contiguous(pfn + i, n - i)
+        for j in range(k):
+            page[j].flags = (page[j].flags & ~PG_active) | PG_unevictable | PG_mlocked
+            page[j].prev = 1
+        i += k
+    m.lru[<int>LRU_UNEVICTABLE].nr_pages += n
+    count_vm_events(m, UNEVICTABLE_PGS_MLOCKED, n)
+    count_vm_events(m, UNEVICTABLE_PGS_CULLED, n)
+
+
+cdef void munlock_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
+    cdef uint32_t i = 0, k, j
+    cdef page_t *page
+    while i < n:
+        page = page_of(m, pfn + i)
+        k = page_contiguous(pfn + i, n - i)
+        for j in range(k):
+            page[j].flags &= ~(PG_unevictable | PG_mlocked)
+        i += k
+    m.lru[<int>LRU_UNEVICTABLE].nr_pages -= n
+    lru_link_run(m, pfn, n)
+    count_vm_events(m, UNEVICTABLE_PGS_MUNLOCKED, n)
+    count_vm_events(m, UNEVICTABLE_PGS_RESCUED, n)
+
+
 cdef void mlock_new_folio(machine_t *m, uint32_t head) noexcept nogil:
     cdef page_t *folio = page_of(m, head)
     folio.flags |= PG_mlocked

@@ -4,7 +4,7 @@ from libc.stdint cimport uint32_t
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
-from foliosim._core.mlock cimport lru_add_drain, mlock_folio, munlock_folio
+from foliosim._core.mlock cimport lru_add_drain, mlock_folio, mlock_run, munlock_folio, munlock_run
 from foliosim._core.policy cimport ask_mlock_rule
 from foliosim._core.split_folio cimport split_folio_to_order
 from foliosim._core.swap cimport folio_put
@@ -58,6 +58,38 @@ cdef uint32_t mlock_batch(machine_t *m, vma_t *vma, const uint64_t *pte, uint64_
     return n
 
 
+cdef uint32_t small_run(machine_t *m, const vma_t *vma, const uint64_t *pte, uint32_t max_nr) noexcept nogil:
+    """Anonymous order-0 folios in consecutive frames that all change in the same way: locked or unlocked in one go.
+
+    To lock: evictable, linked in a row on one list.  To unlock: unevictable and locked once.  How many; 0: none.
+    """
+    cdef bint lock = (vma.flags & VM_LOCKED) != 0
+    cdef uint32_t same = PG_KIND_MASK | PG_ORDER_MASK | PG_anon | PG_lru | PG_active | PG_swapbacked
+    cdef uint32_t first = pte_pfn(m, pte[0]), i = 0, flags, locked = PG_unevictable | PG_mlocked
+    cdef uint64_t expected = pte_batch_key(m, pte[0])
+    cdef page_t *page
+    if pte_special(m, pte[0]) or pte_protnone(m, pte[0]):
+        return 0
+    flags = (page_of(m, first).flags & same) | (0 if lock else locked)
+    if (flags & (PG_KIND_MASK | PG_ORDER_MASK | PG_anon | PG_lru)) != (PG_KIND_HEAD | PG_anon | PG_lru):
+        return 0
+    while i < max_nr and pte_batch_key(m, pte[i]) == expected:
+        page = page_of(m, first + i)
+        if (page.flags & (same | locked)) != flags:
+            break
+        if lock and i and page.next != first + i - 1:
+            break
+        if not lock and page.prev != 1:
+            break
+        expected += pte_advance(m)
+        i += 1
+    if i and lock:
+        mlock_run(m, first, i)
+    elif i:
+        munlock_run(m, first, i)
+    return i
+
+
 cdef bint mlock_pmd(machine_t *m, vma_t *vma, uint64_t *pmd) noexcept nogil:
     """A PMD leaf; False: it was split, go on with its PTEs."""
     cdef uint32_t head = pte_pfn(m, pmd[0])
@@ -84,7 +116,9 @@ cdef void mlock_pte_range(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t star
         pte = pte_offset(m, pmd[0], addr)
         n = 1
         if pte[0] and pte_present(m, pte[0]):
-            n = mlock_batch(m, vma, pte, addr, start, end)
+            n = small_run(m, vma, pte, <uint32_t>((end - addr) >> FS_PAGE_SHIFT))
+            if n == 0:
+                n = mlock_batch(m, vma, pte, addr, start, end)
         addr += <uint64_t>n << FS_PAGE_SHIFT
 
 

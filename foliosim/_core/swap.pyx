@@ -50,9 +50,9 @@ cdef void lruvec_del_folio(machine_t *m, uint32_t head, page_t *folio) noexcept 
         at.last = folio.prev
 
 
-cdef void lru_add_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
-    """n fresh, evictable, inactive anonymous folios; frames ascending, so the last one becomes the newest."""
-    cdef lru_list_t *at = m.lru + LRU_INACTIVE_ANON
+cdef void lru_link_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
+    """Frames ascending, so the last one becomes the newest."""
+    cdef lru_list_t *at = m.lru + folio_lru_list(page_of(m, pfn))
     cdef uint32_t i = 0, k, j
     cdef page_t *page
     cdef uint32_t older = at.first
@@ -62,7 +62,6 @@ cdef void lru_add_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
         for j in range(k):
             page[j].next = older
             page[j].prev = pfn + i + j + 1
-            page[j].flags |= PG_lru
             older = pfn + i + j
         i += k
     page_of(m, pfn + n - 1).prev = FS_NO_PFN
