@@ -63,7 +63,7 @@ class Process(CoreProcess):
         self.sys_mprotect(addr, length, prot)
 
     def madvise(self, addr, length, advice):
-        """Advise, as madvise(2); ``advice`` is one of ``MADV_*``.  Raises `UnsupportedError` for advice not emulated."""
+        """Advise, as madvise(2); ``advice`` is one of ``MADV_*``.  `UnsupportedError`: advice that is not emulated."""
         self.sys_madvise(addr, length, advice)
 
     def mlock(self, addr, length):

@@ -4,4 +4,5 @@ from libc.stdint cimport uint64_t
 from foliosim._core.types cimport *
 
 # Give the entries of [start, end) the VMA's protection; try_change_writable: entries that may be writable become so.
-cdef void change_protection(machine_t *m, vma_t *vma, uint64_t start, uint64_t end, bint try_change_writable) noexcept nogil
+cdef void change_protection(machine_t *m, vma_t *vma, uint64_t start, uint64_t end,
+                            bint try_change_writable) noexcept nogil

@@ -85,7 +85,8 @@ cdef uint32_t prot_batch(machine_t *m, const uint64_t *pte, uint32_t max_nr) noe
     return n
 
 
-cdef uint32_t change_batch(machine_t *m, const vma_t *vma, uint64_t *pte, uint32_t max_nr, bint try_write) noexcept nogil:
+cdef uint32_t change_batch(machine_t *m, const vma_t *vma, uint64_t *pte, uint32_t max_nr,
+                           bint try_write) noexcept nogil:
     """One batch: all its entries become accessed, or dirty, if one was; each gets write if its page allows it."""
     cdef uint64_t old = pte[0], new, entry, step = pte_advance(m)
     cdef uint32_t n = prot_batch(m, pte, max_nr), i, pfn = pte_pfn(m, old)
@@ -129,7 +130,8 @@ cdef void change_pte_range(machine_t *m, const vma_t *vma, uint64_t *pmd, uint64
         i += n
 
 
-cdef void change_protection(machine_t *m, vma_t *vma, uint64_t start, uint64_t end, bint try_change_writable) noexcept nogil:
+cdef void change_protection(machine_t *m, vma_t *vma, uint64_t start, uint64_t end,
+                            bint try_change_writable) noexcept nogil:
     cdef uint64_t addr = start, next
     cdef uint64_t *pmd
     while addr < end:

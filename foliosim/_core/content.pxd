@@ -6,7 +6,12 @@ PG_bytes the store holds (offset, byte) pairs that override this.  A huge folio 
 same in all its pages: that of its head.
 """
 from libc.stdint cimport uint8_t, uint32_t
+from foliosim._core.flags cimport PG_CONTENT_MASK, PG_FILL_SHIFT, PG_byte0
 from foliosim._core.types cimport *
+
+cdef inline uint32_t flags_with_byte0(uint32_t flags, uint8_t value) noexcept nogil:
+    """page_t.flags of a page that holds value at offset 0 and zeros after it."""
+    return (flags & ~PG_CONTENT_MASK) | (<uint32_t>value << PG_FILL_SHIFT) | (PG_byte0 if value else 0)
 
 cdef uint8_t content_read(machine_t *m, uint32_t pfn, uint32_t offset) noexcept nogil
 # 0 or -FS_EHOSTMEM.  The folio's records must not be implicit.

@@ -137,7 +137,7 @@ cdef int content_write(machine_t *m, uint32_t pfn, uint32_t offset, uint8_t valu
     cdef entry_t *entry
     if not page.flags & PG_bytes:
         if offset == 0 and (page.flags & PG_byte0 or not page.flags >> PG_FILL_SHIFT):
-            page.flags = (page.flags & ~PG_CONTENT_MASK) | (<uint32_t>value << PG_FILL_SHIFT) | (PG_byte0 if value else 0)
+            page.flags = flags_with_byte0(page.flags, value)
             return 0
         if base_byte(page, offset) == value:
             return 0

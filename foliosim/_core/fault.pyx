@@ -10,7 +10,7 @@ from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
 from foliosim._core.stat cimport *
-from foliosim._core.content cimport content_read, content_write
+from foliosim._core.content cimport content_read, content_write, flags_with_byte0
 from foliosim._core.folio cimport folio_materialize
 from foliosim._core.maple_tree cimport vma_lookup
 from foliosim._core.memory cimport anon_fault_orders, do_anonymous_run, handle_mm_fault
@@ -92,7 +92,7 @@ cdef bint store_uniform(machine_t *m, uint32_t pfn, uint32_t n, uint32_t offset,
         return False
     if folio.flags >> PG_FILL_SHIFT and not folio.flags & PG_byte0:
         return False
-    folio.flags = (folio.flags & ~PG_CONTENT_MASK) | (<uint32_t>value << PG_FILL_SHIFT) | (PG_byte0 if value else 0)
+    folio.flags = flags_with_byte0(folio.flags, value)
     return True
 
 

@@ -4,7 +4,8 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from foliosim._core.types cimport *
 
 # Take a reference on each of nr pages from addr on; pfns gets them.  How many, or a negative errno if none.
-cdef int64_t get_user_pages_fast(machine_t *m, mm_t *mm, uint64_t addr, int64_t nr, uint32_t flags, uint32_t *pfns) noexcept nogil
+cdef int64_t get_user_pages_fast(machine_t *m, mm_t *mm, uint64_t addr, int64_t nr, uint32_t flags,
+                                 uint32_t *pfns) noexcept nogil
 # Drop what get_user_pages_fast took with these flags.
 cdef void put_user_pages(machine_t *m, const uint32_t *pfns, int64_t nr, uint32_t flags) noexcept nogil
 # Fault [start, start + length) in as mlock and MAP_POPULATE do.  0 or a negative errno.

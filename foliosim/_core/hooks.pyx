@@ -12,7 +12,8 @@ ANSWERS = {
     "pin_short": {"no_split": PIN_NO_SPLIT, "split": PIN_SPLIT},
     "pin_long": {"no_split": PIN_NO_SPLIT, "split": PIN_SPLIT},
 }
-EVENTS = {MLOCK_AT_SYSCALL: "mlock", MLOCK_AT_RMAP_ADD: "map", MLOCK_AT_RMAP_REMOVE: "unmap", MLOCK_AT_MUNLOCK: "munlock"}
+EVENTS = {MLOCK_AT_SYSCALL: "mlock", MLOCK_AT_RMAP_ADD: "map", MLOCK_AT_RMAP_REMOVE: "unmap",
+          MLOCK_AT_MUNLOCK: "munlock"}
 
 
 cdef int ask(void *ctx, str point, tuple args, int default) noexcept:

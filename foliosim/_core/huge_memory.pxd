@@ -4,11 +4,13 @@ from libc.stdint cimport uint32_t, uint64_t
 from foliosim._core.types cimport *
 
 # Orders that the VMA may use: a mask, of `orders`.  smaps: as THPeligible asks; in_pf: in a page fault.
-cdef uint32_t thp_vma_allowable_orders(machine_t *m, const vma_t *vma, bint smaps, bint in_pf, uint32_t orders) noexcept nogil
+cdef uint32_t thp_vma_allowable_orders(machine_t *m, const vma_t *vma, bint smaps, bint in_pf,
+                                       uint32_t orders) noexcept nogil
 # Does the aligned block of 2^order pages around addr lie in the VMA (and, for a file, fit its offset)?
 cdef bint thp_vma_suitable_order(const vma_t *vma, uint64_t addr, int order) noexcept nogil
 # VM_FAULT_*, VM_FAULT_FALLBACK: go on at PTE level.
-cdef int do_huge_pmd_anonymous_page(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, uint32_t flags) noexcept nogil
+cdef int do_huge_pmd_anonymous_page(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr,
+                                    uint32_t flags) noexcept nogil
 cdef int do_huge_pmd_wp_page(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, uint32_t flags) noexcept nogil
 # Replace a PMD leaf by a table of PTEs (file memory: by nothing).  Cannot fail: the table was deposited.
 cdef void split_huge_pmd(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr) noexcept nogil

@@ -122,7 +122,8 @@ cdef void mlock_pte_range(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t star
         addr += <uint64_t>n << FS_PAGE_SHIFT
 
 
-cdef void mlock_vma_pages_range(machine_t *m, vma_t *vma, uint64_t start, uint64_t end, uint64_t newflags) noexcept nogil:
+cdef void mlock_vma_pages_range(machine_t *m, vma_t *vma, uint64_t start, uint64_t end,
+                                uint64_t newflags) noexcept nogil:
     """VM_IO is set meanwhile, so that mappings made during the walk do not lock a folio a second time."""
     cdef uint64_t addr = start, next
     cdef uint64_t *pmd

@@ -20,7 +20,8 @@ cdef void folio_add_rmap_pmd(machine_t *m, uint32_t head, const vma_t *vma) noex
 cdef void folio_remove_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *vma) noexcept nogil
 cdef void folio_remove_rmap_pmd(machine_t *m, uint32_t head, const vma_t *vma) noexcept nogil
 # fork: 0, or -EBUSY if an exclusive page may be pinned and must be copied.
-cdef int folio_try_dup_anon_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *dst, const vma_t *src) noexcept nogil
+cdef int folio_try_dup_anon_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *dst,
+                                      const vma_t *src) noexcept nogil
 cdef int folio_try_dup_anon_rmap_pmd(machine_t *m, uint32_t head, const vma_t *dst, const vma_t *src) noexcept nogil
 # AnonExclusive of n pages of one folio.
 cdef void pages_set_exclusive(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil

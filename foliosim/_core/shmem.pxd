@@ -15,6 +15,8 @@ cdef void mapping_put(machine_t *m, mapping_t *mapping) noexcept nogil
 cdef inline uint32_t mapping_lookup(const mapping_t *mapping, uint64_t index) noexcept nogil:
     return mapping.pfns[index] if index < mapping.cap else FS_NO_PFN
 # The same, allocating the folio if need be; result VM_FAULT_*.
-cdef int shmem_get_folio(machine_t *m, mapping_t *mapping, const vma_t *vma, uint64_t index, uint32_t *pfn) noexcept nogil
+cdef int shmem_get_folio(machine_t *m, mapping_t *mapping, const vma_t *vma, uint64_t index,
+                         uint32_t *pfn) noexcept nogil
 # Orders (a mask) that the object may use at page `index`.
-cdef uint32_t shmem_allowable_huge_orders(machine_t *m, const mapping_t *mapping, const vma_t *vma, uint64_t index) noexcept nogil
+cdef uint32_t shmem_allowable_huge_orders(machine_t *m, const mapping_t *mapping, const vma_t *vma,
+                                          uint64_t index) noexcept nogil

@@ -264,6 +264,14 @@ cdef int folio_split(machine_t *m, uint32_t head, int new_order, uint32_t at) no
 
 # ---- P01 ----
 
+cdef int boundary_order(uint32_t page) noexcept nogil:
+    """Largest order of a piece that starts at this page of its folio; anonymous folios of order 1 do not exist."""
+    cdef int order = 0
+    while not page & (1U << order):
+        order += 1
+    return 0 if order == 1 else order
+
+
 cdef void vma_split_policy(machine_t *m, vma_t *vma, uint64_t addr) noexcept nogil:
     """Ask P01 about the folio that lies across addr, where two VMAs meet from now on, and do what it says."""
     cdef uint64_t *pmd = pmd_offset(m, vma.mm, addr)
@@ -290,7 +298,7 @@ cdef void vma_split_policy(machine_t *m, vma_t *vma, uint64_t addr) noexcept nog
     lru_add_drain(m)
     folio.refcount += 1
     if answer == VMA_SPLIT_NONUNIFORM:
-        result = folio_split(m, head, 0, pfn)
+        result = folio_split(m, head, boundary_order(pfn - head), pfn)
     else:
         result = split_folio_to_order(m, head, 0, pfn)
     if result < 0 and answer == VMA_SPLIT_TRY_DEFER:

@@ -62,7 +62,8 @@ POINTS = {point.name: point for point in (
               Alternative("split_try", "split the folio to single pages; if that fails, leave it", _WILCOX),
               Alternative("split_try_defer", "the same, and queue it for later if it fails", _WILCOX),
               Alternative("defer_always", "queue it on the deferred split queue", _HILDENBRAND),
-              Alternative("split_nonuniform", "split it only along the boundary, in ever smaller halves", "folio_split"),
+              Alternative("split_nonuniform", "split it only along the boundary, in ever smaller halves",
+                          "folio_split"),
           )),
     Point("P02", "mlock_rule", "Which large folios become unevictable when part of them is in a VM_LOCKED VMA?",
           ("event", "order", "nr_mapped", "pmd", "within"), (

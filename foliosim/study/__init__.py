@@ -1,0 +1,1 @@
+"""Studies: a question put to several policies, answered by a table, a picture and some sentences."""

@@ -1,0 +1,178 @@
+"""The study half-mlock: a 2 MiB folio, half of it mlocked; which of its pages can be reclaimed?
+
+The folio is made under linux-6.18 and written in every page (a split maps pages that hold only zeros to the zero page).
+Then the policy is installed and the first part of the mapping is mlocked.  With ``split_fails`` somebody holds a
+short-term reference on each folio while that happens, and drops it before anything is counted.
+"""
+import numpy as np
+
+import foliosim as fs
+from foliosim import metrics
+from foliosim.policy import POINTS
+from foliosim.study import half_mlock_plot
+from foliosim.study.base import Key, Run, Study, StudyError, choice_value, size_text, size_value
+
+_PAGE, _HUGE = 4096, 2 << 20
+_MAX = 1 << 30
+_START = 16 << 20  # a 2 MiB boundary
+
+# What one page can be; the picture's colours.
+LOCKED, UNDERSHOOT, OVERSHOOT, EVICTABLE = range(4)
+
+
+def _size(text):
+    size = size_value(text)
+    mthp = 4 * _PAGE <= size <= _HUGE and size & (size - 1) == 0
+    if not mthp and (size == 0 or size % _HUGE or size > _MAX):
+        raise ValueError(text)
+    return size
+
+
+def _locked(text):
+    if text == "half":
+        return text
+    locked = size_value(text)
+    if locked % _PAGE:
+        raise ValueError(text)
+    return locked
+
+
+KEYS = {
+    "size": Key("2M", _size, "a power of two from 16K to 2M (one folio of that size), or a multiple of 2M up to 1G"),
+    "locked": Key("half", _locked, "half, or a multiple of 4K up to size: bytes mlocked from the start"),
+    "shape": Key("pmd", choice_value("pmd", "pte"), "pmd (mapped by a PMD before mlock), pte (mapped by PTEs)"),
+    "split_fails": Key("both", choice_value("no", "yes", "both"),
+                       "no, yes (an extra reference is held during mlock), both"),
+}
+
+COLUMNS = {
+    "mlock_overshoot": "mlock_\novershoot",
+    "mlock_undershoot": "mlock_\nundershoot",
+    "pageout_bytes": "PAGEOUT\ncould take",
+    "splits.ok": "splits\nok",
+    "splits.failed": "splits\nfailed",
+    "pmd_splits": "PMD\nsplits",
+    "tlb_entries": "TLB\nentries",
+    "deferred.len": "deferred\nqueue",
+    "deferred.partial": "of these\npartial",
+}
+
+
+def cases(values):
+    """The parameters of each block of runs; ``both`` becomes two."""
+    size, locked = values["size"], values["locked"]
+    locked = size // 2 if locked == "half" else locked
+    if locked > size:
+        raise StudyError(f"locked={locked}: valid are half, or a multiple of 4K up to size={size}")
+    shape = "pte" if size < _HUGE else values["shape"]  # smaller folios have no PMD
+    fails = ("no", "yes") if values["split_fails"] == "both" else (values["split_fails"],)
+    return [{"size": size, "locked": locked, "shape": shape, "split_fails": answer} for answer in fails]
+
+
+def _populate(size, shape):
+    # A machine with one process whose mapping consists of folios as large as can be.
+    mthp = {} if size >= _HUGE else {f"{size >> 10}kB": "madvise"}
+    machine = fs.Machine(memory=max(64 << 20, 4 * size), thp="madvise", mthp=mthp)
+    process = machine.spawn()
+    addr = process.mmap(size, addr=_START, flags=fs.MAP_PRIVATE | fs.MAP_ANONYMOUS | fs.MAP_FIXED)
+    process.madvise(addr, size, fs.MADV_HUGEPAGE)
+    process.write(addr, size, value=1)
+    if shape == "pte" and size >= _HUGE:
+        for block in range(addr, addr + size, _HUGE):
+            process.mprotect(block, _PAGE, fs.PROT_READ)
+            process.mprotect(block, _PAGE, fs.PROT_READ | fs.PROT_WRITE)
+    return machine, process, addr
+
+
+def run(parameters, policy):
+    """One policy in one case."""
+    size = parameters["size"]
+    machine, process, addr = _populate(size, parameters["shape"])
+    held = []
+    if parameters["split_fails"] == "yes":
+        held = [process.get_user_pages(block, _PAGE) for block in range(addr, addr + size, _HUGE)]
+    machine.set_policy(policy)
+    before = metrics.split_counts(machine)
+    process.mlock(addr, parameters["locked"])
+    for reference in held:
+        reference.release()
+    machine.validate()
+    numbers = metrics.mlock_metrics(machine, [process])
+    for name, count in before.items():  # what making the shape cost does not count
+        numbers[name] -= count
+    return Run(parameters=parameters, metrics=numbers, pages=_page_states(machine, process, addr, size))
+
+
+def _page_states(machine, process, addr, size):
+    # State and folio of each page of the mapping, in the order of addresses.
+    pages = metrics.resident_pages(machine, [process])
+    pfns = process.pagemap(addr, size) & np.uint64(fs.PM_PFRAME_MASK)
+    at = np.searchsorted(pages.pfn, pfns)
+    states = np.select(
+        [pages.locked & pages.unevictable, pages.locked, pages.unevictable],
+        [LOCKED, UNDERSHOOT, OVERSHOOT], EVICTABLE)
+    return states[at], pages.head[at]
+
+
+def _exact(one):
+    return one.metrics["mlock_overshoot"] == 0 and one.metrics["mlock_undershoot"] == 0
+
+
+def _who(exact, group):
+    # "3 of 10 policies keep exactly the locked pages: these"
+    what = "exactly the locked pages"
+    if len(group) == 1:
+        return f"{group[0].label} {'keeps' if exact else 'does not keep'} {what}"
+    if len(exact) == len(group):
+        return f"all {len(group)} policies keep {what}"
+    if not exact:
+        return f"none of {len(group)} policies keeps {what}"
+    many = len(exact) > len(group) // 2
+    named = [one.label for one in group if (one in exact) != many]
+    keep = "keep" if len(exact) > 1 else "keeps"
+    return f"{len(exact)} of {len(group)} policies {keep} {what}{', all but ' if many else ': '}{', '.join(named)}"
+
+
+def _miss(one):
+    over, under = (size_text(one.metrics[name]) for name in ("mlock_overshoot", "mlock_undershoot"))
+    return f"{over} is unevictable though nobody locked it, and {under} is locked but on a list that reclaim takes from"
+
+
+def _price(runs):
+    entries = sorted({one.metrics["tlb_entries"] for one in runs})
+    between = str(entries[0]) if len(entries) == 1 else f"{entries[0]} to {entries[-1]}"
+    split = sum(one.metrics["splits.ok"] > 0 for one in runs)
+    how = {len(runs): "all", 0: "none"}.get(split, str(split))
+    return f"{between} TLB entries; {how} of these {len(runs)} split a folio"
+
+
+def conclude(runs):
+    """Two or three sentences from the numbers."""
+    first = runs[0]
+    size, locked = size_text(first.parameters["size"]), size_text(first.parameters["locked"])
+    out = [f"With {locked} of {size} mlocked, {first.label} leaves this: {_miss(first)},"
+           f" while MADV_PAGEOUT could take {size_text(first.metrics['pageout_bytes'])}."]
+    for fails, when in (("no", "When nothing hinders a split"), ("yes", "When a reference makes splits fail")):
+        group = [one for one in runs if one.parameters["split_fails"] == fails]
+        exact = [one for one in group if _exact(one)]
+        if not group:
+            continue
+        price = f" (price: {_price(exact)})" if exact else ""
+        worst = max(group, key=lambda one: one.metrics["mlock_overshoot"])
+        over = worst.metrics["mlock_overshoot"]
+        overshoot = f"; the largest overshoot is {size_text(over)}, by {worst.label}" if over else ""
+        out.append(f"{when}, {_who(exact, group)}{price}{overshoot}.")
+    return " ".join(out)
+
+
+STUDY = Study(
+    name="half-mlock",
+    question="Half of a large folio is mlocked: which policy keeps exactly the locked pages, and at what price?",
+    keys=KEYS,
+    points=(POINTS["mlock_rule"].name, POINTS["vma_split"].name),
+    columns=COLUMNS,
+    cases=cases,
+    run=run,
+    conclude=conclude,
+    picture=half_mlock_plot.picture,
+)

@@ -1,0 +1,255 @@
+import pytest
+
+import foliosim as fs
+from foliosim.policy import POINTS, PRESETS, preset
+
+HUGE, HALF, PAGE = 2 << 20, 1 << 20, 4096
+
+
+def thp_in(machine):
+    process = machine.spawn()
+    addr = process.mmap(HUGE)
+    process.madvise(addr, HUGE, fs.MADV_HUGEPAGE)
+    process.write(addr, HUGE, value=7)
+    return process, addr
+
+
+def orders(machine, process, addr):
+    return [machine.folio(process.translate(addr + i * PAGE) >> 12).order for i in (0, 255, 256, 511)]
+
+
+def unevictable(machine, process, addr):
+    words = process.pagemap(addr, HUGE) & fs.PM_PFRAME_MASK
+    return int((machine.kpageflags(words) & fs.KPF_UNEVICTABLE != 0).sum())
+
+
+class TestTable:
+    def test_presets_give_every_point(self):
+        for name, choices in PRESETS.items():
+            assert list(choices) == list(POINTS)
+            assert all(choices[point] in POINTS[point].names for point in POINTS)
+            assert preset(name) == choices and preset(name) is not choices
+
+    def test_the_default_is_linux(self):
+        assert fs.Machine(memory="64M").policy == PRESETS["linux-6.18"]
+
+    @pytest.mark.parametrize("point, name", [(point.id, name) for point in POINTS.values() for name in point.names])
+    def test_every_alternative_is_compiled_in(self, point, name):
+        point = next(one for one in POINTS.values() if one.id == point)
+        machine = fs.Machine(memory="64M", policy={point.name: name})
+        assert machine.policy == {**PRESETS["linux-6.18"], point.name: name}
+
+    def test_an_unknown_policy_leaves_the_machine_as_it_was(self, machine):
+        machine.set_policy({"mlock_rule": "whole"})
+        before = dict(machine.policy)
+        for wrong in ("linux-9.9", {"mlock_rule": "split", "no_point": "x"}, {"mlock_rule": "split", "pin_long": "x"},
+                      object()):
+            with pytest.raises(ValueError):
+                machine.set_policy(wrong)
+            assert machine.policy == before
+        process, addr = thp_in(machine)
+        process.mlock(addr, HALF)
+        assert unevictable(machine, process, addr) == 512        # still whole
+
+    def test_points_left_out_stay(self, machine):
+        machine.set_policy({"mlock_rule": "whole"})
+        machine.set_policy({"vma_split": "split_try"})
+        assert (machine.policy["mlock_rule"], machine.policy["vma_split"]) == ("whole", "split_try")
+
+
+class TestAlternatives:
+    @pytest.mark.parametrize("rule, locked", [
+        ("contained_eager", 0), ("contained_lazy", 0), ("pmd_only", 0), ("whole", 512), ("split", 256), ("forbid", 256),
+    ])
+    def test_mlock_rule(self, machine, rule, locked):
+        machine.set_policy({"mlock_rule": rule})
+        process, addr = thp_in(machine)
+        process.mlock(addr, HALF)
+        machine.validate()
+        assert unevictable(machine, process, addr) == locked
+        process.munlock(addr, HALF)
+        machine.validate()
+        assert unevictable(machine, process, addr) == 0
+
+    @pytest.mark.parametrize("answer, after", [
+        ("keep", 9), ("split_try", 0), ("split_try_defer", 0), ("defer_always", 9)])
+    def test_vma_split(self, machine, answer, after):
+        machine.set_policy({"vma_split": answer})
+        process, addr = thp_in(machine)
+        process.mprotect(addr, HALF, fs.PROT_READ)
+        machine.validate()
+        assert orders(machine, process, addr) == [after] * 4
+        folio = machine.folio(process.translate(addr) >> 12)
+        assert folio.partially_mapped == (answer == "defer_always")
+        assert process.read(addr, HUGE) == b"\x07" * 512
+
+    def test_vma_split_nonuniform(self, machine):
+        machine.set_policy({"vma_split": "split_nonuniform"})
+        process, addr = thp_in(machine)
+        process.mprotect(addr, HALF, fs.PROT_READ)
+        machine.validate()
+        assert orders(machine, process, addr)[:2] == [8, 8]
+        assert process.read(addr, HUGE) == b"\x07" * 512
+
+    @pytest.mark.parametrize("answer, queued", [("split_try", False), ("split_try_defer", True)])
+    def test_a_split_that_fails(self, machine, answer, queued):
+        machine.set_policy({"vma_split": answer})
+        process, addr = thp_in(machine)
+        with process.get_user_pages(addr, PAGE):
+            process.mprotect(addr, HALF, fs.PROT_READ)
+            machine.validate()
+        assert orders(machine, process, addr) == [9] * 4
+        assert machine.folio(process.translate(addr) >> 12).partially_mapped == queued
+        assert machine.mthp_stats()[9]["split_failed"] == 1
+
+    @pytest.mark.parametrize("answer, order", [("order0", 0), ("inherit", 9)])
+    def test_cow_order(self, machine, answer, order):
+        machine.set_policy({"cow_order": answer})
+        process, addr = thp_in(machine)
+        child = process.fork()
+        child.write(addr + HALF, PAGE, value=9)
+        machine.validate()
+        assert machine.folio(child.translate(addr + HALF) >> 12).order == order
+        assert process.read(addr + HALF, PAGE) == b"\x07"
+        assert child.read(addr + HALF, 2 * PAGE) == b"\x09\x07"
+
+    @pytest.mark.parametrize("point, longterm", [("pin_short", False), ("pin_long", True)])
+    @pytest.mark.parametrize("answer, order", [("no_split", 9), ("split", 0)])
+    def test_pins(self, machine, point, longterm, answer, order):
+        machine.set_policy({point: answer})
+        process, addr = thp_in(machine)
+        if longterm:
+            reference = process.pin_user_pages(addr, PAGE, longterm=True, write=True)
+        else:
+            reference = process.get_user_pages(addr, PAGE)
+        machine.validate()
+        assert orders(machine, process, addr) == [order] * 4
+        assert reference.peek() == b"\x07"
+        reference.release()
+        machine.validate()
+
+
+class Asked:
+    """A policy that notes what it is asked and answers with one thing."""
+
+    def __init__(self, point, answer):
+        self.seen = []
+        self.answer = answer
+        setattr(self, point, self.ask)
+
+    def ask(self, *args):
+        self.seen.append(args)
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return self.answer() if callable(self.answer) else self.answer
+
+
+def cut(process, addr):
+    process.mprotect(addr, HALF, fs.PROT_READ)
+
+
+def lock(process, addr):
+    process.mlock(addr, HALF)
+
+
+def copy_page(process, addr):
+    process.fork().write(addr, PAGE, value=9)
+
+
+def reference(process, addr):
+    process.get_user_pages(addr, PAGE).release()
+
+
+def pin(process, addr):
+    process.pin_user_pages(addr, PAGE, longterm=True).release()
+
+
+OPERATIONS = {"vma_split": cut, "mlock_rule": lock, "cow_order": copy_page, "pin_short": reference, "pin_long": pin}
+ANSWERS = {"vma_split": "split_try", "mlock_rule": True, "cow_order": "inherit", "pin_short": "split",
+           "pin_long": "split"}
+
+
+@pytest.mark.parametrize("point", OPERATIONS)
+class TestPythonPolicies:
+    def test_it_takes_the_slot(self, machine, point):
+        policy = Asked(point, ANSWERS[point])
+        machine.set_policy(policy)
+        process, addr = thp_in(machine)
+        OPERATIONS[point](process, addr)
+        machine.validate()
+        assert policy.seen
+        assert all(len(args) == len(POINTS[point].arguments) for args in policy.seen)
+        assert machine.policy[point] == policy.ask
+
+    def test_a_callable_in_a_dict(self, machine, point):
+        policy = Asked(point, ANSWERS[point])
+        machine.set_policy({point: policy.ask})
+        OPERATIONS[point](*thp_in(machine))
+        assert policy.seen
+
+    def test_an_exception_reaches_the_caller(self, machine, point):
+        error = LookupError("no idea")
+        machine.set_policy(Asked(point, error))
+        process, addr = thp_in(machine)
+        with pytest.raises(LookupError) as caught:
+            OPERATIONS[point](process, addr)
+        assert caught.value is error
+        machine.validate()
+        machine.set_policy("linux-6.18")
+        OPERATIONS[point](process, addr)                         # and nothing is left over
+        machine.validate()
+
+    def test_a_wrong_answer_is_named(self, machine, point):
+        machine.set_policy(Asked(point, "nonsense"))
+        process, addr = thp_in(machine)
+        with pytest.raises(ValueError, match="nonsense"):
+            OPERATIONS[point](process, addr)
+        machine.validate()
+
+    @pytest.mark.parametrize("call", [
+        lambda machine, process, addr: process.mmap(PAGE),
+        lambda machine, process, addr: process.write(addr, PAGE, value=1),
+        lambda machine, process, addr: process.fork(),
+        lambda machine, process, addr: process.exit(),
+        lambda machine, process, addr: process.pagemap(addr, PAGE),
+        lambda machine, process, addr: machine.spawn(),
+        lambda machine, process, addr: machine.split_folio(process.translate(addr) >> 12),
+        lambda machine, process, addr: machine.set_policy("linux-6.18"),
+    ])
+    def test_reentry_is_refused(self, machine, point, call):
+        process, addr = thp_in(machine)
+        machine.set_policy(Asked(point, lambda: call(machine, process, addr)))
+        with pytest.raises(fs.ReentryError):
+            OPERATIONS[point](process, addr)
+        machine.validate()
+        assert machine.policy[point] != "linux-6.18"
+
+
+def test_arguments_of_a_hook(machine):
+    policy = Asked("vma_split", "keep")
+    machine.set_policy(policy)
+    process, addr = thp_in(machine)
+    process.mprotect(addr, 64 * PAGE, fs.PROT_READ)
+    assert policy.seen == [(9, 64, False)]
+
+
+def test_another_machine_may_be_asked_in_a_hook(machine):
+    other = fs.Machine(memory="64M")
+    machine.set_policy(Asked("vma_split", lambda: "keep" if other.spawn() else None))
+    cut(*thp_in(machine))
+    other.validate()
+
+
+def test_two_methods_take_two_slots(machine):
+    class Both:
+        def mlock_rule(self, event, order, nr_mapped, pmd, within):
+            return event != "map"
+
+        def vma_split(self, order, page, shared):
+            return "keep"
+
+    machine.set_policy(Both())
+    process, addr = thp_in(machine)
+    process.mlock(addr, HALF)
+    machine.validate()
+    assert unevictable(machine, process, addr) == 512

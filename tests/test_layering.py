@@ -1,0 +1,139 @@
+"""The order of modules, and the style that a machine can check.  A module may use only what stands before it."""
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "foliosim"
+CORE = "foliosim._core."
+
+# One line per layer, lowest first; within a line a module may use names to its left.
+LAYERS = [
+    # L0: numbers, structs, per-entry inlines
+    "debug flags types arch.x86_64 page pgtable stat",
+    # L1: services
+    "page_alloc content maple_tree policy deferred_split folio frame_ids",
+    # L2: objects and their rules
+    "swap mlock anon_vma rmap",
+    # L3: operations on mappings
+    "shmem filemap huge_memory split_folio memory zap fork change_prot mlock_range fault gup",
+    # L4: the address space
+    "vma unmapped_area",
+    # L5: system calls, what /proc shows, the audit
+    "mprotect madvise mlock_syscall mmap kpage task_mmu walk observe counters"
+    " tally validate_frames validate_vma validate_mm validate corrupt",
+]
+# The border and the trampolines that call Python know each other: a hook's exception is kept on the machine.
+BORDER = {"machine", "hooks"}
+PYTHON = [
+    "errors flags sizes policy.points policy",
+    "BORDER",
+    "views gup process machine",
+    "foliosim",
+    "metrics",
+    "verify verify.numbers verify.leaves verify.compare verify.words verify.recording verify.engine verify.replay"
+    " verify.report verify.runner verify.command",
+    "study study.base study.half_mlock_plot study.half_mlock study.command",
+    "cli __main__",
+]
+HARD_STOP, LINE = 800, 120
+SOURCES = sorted(path for pattern in ("*.py", "*.pyx", "*.pxd") for path in ROOT.rglob(pattern))
+
+
+def _places():
+    places = {CORE + name: i for i, name in enumerate(" ".join(LAYERS).split())}
+    top = len(places)
+    for name in " ".join(PYTHON).split():
+        top += 1
+        if name == "BORDER":
+            places.update({CORE + border: top for border in BORDER})
+        else:
+            places["foliosim" if name == "foliosim" else f"foliosim.{name}"] = top
+    for python in ("errors", "flags", "sizes"):  # the core raises these; they import nothing of it
+        places[f"foliosim.{python}"] = -1
+    return places
+
+
+PLACES = _places()
+
+
+def module_of(path):
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def is_module(name):
+    return name in PLACES
+
+
+def targets(module, names):
+    """Modules that ``from module import names`` uses."""
+    inner = [f"{module}.{name}" for name in names if is_module(f"{module}.{name}")]
+    return inner or [module]
+
+
+def cython_imports(text):
+    text = re.sub(r"\(([^()]*)\)", lambda match: "(" + match[1].replace("\n", " ") + ")", text)
+    for module, names in re.findall(r"^\s*from\s+([\w.]+)\s+c?import\s+(.+)$", text, re.MULTILINE):
+        yield from targets(module, re.findall(r"\w+", names))
+    yield from re.findall(r"^\s*c?import\s+([\w.]+)", text, re.MULTILINE)
+
+
+def python_imports(text):
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from targets(node.module, [alias.name for alias in node.names])
+
+
+def imports(path):
+    read = python_imports if path.suffix == ".py" else cython_imports
+    return sorted({name for name in read(path.read_text()) if name.partition(".")[0] == "foliosim"})
+
+
+def arrows_up(module, used):
+    """Those of the used modules that do not stand before the module."""
+    allowed = {CORE + name for name in BORDER} if module in {CORE + name for name in BORDER} else set()
+    return [name for name in used if name != module and name not in allowed and PLACES[name] >= PLACES[module]]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_arrows_point_down(path):
+    module, used = module_of(path), imports(path)
+    if not path.read_text().strip():
+        return
+    assert is_module(module), f"{module} has no place in the order"
+    unknown = [name for name in used if not is_module(name)]
+    assert not unknown, f"{module} uses modules that have no place in the order: {unknown}"
+    assert not arrows_up(module, used), f"{module} uses modules that stand above it"
+
+
+def test_an_arrow_up_is_seen():
+    text = "from foliosim._core.page cimport *\nfrom foliosim._core.vma cimport (split_vma,\n    merge_vma)\n"
+    assert sorted(cython_imports(text)) == [CORE + "page", CORE + "vma"]
+    assert arrows_up(CORE + "rmap", cython_imports(text)) == [CORE + "vma"]
+    assert arrows_up("foliosim.metrics", python_imports("from foliosim.study import base")) == ["foliosim.study.base"]
+
+
+def test_every_place_is_a_file():
+    modules = {module_of(path) for path in SOURCES}
+    assert set(PLACES) <= modules
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_is_short(path):
+    lines = path.read_text().splitlines()
+    assert len(lines) <= HARD_STOP
+    assert [number for number, line in enumerate(lines, 1) if len(line) > LINE] == []
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.suffix == ".pyx" or path.suffix == ".py"],
+                         ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_says_what_it_holds(path):
+    text = path.read_text()
+    if not text.strip():
+        return
+    body = re.sub(r"\A(#.*\n)+", "", text)
+    assert body.startswith('"""')

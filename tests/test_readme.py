@@ -1,0 +1,65 @@
+"""What README and docs show is what happens."""
+import doctest
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import foliosim
+from foliosim.cli import main
+from foliosim.policy import POINTS, PRESETS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_sessions_give_the_output_they_show(page):
+    session = doctest.DocTestParser().get_doctest("\n".join(blocks(page, "pycon")), {}, page.name, str(page), 0)
+    result = doctest.DocTestRunner(verbose=False).run(session)
+    assert result.failed == 0
+    if page.name == "README.md":
+        assert result.attempted > 5
+
+
+def test_the_two_commands():
+    shell = "".join(blocks(ROOT / "README.md", "sh"))
+    assert "pip install '.[plot]' && foliosim study half-mlock\n" in shell
+    assert "pip install -e '.[test]' && pytest\n" in shell
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_foliosim_commands_run(page, tmp_path, monkeypatch):
+    """Each ``foliosim ...`` line of the page's shell blocks; verify ends in a line that the page shows."""
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "recordings").symlink_to(ROOT / "tests" / "recordings")
+    monkeypatch.chdir(tmp_path)
+    for line in "".join(blocks(page, "sh")).splitlines():
+        command = shlex.split(line.rpartition("&&")[2])
+        if command[0] != "foliosim":
+            continue
+        result = CliRunner().invoke(main, command[1:])
+        if command[1] == "verify":
+            assert result.output.splitlines()[-1] in page.read_text()
+        else:
+            assert result.exit_code == 0, result.output
+
+
+def test_every_policy_is_in_the_table():
+    for point in POINTS.values():
+        row = next(line for line in README.splitlines() if line.startswith(f"| {point.id} "))
+        assert f"`{point.name}`" in row
+        assert re.findall(r"`([\w-]+)`", row) == [point.name, *point.names]
+    assert all(f"`{name}`" in README for name in PRESETS)
+
+
+def test_readme_is_short():
+    assert len(README.splitlines()) < 200
+    assert foliosim.__version__ in (ROOT / "CHANGELOG.md").read_text()
