@@ -126,3 +126,12 @@ def test_sealed_memory_does_not_move(process):
     with pytest.raises(fs.SyscallError) as info:
         process.mseal(A, 5 * PAGE)
     assert info.value.errno == errno.ENOMEM
+
+
+def test_a_fault_beyond_the_end_of_shared_memory_makes_no_table(process):
+    process.mmap(PAGE, addr=A, flags=fs.MAP_SHARED | fs.MAP_ANONYMOUS | fs.MAP_FIXED)
+    process.mremap(A, PAGE, 2 * PAGE)
+    with pytest.raises(fs.BusError):
+        process.read(A + PAGE, PAGE)
+    process.machine.validate()
+    assert process.counts()["nr_ptes"] == 0
