@@ -62,6 +62,49 @@ class Process(CoreProcess):
         """Change protection, as mprotect(2).  ENOMEM: a hole; EACCES: a right the mapping cannot have."""
         self.sys_mprotect(addr, length, prot)
 
+    def mremap(self, old_addr, old_length, new_length, *, flags=0, new_addr=0):
+        """Grow, shrink or move a mapping, as mremap(2).
+
+        Parameters
+        ----------
+        old_addr : int
+            Where the range starts.
+        old_length, new_length : int
+            Bytes; rounded up to pages.  An ``old_length`` of 0 makes a second mapping of shared memory.
+        flags : int
+            ``MREMAP_*``.  Without MREMAP_MAYMOVE the range can only grow where it is.  MREMAP_FIXED with equal
+            lengths moves all areas of the range and keeps the holes between them.
+        new_addr : int
+            Address with MREMAP_FIXED, whose range is unmapped first; hint with MREMAP_DONTUNMAP.
+
+        Returns
+        -------
+        int
+            Address of the mapping.
+
+        Raises
+        ------
+        SyscallError
+            EINVAL: arguments that do not fit each other; EFAULT: nothing mapped there, or the range leaves its area;
+            EPERM: sealed; ENOMEM: no room to grow, or too many mappings.
+        """
+        return self.sys_mremap(old_addr, old_length, new_length, flags, new_addr)
+
+    def mseal(self, addr, length):
+        """Seal a range against change of its mappings, as mseal(2).
+
+        Parameters
+        ----------
+        addr, length : int
+            Bytes; the length is rounded up to pages.
+
+        Raises
+        ------
+        SyscallError
+            EINVAL: not aligned; ENOMEM: a hole (then nothing is sealed), or too many mappings.
+        """
+        self.sys_mseal(addr, length)
+
     def madvise(self, addr, length, advice):
         """Advise, as madvise(2); ``advice`` is one of ``MADV_*``.  `UnsupportedError`: advice that is not emulated."""
         self.sys_madvise(addr, length, advice)

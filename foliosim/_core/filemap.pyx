@@ -98,7 +98,10 @@ cdef bint fault_around(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr) n
     if vma.file.size < (index + end - at) << FS_PAGE_SHIFT:
         n = <uint32_t>((vma.file.size + FS_PAGE_SIZE - 1) >> FS_PAGE_SHIFT)
         end = at + (n - index if n > index else 0)
-    if table_make(m, vma, pmd) != 0:
+    while at < end and mapping_lookup(vma.file, index) == FS_NO_PFN:
+        at += 1
+        index += 1
+    if at >= end or table_make(m, vma, pmd) != 0:
         return False
     table = table_of(m, table_pfn(m, pmd[0]))
     while at < end:

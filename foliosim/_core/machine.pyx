@@ -27,6 +27,8 @@ from foliosim._core.mlock_syscall cimport do_mlock, do_mlock2, do_munlock
 from foliosim._core.mmap cimport dup_mmap, exit_mmap, ksys_mmap, mm_alloc, mm_free
 from foliosim._core.mmap cimport do_munmap
 from foliosim._core.mprotect cimport do_mprotect
+from foliosim._core.mremap cimport do_mremap
+from foliosim._core.mseal cimport do_mseal
 from foliosim._core.observe cimport observe_state
 from foliosim._core.page_alloc cimport page_alloc_deinit, page_alloc_init
 from foliosim._core.policy cimport policy_init, policy_set
@@ -337,6 +339,16 @@ cdef class CoreProcess:
     def sys_mprotect(self, uint64_t addr, uint64_t length, uint64_t prot):
         cdef mm_t *mm = self.enter()
         self.leave(do_mprotect(&self.machine.m, mm, addr, length, prot), "mprotect", (addr, length, prot))
+
+    def sys_mremap(self, uint64_t old_addr, uint64_t old_length, uint64_t new_length, uint64_t flags,
+                   uint64_t new_addr):
+        cdef mm_t *mm = self.enter()
+        cdef int64_t result = do_mremap(&self.machine.m, mm, old_addr, old_length, new_length, flags, new_addr)
+        return self.leave(result, "mremap", (old_addr, old_length, new_length, flags, new_addr))
+
+    def sys_mseal(self, uint64_t addr, uint64_t length):
+        cdef mm_t *mm = self.enter()
+        self.leave(do_mseal(&self.machine.m, mm, addr, length, 0), "mseal", (addr, length))
 
     def sys_madvise(self, uint64_t addr, uint64_t length, int advice):
         cdef mm_t *mm = self.enter()

@@ -5,7 +5,8 @@ from foliosim._core.types cimport *
 
 # Resolve a fault in the VMA: 0 or VM_FAULT_*.  The caller has checked the VMA's rights.
 cdef int handle_mm_fault(machine_t *m, vma_t *vma, uint64_t addr, uint32_t flags) noexcept nogil
-# The PMD entry of an address, upper tables made; NULL: no frame for a table.
+# The PUD or PMD entry of an address, upper tables made; NULL: no frame for a table.
+cdef uint64_t *pud_alloc(machine_t *m, mm_t *mm, uint64_t addr) noexcept nogil
 cdef uint64_t *pmd_alloc(machine_t *m, mm_t *mm, uint64_t addr) noexcept nogil
 # Make the PTE table of an empty PMD entry.  0, or -ENOMEM.
 cdef int pte_alloc(machine_t *m, mm_t *mm, uint64_t *pmd) noexcept nogil

@@ -18,7 +18,7 @@ from foliosim._core.swap cimport folio_put, folio_put_refs, lru_link_run
 
 # ---- tables ----
 
-cdef uint64_t *pmd_alloc(machine_t *m, mm_t *mm, uint64_t addr) noexcept nogil:
+cdef uint64_t *pud_alloc(machine_t *m, mm_t *mm, uint64_t addr) noexcept nogil:
     cdef uint64_t *entry = table_of(m, mm.pgd) + pgd_index(addr)
     cdef uint32_t table
     if not entry[0]:
@@ -27,7 +27,14 @@ cdef uint64_t *pmd_alloc(machine_t *m, mm_t *mm, uint64_t addr) noexcept nogil:
             return NULL
         entry[0] = mk_table(m, table)
         mm.nr_puds += 1
-    entry = table_of(m, table_pfn(m, entry[0])) + pud_index(addr)
+    return table_of(m, table_pfn(m, entry[0])) + pud_index(addr)
+
+
+cdef uint64_t *pmd_alloc(machine_t *m, mm_t *mm, uint64_t addr) noexcept nogil:
+    cdef uint64_t *entry = pud_alloc(m, mm, addr)
+    cdef uint32_t table
+    if entry == NULL:
+        return NULL
     if not entry[0]:
         table = table_alloc(m)
         if table == FS_NO_PFN:

@@ -55,7 +55,12 @@ cdef inline uint64_t pte_copy_soft_dirty(const machine_t *m, uint64_t e, uint64_
     return e | (old & X86_SOFT_DIRTY)
 
 cdef inline bint pte_guard(const machine_t *m, uint64_t e) noexcept nogil:
-    return e == X86_GUARD
+    """A guard marker, also one that a move made soft-dirty."""
+    return e & ~X86_SWP_SOFT_DIRTY == X86_GUARD
+
+cdef inline uint64_t pte_mksoft_dirty(const machine_t *m, uint64_t e) noexcept nogil:
+    """The same for an entry that is not empty, present (leaf PMDs too) or not."""
+    return e | (X86_SOFT_DIRTY if x86_64_present(e) else X86_SWP_SOFT_DIRTY)
 
 cdef inline uint64_t pte_mkwrite(const machine_t *m, uint64_t e) noexcept nogil:
     return x86_64_mkwrite(e)
@@ -147,15 +152,17 @@ cdef inline uint32_t pmd_index(uint64_t addr) noexcept nogil:
 cdef inline uint32_t pte_index(uint64_t addr) noexcept nogil:
     return <uint32_t>(addr >> FS_PAGE_SHIFT) & 511
 
+cdef inline uint64_t *pud_offset(const machine_t *m, const mm_t *mm, uint64_t addr) noexcept nogil:
+    """The PUD entry of an address; NULL if its table is missing."""
+    cdef uint64_t e = table_of(m, mm.pgd)[pgd_index(addr)]
+    return table_of(m, table_pfn(m, e)) + pud_index(addr) if e else NULL
+
 cdef inline uint64_t *pmd_offset(const machine_t *m, const mm_t *mm, uint64_t addr) noexcept nogil:
     """The PMD entry of an address; NULL if an upper table is missing."""
-    cdef uint64_t e = table_of(m, mm.pgd)[pgd_index(addr)]
-    if not e:
+    cdef uint64_t *pud = pud_offset(m, mm, addr)
+    if pud == NULL or not pud[0]:
         return NULL
-    e = table_of(m, table_pfn(m, e))[pud_index(addr)]
-    if not e:
-        return NULL
-    return table_of(m, table_pfn(m, e)) + pmd_index(addr)
+    return table_of(m, table_pfn(m, pud[0])) + pmd_index(addr)
 
 cdef inline uint64_t *pte_offset(const machine_t *m, uint64_t pmd, uint64_t addr) noexcept nogil:
     """The PTE of an address in the table that a PMD entry points to."""

@@ -82,6 +82,11 @@ cdef void vma_unlink_file(vma_t *vma) noexcept nogil
 
 # The VMA that took the new range [start, end) in, grown; NULL: make a new VMA.  Host memory lost: NULL too.
 cdef vma_t *vma_merge_new_range(machine_t *m, vmg_t *vmg) noexcept nogil
+# vma, grown at its end by delta bytes that are free, and perhaps merged with the next VMA.  NULL: host memory lost.
+cdef vma_t *vma_merge_extend(machine_t *m, vma_t *vma, uint64_t delta) noexcept nogil
+# The VMA that holds the free range [addr, addr + len), mapping what `*vma` maps from pgoff on: a grown neighbour, or a
+# new VMA.  `*vma` changes if it is that neighbour or became part of it.  NULL: host memory lost.
+cdef vma_t *copy_vma(machine_t *m, vma_t **vma, uint64_t addr, uint64_t len, uint64_t pgoff) noexcept nogil
 # Cut vma so that [start, end) is a VMA that may get `*flags`, or is part of one that has them.  `*result` is that VMA;
 # sticky flags of merged neighbours are added to `*flags`.  The caller sets result.flags and page_prot.
 # 0, -ENOMEM at max_map_count, or -FS_EHOSTMEM; a first cut stays if the second one fails.

@@ -215,6 +215,53 @@ cdef vma_t *vma_merge_new_range(machine_t *m, vmg_t *vmg) noexcept nogil:
         return NULL
     return vmg.target
 
+cdef void vmg_copied_range(vmg_t *vmg, const vma_t *vma, uint64_t start, uint64_t end, uint64_t pgoff) noexcept nogil:
+    # VMG_VMA_STATE for a new range that gets what vma has
+    vmg_init(vmg, vma.mm, start, end, vma.flags)
+    vmg.pgoff = pgoff
+    vmg.file = vma.file
+    vmg.anon_vma = vma.anon_vma
+    vmg.next = maple_find(&vma.mm.vmas, start)
+    vmg.prev = vmg.next.prev if vmg.next != NULL else maple_last(&vma.mm.vmas)
+
+cdef vma_t *vma_merge_extend(machine_t *m, vma_t *vma, uint64_t delta) noexcept nogil:
+    """Follows: vma_merge_extend."""
+    cdef vmg_t vmg
+    vmg_copied_range(&vmg, vma, vma.end, vma.end + delta, vma.pgoff + vma_pages(vma))
+    return vma_merge_new_range(m, &vmg)
+
+cdef vma_t *copy_vma(machine_t *m, vma_t **vma, uint64_t addr, uint64_t len, uint64_t pgoff) noexcept nogil:
+    """Follows: copy_vma.  Memory without pages takes the offset of its new address; others keep theirs."""
+    cdef vma_t *old = vma[0]
+    cdef vma_t *new
+    cdef uint64_t old_start = old.start
+    cdef vmg_t vmg
+    if vma_is_anonymous(old) and old.anon_vma == NULL:
+        pgoff = addr >> FS_PAGE_SHIFT
+    vmg_copied_range(&vmg, old, addr, addr + len, pgoff)
+    vmg.copied_from = old
+    new = vma_merge_new_range(m, &vmg)
+    if new != NULL:
+        if new.start <= old_start < new.end:
+            vma[0] = new
+        return new
+    new = vma_dup(old)
+    if new == NULL:
+        return NULL
+    new.start = addr
+    new.end = addr + len
+    new.pgoff = pgoff
+    if anon_vma_clone(m, new, old):
+        vma_free(new)
+        return NULL
+    if new.file != NULL:
+        new.file.refcount += 1
+    if vma_link(m, new.mm, new):
+        unlink_anon_vmas(m, new)
+        remove_vma(m, new)
+        return NULL
+    return new
+
 cdef int prepare_merge(machine_t *m, vmg_t *vmg, bint left, bint right) noexcept nogil:
     """The second half of vma_merge_existing_range: who grows, who shrinks, who goes.
 

@@ -51,6 +51,7 @@ cdef extern from *:
     #define X86_CHG_MASK    (X86_PFN_MASK | X86_PCD | X86_PWT | X86_SPECIAL | X86_ACCESSED | X86_DIRTY | \\
                              X86_SAVED_DIRTY | X86_SOFT_DIRTY | X86_UFFD_WP)
     #define X86_GUARD       0xfffffffffffff600ULL
+    #define X86_SWP_SOFT_DIRTY (1ULL << 1)   /* soft-dirty bit of entries that are neither empty nor present */
     #define X86_PF_PROT  0x01U
     #define X86_PF_WRITE 0x02U
     #define X86_PF_USER  0x04U
@@ -59,7 +60,7 @@ cdef extern from *:
     """
     const uint64_t X86_PRESENT, X86_RW, X86_USER, X86_PWT, X86_PCD, X86_ACCESSED, X86_DIRTY, X86_PSE, X86_GLOBAL
     const uint64_t X86_PROTNONE, X86_SPECIAL, X86_UFFD_WP, X86_SOFT_DIRTY, X86_PAT_LARGE, X86_SAVED_DIRTY, X86_NX
-    const uint64_t X86_PFN_MASK, X86_PMD_PFN_MASK, X86_TABLE, X86_CHG_MASK, X86_GUARD
+    const uint64_t X86_PFN_MASK, X86_PMD_PFN_MASK, X86_TABLE, X86_CHG_MASK, X86_GUARD, X86_SWP_SOFT_DIRTY
     const uint32_t X86_PF_PROT, X86_PF_WRITE, X86_PF_USER, X86_PF_RSVD, X86_PF_INSTR
 
 cdef inline uint64_t x86_64_protection(uint64_t vm_flags) noexcept nogil:
