@@ -17,11 +17,11 @@ LAYERS = [
     # L2: objects and their rules
     "swap mlock anon_vma rmap",
     # L3: operations on mappings
-    "shmem filemap huge_memory split_folio memory zap fork change_prot mlock_range fault gup",
+    "shmem filemap huge_memory split_folio memory zap fork change_prot mremap_tables mlock_range fault gup",
     # L4: the address space
     "vma unmapped_area",
     # L5: system calls, what /proc shows, the audit
-    "mprotect madvise mlock_syscall mmap kpage task_mmu walk observe counters"
+    "mprotect madvise mlock_syscall mmap mremap mseal kpage task_mmu walk observe counters"
     " tally validate_frames validate_vma validate_mm validate corrupt",
 ]
 # The border and the trampolines that call Python know each other: a hook's exception is kept on the machine.
