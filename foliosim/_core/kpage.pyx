@@ -33,7 +33,7 @@ cdef uint64_t folio_kpageflags(machine_t *m, uint32_t head) noexcept nogil:
         return folio_state_bits(folio) | (KPF_MMAP if folio_mapped(folio) else 0)
     if kind == PG_KIND_TABLE and folio.refcount > 0:
         return KPF_PGTABLE
-    return KPF_BUDDY
+    return KPF_BUDDY if kind == PG_KIND_BUDDY else 0
 
 
 cdef uint64_t stable_page_flags(machine_t *m, uint64_t pfn) noexcept nogil:

@@ -1,11 +1,14 @@
 # cython: language_level=3
-"""Emulated physical memory and its buddy allocator; follows mm/page_alloc.c for one zone without per-CPU lists.
+"""Emulated physical memory and its buddy allocator; follows mm/page_alloc.c for one zone and one CPU.
+
+Freed blocks of small orders, and huge ones, first go to per-CPU lists, so the next allocation of that order gets the
+block that was freed last.
 
 Frames from ``fresh_pfn`` on were never used and are on no list, so a machine costs host memory only for what it
 used.  Page tables are carved from blocks of their own (as the kernel groups unmovable pages), which keeps them dense
 in host memory.
 """
-from libc.string cimport memset
+from libc.stdlib cimport free, malloc
 from posix.mman cimport mmap, munmap, PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE, MAP_FAILED
 from foliosim._core.debug cimport BUG_ON, FS_DEBUG
 from foliosim._core.flags cimport *
@@ -18,6 +21,10 @@ cdef extern from *:
     """
     enum:
         FS_MAX_PAGE_ORDER, FS_BLOCK_ORDER
+
+cdef enum:
+    NR_PCP_LISTS = 5
+    PCP_PAGES = 4096             # what a list may hold
 
 
 cdef void *reserve(uint64_t size) noexcept nogil:
@@ -33,7 +40,7 @@ cdef int page_alloc_init(machine_t *m, uint64_t nr_pages) noexcept nogil:
     m.phys = <uint8_t *>reserve(m.nr_pages << FS_PAGE_SHIFT)
     m.pages = <page_t *>reserve(m.nr_pages * sizeof(page_t))
     m.heads = <page_t *>reserve(blocks * 4 * sizeof(page_t))
-    if m.phys == NULL or m.pages == NULL or m.heads == NULL:
+    if m.phys == NULL or m.pages == NULL or m.heads == NULL or pcp_init(m) < 0:
         page_alloc_deinit(m)
         return -FS_EHOSTMEM
     for order in range(FS_MAX_PAGE_ORDER + 1):
@@ -45,6 +52,7 @@ cdef int page_alloc_init(machine_t *m, uint64_t nr_pages) noexcept nogil:
 
 
 cdef void page_alloc_deinit(machine_t *m) noexcept nogil:
+    cdef int slot
     if m.phys != NULL:
         munmap(m.phys, m.nr_pages << FS_PAGE_SHIFT)
     if m.pages != NULL:
@@ -54,6 +62,9 @@ cdef void page_alloc_deinit(machine_t *m) noexcept nogil:
     m.phys = NULL
     m.pages = NULL
     m.heads = NULL
+    for slot in range(NR_PCP_LISTS):
+        free(m.pcp[slot].runs)
+        m.pcp[slot].runs = NULL
 
 
 cdef void init_zero_pages(machine_t *m) noexcept nogil:
@@ -106,7 +117,8 @@ cdef uint32_t take_fresh(machine_t *m, int order) noexcept nogil:
     return <uint32_t>pfn
 
 
-cdef uint32_t alloc_pages(machine_t *m, int order) noexcept nogil:
+cdef uint32_t buddy_alloc(machine_t *m, int order) noexcept nogil:
+    """Follows __rmqueue_smallest: the low half of a larger block is kept, the high halves go to their lists."""
     cdef int at = order
     cdef uint32_t pfn
     while at <= FS_MAX_PAGE_ORDER and m.free_list[at] == FS_NO_PFN:
@@ -122,29 +134,13 @@ cdef uint32_t alloc_pages(machine_t *m, int order) noexcept nogil:
     while at > order:
         at -= 1
         free_list_add(m, pfn + (1U << at), at)
-    m.free_pages -= 1LL << order
     return pfn
 
 
-cdef uint32_t alloc_run(machine_t *m, uint32_t want, uint32_t *pfn) noexcept nogil:
-    cdef int order = 0
-    while order < FS_BLOCK_ORDER and (2U << order) <= want:
-        order += 1
-    while True:
-        pfn[0] = alloc_pages(m, order)
-        if pfn[0] != FS_NO_PFN:
-            return 1U << order
-        if order == 0:
-            return 0
-        order -= 1
-
-
-cdef void free_pages(machine_t *m, uint32_t pfn, int order) noexcept nogil:
+cdef void buddy_free(machine_t *m, uint32_t pfn, int order) noexcept nogil:
     """Put a block back and merge it with its free buddies.  Follows __free_one_page."""
     cdef uint32_t buddy
     cdef page_t *page
-    BUG_ON(page_kind(page_of(m, pfn)) == PG_KIND_BUDDY or pfn & ((1U << order) - 1))
-    m.free_pages += 1LL << order
     while order < FS_MAX_PAGE_ORDER:
         buddy = pfn ^ (1U << order)
         if <uint64_t>buddy >= m.fresh_pfn:
@@ -159,16 +155,149 @@ cdef void free_pages(machine_t *m, uint32_t pfn, int order) noexcept nogil:
     free_list_add(m, pfn, order)
 
 
-cdef void free_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
-    """Free n consecutive order-0 frames in the largest aligned blocks."""
+cdef void buddy_free_run(machine_t *m, uint32_t pfn, uint64_t n) noexcept nogil:
+    """n consecutive frames, in the largest aligned blocks."""
     cdef int order
     while n:
         order = 0
-        while order < FS_BLOCK_ORDER and not pfn & (1U << order) and (2U << order) <= n:
+        while order < FS_BLOCK_ORDER and not pfn & (1U << order) and (2ULL << order) <= n:
             order += 1
-        free_pages(m, pfn, order)
+        buddy_free(m, pfn, order)
         pfn += 1U << order
-        n -= 1U << order
+        n -= 1ULL << order
+
+
+# ---- per-CPU lists ----
+
+cdef inline int pcp_slot(int order) noexcept nogil:
+    """Follows pcp_allowed_order: the list of an order, -1: there is none."""
+    return order if order <= 3 else 4 if order == FS_BLOCK_ORDER else -1
+
+
+cdef inline int pcp_order(int slot) noexcept nogil:
+    return slot if slot <= 3 else FS_BLOCK_ORDER
+
+
+cdef int pcp_init(machine_t *m) noexcept nogil:
+    cdef int slot
+    cdef pcp_list_t *pcp
+    for slot in range(NR_PCP_LISTS):
+        pcp = m.pcp + slot
+        pcp.cap = pcp_high(slot)
+        pcp.runs = <pcp_run_t *>malloc(pcp.cap * sizeof(pcp_run_t))
+        if pcp.runs == NULL:
+            return -FS_EHOSTMEM
+    return 0
+
+
+cdef inline uint32_t pcp_high(int slot) noexcept nogil:
+    """Blocks that a list may hold: 16 MiB of memory, or 16 huge blocks."""
+    return PCP_PAGES >> slot if slot <= 3 else 16
+
+
+cdef void pcp_evict(machine_t *m, pcp_list_t *pcp, int order, uint32_t n) noexcept nogil:
+    """Give the n oldest blocks of the oldest run to the buddy lists."""
+    cdef pcp_run_t *run = pcp.runs + pcp.bottom
+    buddy_free_run(m, run.pfn, <uint64_t>n << order)
+    run.pfn += n << order
+    run.n -= n
+    pcp.count -= n
+    if run.n == 0:
+        pcp.bottom = (pcp.bottom + 1) & (pcp.cap - 1)
+        pcp.nr -= 1
+
+
+cdef void pcp_push(machine_t *m, int slot, uint32_t pfn, uint32_t n) noexcept nogil:
+    """n blocks that were freed in ascending order."""
+    cdef pcp_list_t *pcp = m.pcp + slot
+    cdef int order = pcp_order(slot)
+    cdef int64_t high = pcp_high(slot)
+    cdef pcp_run_t *top = pcp.runs + ((pcp.bottom + pcp.nr - 1) & (pcp.cap - 1))
+    if pcp.nr and top.pfn + (top.n << order) == pfn:
+        top.n += n
+    else:
+        if pcp.nr == pcp.cap:
+            pcp_evict(m, pcp, order, pcp.runs[pcp.bottom].n)
+        top = pcp.runs + ((pcp.bottom + pcp.nr) & (pcp.cap - 1))
+        top.pfn = pfn
+        top.n = n
+        pcp.nr += 1
+    pcp.count += n
+    while pcp.count > high:
+        n = pcp.runs[pcp.bottom].n
+        pcp_evict(m, pcp, order, n if pcp.count - n >= high else <uint32_t>(pcp.count - high))
+
+
+cdef uint32_t pcp_pop(machine_t *m, int slot) noexcept nogil:
+    cdef pcp_list_t *pcp = m.pcp + slot
+    cdef pcp_run_t *top = pcp.runs + ((pcp.bottom + pcp.nr - 1) & (pcp.cap - 1))
+    top.n -= 1
+    pcp.count -= 1
+    if top.n == 0:
+        pcp.nr -= 1
+    return top.pfn + (top.n << pcp_order(slot))
+
+
+cdef bint drain_pcp(machine_t *m) noexcept nogil:
+    """Follows drain_local_pages; False: there was nothing."""
+    cdef int slot
+    cdef bint any = False
+    for slot in range(NR_PCP_LISTS):
+        while m.pcp[slot].nr:
+            pcp_evict(m, m.pcp + slot, pcp_order(slot), m.pcp[slot].runs[m.pcp[slot].bottom].n)
+            any = True
+    return any
+
+
+# ---- blocks ----
+
+cdef uint32_t alloc_pages(machine_t *m, int order) noexcept nogil:
+    cdef int slot = pcp_slot(order)
+    cdef uint32_t pfn
+    if slot >= 0 and m.pcp[slot].nr:
+        pfn = pcp_pop(m, slot)
+    else:
+        pfn = buddy_alloc(m, order)
+        if pfn == FS_NO_PFN and drain_pcp(m):
+            pfn = buddy_alloc(m, order)
+        if pfn == FS_NO_PFN:
+            return FS_NO_PFN
+    m.free_pages -= 1LL << order
+    return pfn
+
+
+cdef uint32_t alloc_run(machine_t *m, uint32_t want, uint32_t *pfn) noexcept nogil:
+    """Single frames from the per-CPU list first, then blocks of the buddy lists."""
+    cdef int order = 0
+    if m.pcp[0].nr:
+        pfn[0] = alloc_pages(m, 0)
+        return 1
+    while order < FS_BLOCK_ORDER and (2U << order) <= want:
+        order += 1
+    while order > 0:
+        pfn[0] = buddy_alloc(m, order)
+        if pfn[0] != FS_NO_PFN:
+            m.free_pages -= 1LL << order
+            return 1U << order
+        order -= 1
+    pfn[0] = alloc_pages(m, 0)
+    return 1 if pfn[0] != FS_NO_PFN else 0
+
+
+cdef void free_pages(machine_t *m, uint32_t pfn, int order) noexcept nogil:
+    cdef int slot = pcp_slot(order)
+    BUG_ON(page_kind(page_of(m, pfn)) == PG_KIND_BUDDY or pfn & ((1U << order) - 1))
+    m.free_pages += 1LL << order
+    page_of(m, pfn).flags = PG_KIND_NONE
+    if slot >= 0:
+        pcp_push(m, slot, pfn, 1)
+    else:
+        buddy_free(m, pfn, order)
+
+
+cdef void free_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
+    m.free_pages += n
+    pcp_push(m, 0, pfn, n)
 
 
 cdef uint32_t table_alloc(machine_t *m) noexcept nogil:
@@ -179,9 +308,10 @@ cdef uint32_t table_alloc(machine_t *m) noexcept nogil:
         m.table_free = page.next
     else:
         if m.table_next == m.table_end:
-            pfn = alloc_pages(m, FS_BLOCK_ORDER)
+            pfn = buddy_alloc(m, FS_BLOCK_ORDER)
             if pfn == FS_NO_PFN:
                 return FS_NO_PFN
+            m.free_pages -= 1LL << FS_BLOCK_ORDER
             m.table_next = pfn
             m.table_end = pfn + (1U << FS_BLOCK_ORDER)
         pfn = m.table_next

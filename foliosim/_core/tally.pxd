@@ -12,7 +12,8 @@ cdef struct folio_tally_t:   # by pfn of the head
     int32_t several          # another one does too
     int32_t refs             # references of batches and of the caller
     int32_t pins             # pins of the caller
-    int32_t listed           # times found: on LRU and free lists; for a table: references from entries and lists
+    int32_t listed           # times found: on LRU and free lists; for a table: references from entries and lists;
+                             # -1: on a per-CPU list
     int32_t queued           # times found on the deferred split queue
 
 cdef struct tally_t:

@@ -109,6 +109,15 @@ cdef struct mm_t:
     bint huge_zero           # holds a reference on the huge zero page
     int thp_disable          # 0, 1: completely, 2: except advised
 
+cdef struct pcp_run_t:       # n free blocks in a row
+    uint32_t pfn, n
+
+cdef struct pcp_list_t:      # free blocks of one order, last in, first out: a ring of runs
+    pcp_run_t *runs
+    uint32_t cap             # runs that fit, a power of two
+    uint32_t bottom, nr      # oldest run, number of runs
+    int64_t count            # blocks
+
 cdef struct lru_list_t:
     uint32_t first, last     # pfns of heads; first: newest
     int64_t nr_pages
@@ -232,6 +241,7 @@ cdef struct machine_t:
     # buddy allocator (page_alloc)
     uint32_t free_list[11]   # first free block of each order
     int64_t nr_free[11]      # blocks
+    pcp_list_t pcp[5]        # per-CPU lists of orders 0, 1, 2, 3 and 9
     uint64_t fresh_pfn       # frames from here on were never used; not on the lists
     int64_t free_pages       # frames, fresh ones included
     uint32_t table_free      # freed page tables, all zero

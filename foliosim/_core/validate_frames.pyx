@@ -13,6 +13,8 @@ from foliosim._core.anon_vma cimport mapping_id_used
 cdef enum:
     NR_FREE_LISTS = 11
     NR_ORDERS = 10
+    NR_PCP_LISTS = 5
+    ON_PCP = -1                         # tally_t: in a free block of a per-CPU list
 
 cdef struct sums_t:                     # over all folios
     int64_t nr_anon[NR_ORDERS]
@@ -119,6 +121,26 @@ cdef int64_t walk_free_list(tally_t *t, int order, list out) except -1:
     return n << order
 
 
+cdef int64_t walk_pcp(tally_t *t, int slot, list out) except -1:
+    """Frames on a per-CPU list."""
+    cdef const pcp_list_t *pcp = t.m.pcp + slot
+    cdef const pcp_run_t *run
+    cdef int order = slot if slot < 4 else 9
+    cdef int64_t n = 0
+    cdef uint32_t i, j
+    for i in range(pcp.nr):
+        run = pcp.runs + ((pcp.bottom + i) & (pcp.cap - 1))
+        for j in range(run.n << order):
+            if run.pfn + j >= t.nr or t.folios[run.pfn + j].listed:
+                return compare(out, "pcp", order, "run", run.pfn, run.pfn + j)
+            if page_kind(page_of(t.m, run.pfn)) != PG_KIND_NONE:
+                return compare(out, "block", run.pfn, "kind", page_kind(page_of(t.m, run.pfn)), PG_KIND_NONE)
+            t.folios[run.pfn + j].listed = ON_PCP
+        n += run.n
+    compare(out, "pcp", order, "count", pcp.count, n)
+    return n << order
+
+
 cdef int walk_free_tables(tally_t *t, list out) except -1:
     """Freed page tables wait with all their entries zero."""
     cdef uint32_t pfn = t.m.table_free
@@ -149,6 +171,8 @@ cdef int validate_lists(tally_t *t, list out) except -1:
     walk_deferred(t, out)
     for i in range(NR_FREE_LISTS):
         free_pages += walk_free_list(t, i, out)
+    for i in range(NR_PCP_LISTS):
+        free_pages += walk_pcp(t, i, out)
     compare(out, "machine", 0, "free_pages", t.m.free_pages, free_pages)
     walk_free_tables(t, out)
     return compare(out, "machine", 0, "nr_tables", t.m.nr_tables, t.nr_tables)
@@ -260,7 +284,7 @@ cdef int64_t check_frame(tally_t *t, uint32_t pfn, sums_t *sums, list out) excep
     """How many frames lie in what begins here."""
     cdef page_t *page = page_of(t.m, pfn)
     cdef uint32_t kind = page_kind(page)
-    if may_be_unused(t.m, pfn):
+    if may_be_unused(t.m, pfn) or t.folios[pfn].listed == ON_PCP:
         return 1
     if kind == PG_KIND_HEAD:
         check_folio(t, pfn, page, sums, out)

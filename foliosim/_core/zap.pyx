@@ -78,6 +78,18 @@ cdef uint32_t zap_shared_run(machine_t *m, uint64_t *pte, uint32_t max_nr) noexc
     return i
 
 
+cdef void forget_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
+    """The records of frames about to be freed."""
+    cdef uint32_t i = 0, k, j
+    cdef page_t *page
+    while i < n:
+        page = page_of(m, pfn + i)
+        k = page_contiguous(pfn + i, n - i)
+        for j in range(k):
+            page[j].flags = PG_KIND_NONE
+        i += k
+
+
 cdef uint32_t zap_dying_run(machine_t *m, uint64_t *pte, uint32_t max_nr) noexcept nogil:
     """Order-0 anonymous folios in consecutive frames, linked in a row on one LRU list, that end here; how many."""
     cdef uint32_t same = PG_KIND_MASK | PG_ORDER_MASK | PG_anon | PG_lru | PG_active | PG_swapbacked
@@ -98,6 +110,7 @@ cdef uint32_t zap_dying_run(machine_t *m, uint64_t *pte, uint32_t max_nr) noexce
         i += 1
     if i:
         lru_del_run(m, first, i)
+        forget_run(m, first, i)
         free_run(m, first, i)
     return i
 
