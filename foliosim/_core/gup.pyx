@@ -164,9 +164,8 @@ cdef int64_t follow_page(machine_t *m, vma_t *vma, uint64_t addr, int64_t nr, ui
     grab_folio(m, pfn, <int32_t>n, flags)
     if flags & FOLL_TOUCH:
         if huge:
-            at[0] = pte_mkyoung(m, at[0])
             if flags & FOLL_WRITE:
-                at[0] = pte_mkdirty(m, at[0])
+                at[0] = pte_mkdirty(m, pte_mkyoung(m, at[0]))
         else:
             touch_folio(m, at[0], pfn, flags)
     if pfns != NULL:

@@ -8,7 +8,7 @@ from libc.stdint cimport uint64_t
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
-from foliosim._core.huge_memory cimport split_huge_pmd, zap_huge_pmd
+from foliosim._core.huge_memory cimport split_huge_pmd
 from foliosim._core.mlock cimport mlock_drain_local, mlock_folio
 from foliosim._core.policy cimport ask_mlock_rule
 from foliosim._core.rmap cimport folio_remove_rmap_ptes
@@ -71,19 +71,6 @@ cdef uint32_t unmap_batch(machine_t *m, vma_t *vma, uint64_t *pte, const unmap_t
     return n
 
 
-cdef bint unmap_pmd(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, const unmap_t *u) noexcept nogil:
-    """False: the leaf stays.  Follows __discard_anon_folio_pmd_locked; the leaf of a cached folio is split away."""
-    if not u.folio.flags & PG_anon:
-        split_huge_pmd(m, vma, pmd, addr)
-        return True
-    if pte_dirty(m, pmd[0]):
-        u.folio.flags |= PG_dirty
-    if keep_lazyfree(u.folio):
-        return False
-    zap_huge_pmd(m, vma, pmd, addr)
-    return True
-
-
 cdef inline void restore_mlock(machine_t *m, const unmap_t *u, bint pmd) noexcept nogil:
     """A folio that a locked VMA maps is not reclaimed; if it was not mlocked so far, it is now."""
     if ask_mlock_rule(m, MLOCK_AT_RMAP_ADD, u.folio, u.nr, pmd, True) == MLOCK_YES:
@@ -110,7 +97,7 @@ cdef bint unmap_in_table(machine_t *m, vma_t *vma, uint64_t *pte, unmap_t *u, ui
 
 
 cdef bint unmap_in_vma(machine_t *m, vma_t *vma, unmap_t *u) noexcept nogil:
-    """False: stop, some mapping stays."""
+    """False: stop, some mapping stays.  A leaf is always split first, also that of a lazily freed folio."""
     cdef uint64_t pgoff = u.index if u.index > vma.pgoff else vma.pgoff
     cdef uint64_t last = vma.pgoff + ((vma.end - vma.start) >> FS_PAGE_SHIFT)
     cdef uint64_t addr, left
@@ -125,16 +112,13 @@ cdef bint unmap_in_vma(machine_t *m, vma_t *vma, unmap_t *u) noexcept nogil:
         if left > last - pgoff:
             left = last - pgoff
         pmd = pmd_offset(m, vma.mm, addr)
-        if pmd == NULL or not pmd[0]:
-            pass
-        elif not pmd_leaf(m, pmd[0]):
-            if not unmap_in_table(m, vma, pte_offset(m, pmd[0], addr), u, pgoff, <uint32_t>left):
-                return False
-        elif pte_pfn(m, pmd[0]) == u.head:
+        if pmd != NULL and pmd_leaf(m, pmd[0]) and pte_pfn(m, pmd[0]) == u.head:
             if locked:
                 restore_mlock(m, u, True)
                 return False
-            if not unmap_pmd(m, vma, pmd, addr, u):
+            split_huge_pmd(m, vma, pmd, addr)
+        if pmd != NULL and pmd_table(m, pmd[0]):
+            if not unmap_in_table(m, vma, pte_offset(m, pmd[0], addr), u, pgoff, <uint32_t>left):
                 return False
         pgoff += left
     return u.found == 0
