@@ -30,7 +30,7 @@ from foliosim._core.mprotect cimport do_mprotect
 from foliosim._core.mremap cimport do_mremap
 from foliosim._core.mseal cimport do_mseal
 from foliosim._core.observe cimport observe_state
-from foliosim._core.page_alloc cimport page_alloc_deinit, page_alloc_init
+from foliosim._core.page_alloc cimport drain_held, page_alloc_deinit, page_alloc_init
 from foliosim._core.policy cimport policy_init, policy_set
 from foliosim._core.split_folio cimport split_folio_to_order
 from foliosim._core.swap cimport folio_put
@@ -104,6 +104,7 @@ cdef class CoreMachine:
     cdef int leave(self) except -1:
         """End of an operation: drain, then raise what a hook raised."""
         lru_add_drain(&self.m)
+        drain_held(&self.m)
         if self.hook_error is not None:
             error, self.hook_error = self.hook_error, None
             raise error

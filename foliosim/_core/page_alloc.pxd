@@ -11,6 +11,8 @@ cdef uint32_t alloc_pages(machine_t *m, int order) noexcept nogil
 # Like alloc_pages for order-0 users: a run of 1..want frames; its length, or 0 if no frame is free.
 cdef uint32_t alloc_run(machine_t *m, uint32_t want, uint32_t *pfn) noexcept nogil
 cdef void free_pages(machine_t *m, uint32_t pfn, int order) noexcept nogil
+# End of a step: what was freed in it goes to the free lists.
+cdef void drain_held(machine_t *m) noexcept nogil
 cdef void free_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil
 # A frame for a page table: all entries zero, refcount 1; FS_NO_PFN if no frame is free.
 cdef uint32_t table_alloc(machine_t *m) noexcept nogil

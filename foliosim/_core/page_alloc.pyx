@@ -1,5 +1,8 @@
 # cython: language_level=3
-"""Emulated physical memory and its buddy allocator; follows mm/page_alloc.c for one zone without per-CPU lists.
+"""Emulated physical memory and its buddy allocator; follows mm/page_alloc.c for one zone.
+
+Blocks that are freed wait in a stack of their order until the step ends, and the newest is handed out first, as the
+kernel's per-CPU lists do: memory mapped over other memory gets the same frames in reverse order.
 
 Frames from ``fresh_pfn`` on were never used and are on no list, so a machine costs host memory only for what it
 used.  Page tables are carved from blocks of their own (as the kernel groups unmovable pages), which keeps them dense
@@ -18,6 +21,9 @@ cdef extern from *:
     """
     enum:
         FS_MAX_PAGE_ORDER, FS_BLOCK_ORDER
+
+cdef enum:
+    HELD_MAX = 2048          # blocks; what is freed beyond goes to the free lists at once
 
 
 cdef void *reserve(uint64_t size) noexcept nogil:
@@ -38,6 +44,8 @@ cdef int page_alloc_init(machine_t *m, uint64_t nr_pages) noexcept nogil:
         return -FS_EHOSTMEM
     for order in range(FS_MAX_PAGE_ORDER + 1):
         m.free_list[order] = FS_NO_PFN
+    for order in range(FS_BLOCK_ORDER + 1):
+        m.held[order] = FS_NO_PFN
     m.table_free = FS_NO_PFN
     m.free_pages = <int64_t>m.nr_pages
     init_zero_pages(m)
@@ -106,7 +114,8 @@ cdef uint32_t take_fresh(machine_t *m, int order) noexcept nogil:
     return <uint32_t>pfn
 
 
-cdef uint32_t alloc_pages(machine_t *m, int order) noexcept nogil:
+cdef uint32_t alloc_block(machine_t *m, int order) noexcept nogil:
+    """From the free lists.  Follows __rmqueue_smallest."""
     cdef int at = order
     cdef uint32_t pfn
     while at <= FS_MAX_PAGE_ORDER and m.free_list[at] == FS_NO_PFN:
@@ -126,9 +135,23 @@ cdef uint32_t alloc_pages(machine_t *m, int order) noexcept nogil:
     return pfn
 
 
+cdef uint32_t alloc_pages(machine_t *m, int order) noexcept nogil:
+    cdef uint32_t pfn = m.held[order] if order <= FS_BLOCK_ORDER else FS_NO_PFN
+    if pfn != FS_NO_PFN:
+        m.held[order] = page_of(m, pfn).next
+        m.nr_held -= 1
+        m.free_pages -= 1LL << order
+        return pfn
+    pfn = alloc_block(m, order)
+    if pfn == FS_NO_PFN and m.nr_held:
+        drain_held(m)
+        pfn = alloc_block(m, order)
+    return pfn
+
+
 cdef uint32_t alloc_run(machine_t *m, uint32_t want, uint32_t *pfn) noexcept nogil:
     cdef int order = 0
-    while order < FS_BLOCK_ORDER and (2U << order) <= want:
+    while m.held[0] == FS_NO_PFN and order < FS_BLOCK_ORDER and (2U << order) <= want:
         order += 1
     while True:
         pfn[0] = alloc_pages(m, order)
@@ -140,11 +163,36 @@ cdef uint32_t alloc_run(machine_t *m, uint32_t want, uint32_t *pfn) noexcept nog
 
 
 cdef void free_pages(machine_t *m, uint32_t pfn, int order) noexcept nogil:
-    """Put a block back and merge it with its free buddies.  Follows __free_one_page."""
-    cdef uint32_t buddy
-    cdef page_t *page
+    cdef page_t *page = page_of(m, pfn)
     BUG_ON(page_kind(page_of(m, pfn)) == PG_KIND_BUDDY or pfn & ((1U << order) - 1))
     m.free_pages += 1LL << order
+    if order > FS_BLOCK_ORDER or m.nr_held >= HELD_MAX:
+        free_one_block(m, pfn, order)
+        return
+    page.flags = PG_KIND_NONE
+    page.next = m.held[order]
+    m.held[order] = pfn
+    m.nr_held += 1
+
+
+cdef void drain_held(machine_t *m) noexcept nogil:
+    """Follows drain_pages."""
+    cdef uint32_t pfn
+    cdef int order
+    if m.nr_held == 0:
+        return
+    for order in range(FS_BLOCK_ORDER + 1):
+        while m.held[order] != FS_NO_PFN:
+            pfn = m.held[order]
+            m.held[order] = page_of(m, pfn).next
+            free_one_block(m, pfn, order)
+    m.nr_held = 0
+
+
+cdef void free_one_block(machine_t *m, uint32_t pfn, int order) noexcept nogil:
+    """Put a block on the free lists and merge it with its free buddies.  Follows __free_one_page."""
+    cdef uint32_t buddy
+    cdef page_t *page
     while order < FS_MAX_PAGE_ORDER:
         buddy = pfn ^ (1U << order)
         if <uint64_t>buddy >= m.fresh_pfn:
@@ -160,8 +208,12 @@ cdef void free_pages(machine_t *m, uint32_t pfn, int order) noexcept nogil:
 
 
 cdef void free_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
-    """Free n consecutive order-0 frames in the largest aligned blocks."""
+    """Free n consecutive order-0 frames: one by one while there is room in the stack, then in aligned blocks."""
     cdef int order
+    while n and m.nr_held < HELD_MAX:
+        free_pages(m, pfn, 0)
+        pfn += 1
+        n -= 1
     while n:
         order = 0
         while order < FS_BLOCK_ORDER and not pfn & (1U << order) and (2U << order) <= n:
@@ -179,7 +231,7 @@ cdef uint32_t table_alloc(machine_t *m) noexcept nogil:
         m.table_free = page.next
     else:
         if m.table_next == m.table_end:
-            pfn = alloc_pages(m, FS_BLOCK_ORDER)
+            pfn = alloc_block(m, FS_BLOCK_ORDER)
             if pfn == FS_NO_PFN:
                 return FS_NO_PFN
             m.table_next = pfn

@@ -233,7 +233,9 @@ cdef struct machine_t:
     uint32_t free_list[11]   # first free block of each order
     int64_t nr_free[11]      # blocks
     uint64_t fresh_pfn       # frames from here on were never used; not on the lists
-    int64_t free_pages       # frames, fresh ones included
+    uint32_t held[10]        # blocks of each order freed in this step, newest first; linked by page.next
+    int32_t nr_held          # blocks
+    int64_t free_pages       # frames, held and fresh ones included
     uint32_t table_free      # freed page tables, all zero
     uint32_t table_next, table_end      # block that new tables are carved from
     int64_t nr_tables
