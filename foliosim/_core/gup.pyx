@@ -9,8 +9,8 @@ from foliosim._core.stat cimport *
 from foliosim._core.maple_tree cimport maple_find
 from foliosim._core.memory cimport anon_fault_orders, do_anonymous_run, handle_mm_fault
 from foliosim._core.mlock cimport lru_add_drain
-from foliosim._core.split_folio cimport split_folio_to_order
-from foliosim._core.swap cimport folio_mark_accessed, folio_put_refs, folio_put
+from foliosim._core.split_folio cimport split_folio
+from foliosim._core.swap cimport folio_mark_accessed, folio_put_refs
 
 cdef extern from *:
     """
@@ -303,9 +303,7 @@ cdef void split_partly_pinned(machine_t *m, mm_t *mm, uint64_t addr, int64_t nr,
                 answer = m.policy.pin_short(m.policy.ctx, folio_order(folio), n)
             if answer == PIN_SPLIT:
                 lru_add_drain(m)
-                folio.refcount += 1
-                split_folio_to_order(m, head, 0, pfn)
-                folio_put(m, head_of(m, pfn))
+                split_folio(m, pfn)
         at += <uint64_t>n << FS_PAGE_SHIFT
 
 
