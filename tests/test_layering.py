@@ -17,7 +17,8 @@ LAYERS = [
     # L2: objects and their rules
     "swap mlock anon_vma rmap",
     # L3: operations on mappings
-    "shmem filemap huge_memory split_folio memory zap fork change_prot mremap_tables mlock_range fault gup",
+    "shmem filemap huge_memory zap try_to_unmap split_folio vmscan memory guard fork change_prot mremap_tables"
+    " mlock_range madvise_cold madvise_free fault gup",
     # L4: the address space
     "vma unmapped_area",
     # L5: system calls, what /proc shows, the audit

@@ -5,6 +5,7 @@ from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
 from foliosim._core.huge_memory cimport split_huge_pmd
+from foliosim._core.zap cimport folio_pte_batch_write
 
 
 cdef bint maybe_change_writable(machine_t *m, const vma_t *vma, uint64_t entry) noexcept nogil:
@@ -65,24 +66,9 @@ cdef void change_run(machine_t *m, const vma_t *vma, uint64_t *pte, uint32_t n, 
 
 cdef uint32_t prot_batch(machine_t *m, const uint64_t *pte, uint32_t max_nr) noexcept nogil:
     """Follows mprotect_folio_pte_batch: consecutive pages of one folio; accessed and dirty bits may differ."""
-    cdef uint32_t pfn = pte_pfn(m, pte[0]), head, left, n = 1
-    cdef uint64_t expected, step
-    cdef page_t *folio
     if pte_special(m, pte[0]):
         return 1
-    folio = folio_of(m, pfn)
-    if not folio_test_large(folio):
-        return 1
-    head = head_of(m, pfn)
-    left = head + folio_nr_pages(folio) - pfn
-    if left < max_nr:
-        max_nr = left
-    step = 0 - pte_advance(m) if pte_protnone(m, pte[0]) else pte_advance(m)
-    expected = pte_batch_key_write(m, pte[0]) + step
-    while n < max_nr and pte_batch_key_write(m, pte[n]) == expected:
-        expected += step
-        n += 1
-    return n
+    return folio_pte_batch_write(m, pte, pte_pfn(m, pte[0]), max_nr)
 
 
 cdef uint32_t change_batch(machine_t *m, const vma_t *vma, uint64_t *pte, uint32_t max_nr,

@@ -83,6 +83,21 @@ cdef uint32_t copy_small_run(machine_t *m, vma_t *dst, const vma_t *src, uint64_
     return i
 
 
+cdef uint32_t alike(machine_t *m, const vma_t *src, const uint64_t *pte, uint32_t n) noexcept nogil:
+    """How many of n entries a private child may take together: those as dirty (and soft-dirty) as the first."""
+    cdef bint dirty = pte_dirty(m, pte[0]), soft = pte_soft_dirty(m, pte[0])
+    cdef bint respect_soft = m.soft_dirty and not src.flags & VM_SOFTDIRTY
+    cdef uint32_t i
+    if src.flags & VM_SHARED and not respect_soft:
+        return n
+    for i in range(1, n):
+        if not src.flags & VM_SHARED and pte_dirty(m, pte[i]) != dirty:
+            return i
+        if respect_soft and pte_soft_dirty(m, pte[i]) != soft:
+            return i
+    return n
+
+
 cdef int copy_present(machine_t *m, vma_t *dst, vma_t *src, uint64_t *to_pte, uint64_t *from_pte, uint64_t addr,
                       uint32_t max_nr) noexcept nogil:
     """Follows copy_present_ptes: entries copied, or a negative errno.
@@ -95,7 +110,7 @@ cdef int copy_present(machine_t *m, vma_t *dst, vma_t *src, uint64_t *to_pte, ui
     if pte_special(m, from_pte[0]):
         copy_entries(m, src, to_pte, from_pte, 1)
         return 1
-    n = folio_pte_batch(m, from_pte, pfn, max_nr)
+    n = alike(m, src, from_pte, folio_pte_batch(m, from_pte, pfn, max_nr))
     folio = folio_of(m, pfn)
     if folio.flags & PG_anon:
         if n > 1 and folio_try_dup_anon_rmap_ptes(m, pfn, n, dst, src) == 0:

@@ -9,8 +9,8 @@ from foliosim._core.stat cimport *
 from foliosim._core.maple_tree cimport maple_find
 from foliosim._core.memory cimport anon_fault_orders, do_anonymous_run, handle_mm_fault
 from foliosim._core.mlock cimport lru_add_drain
-from foliosim._core.split_folio cimport split_folio_to_order
-from foliosim._core.swap cimport folio_mark_accessed, folio_put_refs, folio_put
+from foliosim._core.split_folio cimport split_folio
+from foliosim._core.swap cimport folio_mark_accessed, folio_put_refs
 
 cdef extern from *:
     """
@@ -164,9 +164,8 @@ cdef int64_t follow_page(machine_t *m, vma_t *vma, uint64_t addr, int64_t nr, ui
     grab_folio(m, pfn, <int32_t>n, flags)
     if flags & FOLL_TOUCH:
         if huge:
-            at[0] = pte_mkyoung(m, at[0])
             if flags & FOLL_WRITE:
-                at[0] = pte_mkdirty(m, at[0])
+                at[0] = pte_mkdirty(m, pte_mkyoung(m, at[0]))
         else:
             touch_folio(m, at[0], pfn, flags)
     if pfns != NULL:
@@ -304,9 +303,7 @@ cdef void split_partly_pinned(machine_t *m, mm_t *mm, uint64_t addr, int64_t nr,
                 answer = m.policy.pin_short(m.policy.ctx, folio_order(folio), n)
             if answer == PIN_SPLIT:
                 lru_add_drain(m)
-                folio.refcount += 1
-                split_folio_to_order(m, head, 0, pfn)
-                folio_put(m, head_of(m, pfn))
+                split_folio(m, pfn)
         at += <uint64_t>n << FS_PAGE_SHIFT
 
 

@@ -4,7 +4,10 @@ from libc.errno cimport EACCES, EAGAIN, EFAULT, EINVAL, ENOMEM, EPERM
 from libc.stdint cimport int64_t, uint64_t
 from foliosim._core.flags cimport *
 from foliosim._core.types cimport *
+from foliosim._core.guard cimport madvise_guard_install, madvise_guard_remove
 from foliosim._core.gup cimport faultin_page_range
+from foliosim._core.madvise_cold cimport madvise_cold, madvise_pageout
+from foliosim._core.madvise_free cimport madvise_free
 from foliosim._core.maple_tree cimport find_vma
 from foliosim._core.vma cimport fs_page_align, vma_is_anonymous, vma_modify_flags
 from foliosim._core.zap cimport madvise_dontneed
@@ -138,6 +141,16 @@ cdef int madvise_pages(machine_t *m, vma_t *vma, uint64_t start, uint64_t end, i
         return err
     if advice == MADV_DONTNEED or advice == MADV_DONTNEED_LOCKED:
         return madvise_dontneed(m, vma, start, end)
+    if advice == MADV_FREE:
+        return madvise_free(m, vma, start, end)
+    if advice == MADV_COLD:
+        return madvise_cold(m, vma, start, end)
+    if advice == MADV_PAGEOUT:
+        return madvise_pageout(m, vma, start, end)
+    if advice == MADV_GUARD_INSTALL:
+        return madvise_guard_install(m, vma, start, end)
+    if advice == MADV_GUARD_REMOVE:
+        return madvise_guard_remove(m, vma, start, end)
     if advice == MADV_WILLNEED and vma.file == NULL:
         return 0    # reads ahead from swap, and there is none
     return -FS_ENOTSIM

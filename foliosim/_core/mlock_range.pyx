@@ -6,8 +6,7 @@ from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
 from foliosim._core.mlock cimport lru_add_drain, mlock_folio, mlock_run, munlock_folio, munlock_run
 from foliosim._core.policy cimport ask_mlock_rule
-from foliosim._core.split_folio cimport split_folio_to_order
-from foliosim._core.swap cimport folio_put
+from foliosim._core.split_folio cimport split_folio
 from foliosim._core.zap cimport folio_pte_batch
 
 
@@ -27,15 +26,10 @@ cdef void lock_or_unlock(machine_t *m, const vma_t *vma, uint32_t head) noexcept
         munlock_folio(m, head)
 
 
-cdef bint split_for_mlock(machine_t *m, uint32_t head, uint32_t pfn) noexcept nogil:
+cdef bint split_for_mlock(machine_t *m, uint32_t pfn) noexcept nogil:
     """P02 said split: try to; the pieces are looked at again."""
-    cdef page_t *folio = page_of(m, head)
-    cdef int result
     lru_add_drain(m)
-    folio.refcount += 1
-    result = split_folio_to_order(m, head, 0, pfn)
-    folio_put(m, head_of(m, pfn))
-    return result == 0
+    return split_folio(m, pfn) == 0
 
 
 cdef uint32_t mlock_batch(machine_t *m, vma_t *vma, const uint64_t *pte, uint64_t addr, uint64_t start,
@@ -51,7 +45,7 @@ cdef uint32_t mlock_batch(machine_t *m, vma_t *vma, const uint64_t *pte, uint64_
     head = head_of(m, pfn)
     folio = page_of(m, head)
     answer = ask_mlock_rule(m, event, folio, n, False, folio_within_range(folio, vma, start, end))
-    if answer == MLOCK_SPLIT and folio.flags & PG_anon and split_for_mlock(m, head, pfn):
+    if answer == MLOCK_SPLIT and folio.flags & PG_anon and split_for_mlock(m, pfn):
         return 0
     if answer == MLOCK_YES:
         lock_or_unlock(m, vma, head)
@@ -99,7 +93,7 @@ cdef bint mlock_pmd(machine_t *m, vma_t *vma, uint64_t *pmd) noexcept nogil:
     if head == m.huge_zero_pfn:
         return True
     answer = ask_mlock_rule(m, event, folio, folio_nr_pages(folio), True, True)
-    if answer == MLOCK_SPLIT and folio.flags & PG_anon and split_for_mlock(m, head, head):
+    if answer == MLOCK_SPLIT and folio.flags & PG_anon and split_for_mlock(m, head):
         return False
     if answer == MLOCK_YES:
         lock_or_unlock(m, vma, head)

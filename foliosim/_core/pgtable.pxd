@@ -62,6 +62,9 @@ cdef inline uint64_t pte_mksoft_dirty(const machine_t *m, uint64_t e) noexcept n
     """The same for an entry that is not empty, present (leaf PMDs too) or not."""
     return e | (X86_SOFT_DIRTY if x86_64_present(e) else X86_SWP_SOFT_DIRTY)
 
+cdef inline uint64_t mk_guard(const machine_t *m) noexcept nogil:
+    return X86_GUARD
+
 cdef inline uint64_t pte_mkwrite(const machine_t *m, uint64_t e) noexcept nogil:
     return x86_64_mkwrite(e)
 

@@ -4,8 +4,11 @@ from libc.stdint cimport uint32_t, uint64_t
 from foliosim._core.types cimport *
 
 # Split into folios of new_order; the caller holds one reference on the folio and afterwards on the piece that
-# holds page `keep`.  0, -EINVAL, -EBUSY (not mapped anonymous folio), -EAGAIN (other references).
+# holds page `keep`, or, if it has isolated the folio, one reference on each piece.
+# 0, -EINVAL, -EBUSY (not mapped anonymous folio), -EAGAIN (other references).
 cdef int split_folio_to_order(machine_t *m, uint32_t head, int new_order, uint32_t keep) noexcept nogil
+# Split the folio that holds a page into single pages; for callers without a reference.  Errors as above.
+cdef int split_folio(machine_t *m, uint32_t pfn) noexcept nogil
 # Halve again and again, down to new_order, only the half that holds page `at`.  Errors as above.
 cdef int folio_split(machine_t *m, uint32_t head, int new_order, uint32_t at) noexcept nogil
 # References that a folio has from mappings and the page cache.

@@ -17,6 +17,7 @@ from foliosim._core.huge_memory cimport split_huge_pmd_frozen
 from foliosim._core.mlock cimport lru_add_drain, mlock_drain_local
 from foliosim._core.rmap cimport *
 from foliosim._core.swap cimport folio_put
+from foliosim._core.try_to_unmap cimport try_to_unmap
 
 ctypedef void (*walk_fn_t)(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t pfn, uint64_t addr) noexcept nogil
 
@@ -70,15 +71,6 @@ cdef void rmap_walk_anon(machine_t *m, uint32_t head, page_t *folio, uint64_t in
         if vma.pgoff < index + nr and vma.pgoff + ((vma.end - vma.start) >> FS_PAGE_SHIFT) > index:
             walk_vma(m, vma, head, nr, index, fn)
         avc = following
-
-
-cdef void rmap_walk_file(machine_t *m, uint32_t head, page_t *folio, uint64_t index, uint32_t id, uint32_t nr,
-                         walk_fn_t fn) noexcept nogil:
-    cdef vma_t *vma = (<mapping_t *>m.mappings[id]).i_mmap
-    while vma != NULL:
-        if vma.pgoff < index + nr and vma.pgoff + ((vma.end - vma.start) >> FS_PAGE_SHIFT) > index:
-            walk_vma(m, vma, head, nr, index, fn)
-        vma = vma.i_mmap_next
 
 
 # ---- unmapping ----
@@ -231,7 +223,7 @@ cdef int do_split(machine_t *m, uint32_t head, int new_order, uint32_t at, uint3
     cdef int old_order = folio_order(folio)
     cdef uint32_t nr = 1U << old_order, id, pfn = head, piece
     cdef uint64_t index
-    cdef bint anon = (folio.flags & PG_anon) != 0
+    cdef bint anon = (folio.flags & PG_anon) != 0, isolated = not folio.flags & PG_lru
     cdef int result = check_split(m, head, folio, new_order)
     if result < 0:
         if page_kind(folio) == PG_KIND_HEAD:
@@ -242,11 +234,13 @@ cdef int do_split(machine_t *m, uint32_t head, int new_order, uint32_t at, uint3
     index = folio_index(folio)
     if anon:
         rmap_walk_anon(m, head, folio, index, id, nr, unmap_one)
+    else:
+        try_to_unmap(m, head, True)
     folio_unqueue_deferred_split(m, head)
     shatter(m, head, new_order, at, uniform)
     if anon:
         rmap_walk_anon(m, head, folio, index, id, nr, remap_one)
-    while pfn < head + nr:
+    while pfn < head + nr and not isolated:
         piece = folio_nr_pages(page_of(m, pfn))
         if not pfn <= keep < pfn + piece:
             folio_put(m, pfn)
@@ -256,6 +250,15 @@ cdef int do_split(machine_t *m, uint32_t head, int new_order, uint32_t at, uint3
 
 cdef int split_folio_to_order(machine_t *m, uint32_t head, int new_order, uint32_t keep) noexcept nogil:
     return do_split(m, head, new_order, keep, keep, True)
+
+
+cdef int split_folio(machine_t *m, uint32_t pfn) noexcept nogil:
+    cdef uint32_t head = head_of(m, pfn)
+    cdef int result
+    page_of(m, head).refcount += 1
+    result = split_folio_to_order(m, head, 0, pfn)
+    folio_put(m, head_of(m, pfn))
+    return result
 
 
 cdef int folio_split(machine_t *m, uint32_t head, int new_order, uint32_t at) noexcept nogil:

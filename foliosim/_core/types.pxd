@@ -243,7 +243,7 @@ cdef struct machine_t:
     int64_t nr_free[11]      # blocks
     pcp_list_t pcp[5]        # per-CPU lists of orders 0, 1, 2, 3 and 9
     uint64_t fresh_pfn       # frames from here on were never used; not on the lists
-    int64_t free_pages       # frames, fresh ones included
+    int64_t free_pages       # frames, those on per-CPU lists and fresh ones included
     uint32_t table_free      # freed page tables, all zero
     uint32_t table_next, table_end      # block that new tables are carved from
     int64_t nr_tables

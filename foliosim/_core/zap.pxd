@@ -7,8 +7,12 @@ from foliosim._core.types cimport *
 cdef void unmap_vma_range(machine_t *m, vma_t *vma, uint64_t start, uint64_t end) noexcept nogil
 # MADV_DONTNEED: guard regions stay; emptied PTE tables of whole 2 MiB spans go.  Always 0.
 cdef int madvise_dontneed(machine_t *m, vma_t *vma, uint64_t start, uint64_t end) noexcept nogil
+# The same, but all page tables stay.
+cdef void zap_page_range_single(machine_t *m, vma_t *vma, uint64_t start, uint64_t end) noexcept nogil
 # free_pgd_range: free the tables that only serve [addr, end), given the neighbours' edges floor and ceiling.
 cdef void free_pgtables(machine_t *m, mm_t *mm, uint64_t addr, uint64_t end, uint64_t floor,
                         uint64_t ceiling) noexcept nogil
 # How many entries from pte on map consecutive pages of one folio with like protection (folio_pte_batch).
 cdef uint32_t folio_pte_batch(machine_t *m, const uint64_t *pte, uint32_t pfn, uint32_t max_nr) noexcept nogil
+# The same for batches that end where write permission or soft-dirty change.
+cdef uint32_t folio_pte_batch_write(machine_t *m, const uint64_t *pte, uint32_t pfn, uint32_t max_nr) noexcept nogil

@@ -13,8 +13,12 @@ cdef struct zap_details_t:
     bint keep_markers    # guard regions survive
 
 
-cdef uint32_t folio_pte_batch(machine_t *m, const uint64_t *pte, uint32_t pfn, uint32_t max_nr) noexcept nogil:
-    """Accessed, dirty, soft-dirty and write bits may differ within a batch."""
+cdef inline uint64_t batch_key(const machine_t *m, uint64_t e, bint write) noexcept nogil:
+    return pte_batch_key_write(m, e) if write else pte_batch_key(m, e)
+
+
+cdef inline uint32_t pte_batch(machine_t *m, const uint64_t *pte, uint32_t pfn, uint32_t max_nr,
+                               bint write) noexcept nogil:
     cdef page_t *folio = folio_of(m, pfn)
     cdef uint32_t head, left, n = 1
     cdef uint64_t expected, step
@@ -25,11 +29,21 @@ cdef uint32_t folio_pte_batch(machine_t *m, const uint64_t *pte, uint32_t pfn, u
     if left < max_nr:
         max_nr = left
     step = 0 - pte_advance(m) if pte_protnone(m, pte[0]) else pte_advance(m)
-    expected = pte_batch_key(m, pte[0]) + step
-    while n < max_nr and pte_batch_key(m, pte[n]) == expected:
+    expected = batch_key(m, pte[0], write) + step
+    while n < max_nr and batch_key(m, pte[n], write) == expected:
         expected += step
         n += 1
     return n
+
+
+cdef uint32_t folio_pte_batch(machine_t *m, const uint64_t *pte, uint32_t pfn, uint32_t max_nr) noexcept nogil:
+    """Accessed, dirty, soft-dirty and write bits may differ within a batch."""
+    return pte_batch(m, pte, pfn, max_nr, False)
+
+
+cdef uint32_t folio_pte_batch_write(machine_t *m, const uint64_t *pte, uint32_t pfn, uint32_t max_nr) noexcept nogil:
+    """Only accessed and dirty bits may differ: entries can be put back as they were."""
+    return pte_batch(m, pte, pfn, max_nr, True)
 
 
 cdef uint32_t zap_present(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, uint32_t max_nr) noexcept nogil:
@@ -199,6 +213,14 @@ cdef int madvise_dontneed(machine_t *m, vma_t *vma, uint64_t start, uint64_t end
     details.keep_markers = True
     zap_range(m, vma, start, end, &details)
     return 0
+
+
+cdef void zap_page_range_single(machine_t *m, vma_t *vma, uint64_t start, uint64_t end) noexcept nogil:
+    """Follows zap_page_range_single without details."""
+    cdef zap_details_t details
+    details.reclaim_pt = False
+    details.keep_markers = True
+    zap_range(m, vma, start, end, &details)
 
 
 # ---- page tables ----

@@ -1,0 +1,61 @@
+# cython: language_level=3
+"""Guard regions.  Follows madvise_guard_install and madvise_guard_remove in mm/madvise.c.
+
+The VMA flag that says "may have markers" stays once it is set; a merge hands it on, a split leaves it on both parts.
+"""
+from libc.errno cimport ENOMEM
+from foliosim._core.flags cimport *
+from foliosim._core.pgtable cimport *
+from foliosim._core.anon_vma cimport anon_vma_prepare
+from foliosim._core.memory cimport pmd_alloc, pte_alloc
+from foliosim._core.zap cimport zap_page_range_single
+
+
+cdef int fill_with_markers(machine_t *m, vma_t *vma, uint64_t addr, uint64_t end) noexcept nogil:
+    """The range holds nothing but markers; missing tables are made."""
+    cdef uint64_t *pmd
+    cdef uint64_t *pte
+    cdef uint64_t next
+    cdef uint32_t i
+    while addr < end:
+        pmd = pmd_alloc(m, vma.mm, addr)
+        if pmd == NULL or pte_alloc(m, vma.mm, pmd) < 0:
+            return -ENOMEM
+        next = pmd_addr_end(addr, end)
+        pte = pte_offset(m, pmd[0], addr)
+        for i in range(<uint32_t>((next - addr) >> FS_PAGE_SHIFT)):
+            pte[i] = mk_guard(m)
+        addr = next
+    return 0
+
+
+cdef int madvise_guard_install(machine_t *m, vma_t *vma, uint64_t start, uint64_t end) noexcept nogil:
+    """The anon_vma makes fork copy the tables; shared file memory has them copied for VM_MAYBE_GUARD."""
+    cdef int result
+    if vma.file == NULL:
+        result = anon_vma_prepare(m, vma)
+        if result < 0:
+            return result
+    vma.flags |= VM_MAYBE_GUARD
+    zap_page_range_single(m, vma, start, end)
+    return fill_with_markers(m, vma, start, end)
+
+
+cdef int madvise_guard_remove(machine_t *m, vma_t *vma, uint64_t start, uint64_t end) noexcept nogil:
+    cdef uint64_t addr = start, next
+    cdef uint64_t *pmd
+    cdef uint64_t *pte
+    cdef uint32_t i
+    while addr < end:
+        pmd = pmd_offset(m, vma.mm, addr)
+        if pmd == NULL:
+            addr = next_pmd_addr(m, vma.mm, addr, end)
+            continue
+        next = pmd_addr_end(addr, end)
+        if pmd_table(m, pmd[0]):
+            pte = pte_offset(m, pmd[0], addr)
+            for i in range(<uint32_t>((next - addr) >> FS_PAGE_SHIFT)):
+                if pte_guard(m, pte[i]):
+                    pte[i] = 0
+        addr = next
+    return 0
