@@ -8,6 +8,7 @@ from foliosim.errors import (
     UnsupportedError,
     ValidationError,
 )
+from foliosim.file import File
 from foliosim.flags import *  # noqa: F403
 from foliosim.flags import __all__ as _flag_names
 from foliosim.gup import PageReference
@@ -18,6 +19,7 @@ from foliosim.views import Folio
 __version__ = "0.1.0"
 __all__ = [
     "BusError",
+    "File",
     "Folio",
     "Machine",
     "MemoryFault",

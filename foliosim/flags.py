@@ -43,6 +43,8 @@ MADV_GUARD_REMOVE = 103
 
 MLOCK_ONFAULT = 1
 
+MS_ASYNC, MS_INVALIDATE, MS_SYNC = 1, 2, 4
+
 MREMAP_MAYMOVE, MREMAP_FIXED, MREMAP_DONTUNMAP = 1, 2, 4
 
 # bits of /proc/kpageflags words
@@ -69,4 +71,5 @@ PM_SWAP = 1 << 62
 PM_PRESENT = 1 << 63
 PM_PFRAME_MASK = (1 << 55) - 1
 
-__all__ = [name for name in dir() if name.startswith(("PROT_", "MAP_", "MADV_", "MLOCK_", "MREMAP_", "KPF_", "PM_"))]
+_PREFIXES = ("PROT_", "MAP_", "MADV_", "MLOCK_", "MS_", "MREMAP_", "KPF_", "PM_")
+__all__ = [name for name in dir() if name.startswith(_PREFIXES)]

@@ -2,6 +2,7 @@
 from foliosim import policy as _policy
 from foliosim._core.machine import CoreMachine
 from foliosim.errors import ValidationError
+from foliosim.file import File, check_kind
 from foliosim.process import Process
 from foliosim.sizes import parse_size
 from foliosim.views import Folio
@@ -104,6 +105,31 @@ class Machine(CoreMachine):
         Process
         """
         return Process(self)
+
+    def create_file(self, kind, length, *, fill=None):
+        """Make and open a file.
+
+        Parameters
+        ----------
+        kind : {"memfd", "tmpfs", "disk"}
+            As memfd_create makes it; unlinked on a tmpfs mount without huge=; unlinked on ext4, and synced.
+        length : int
+            Bytes.
+        fill : int, optional
+            The file is written one page at a time, page i with byte ``(fill + i) % 256``; if left out it is all hole.
+
+        Returns
+        -------
+        File
+
+        Raises
+        ------
+        ValueError
+            An unknown kind.
+        MemoryError
+            The machine has no memory for it.
+        """
+        return File(self, check_kind(kind), length, fill)
 
     def folio(self, pfn):
         """The folio that holds a frame, as it is now.

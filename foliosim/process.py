@@ -30,17 +30,20 @@ class Process(CoreProcess):
 
     # ---- address space ----
 
-    def mmap(self, length, *, prot=PROT_READ | PROT_WRITE, flags=MAP_PRIVATE | MAP_ANONYMOUS, addr=0):
-        """Map anonymous memory, as mmap(2).
+    def mmap(self, length, *, prot=PROT_READ | PROT_WRITE, flags=MAP_PRIVATE | MAP_ANONYMOUS, addr=0, file=None,
+             offset=0):
+        """Map anonymous memory or a file, as mmap(2).
 
         Parameters
         ----------
         length : int
             Bytes; rounded up to pages.
         prot, flags : int
-            ``PROT_*`` and ``MAP_*``; MAP_ANONYMOUS must be among the flags.
+            ``PROT_*`` and ``MAP_*``; with MAP_ANONYMOUS among the flags the file is ignored.
         addr : int
             Hint, or the address with MAP_FIXED.
+        file : File, optional
+            What to map, from byte ``offset`` on.
 
         Returns
         -------
@@ -50,9 +53,10 @@ class Process(CoreProcess):
         Raises
         ------
         SyscallError
-            EINVAL, ENOMEM, EEXIST, ... in the order in which ``do_mmap`` checks.
+            EBADF (neither MAP_ANONYMOUS nor a file), EINVAL, ENOMEM, EEXIST, ... in the order in which ``do_mmap``
+            checks.
         """
-        return self.sys_mmap(addr, length, prot, flags)
+        return self.sys_mmap(addr, length, prot, flags, file, offset)
 
     def munmap(self, addr, length):
         """Unmap a range, as munmap(2).  EINVAL: not aligned or empty; ENOMEM: too many mappings."""
@@ -130,6 +134,23 @@ class Process(CoreProcess):
             One byte per page, bit 0: resident.
         """
         return self.sys_mincore(addr, length)
+
+    def msync(self, addr, length, flags):
+        """Write a mapped file back, as msync(2).
+
+        Parameters
+        ----------
+        addr, length : int
+            Bytes.
+        flags : int
+            ``MS_*``.  With MS_SYNC dirty pages of files on disk become clean, and read-only until the next store.
+
+        Raises
+        ------
+        SyscallError
+            ENOMEM: a hole; EBUSY: MS_INVALIDATE of a locked mapping; EINVAL.
+        """
+        self.sys_msync(addr, length, flags)
 
     def fork(self):
         """Fork, as fork(2).

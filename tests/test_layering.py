@@ -15,22 +15,22 @@ LAYERS = [
     # L1: services
     "page_alloc content maple_tree policy deferred_split folio frame_ids",
     # L2: objects and their rules
-    "swap mlock anon_vma rmap",
+    "swap mlock anon_vma mapping rmap",
     # L3: operations on mappings
-    "shmem filemap huge_memory zap try_to_unmap split_folio vmscan memory guard fork change_prot mremap_tables"
-    " mlock_range madvise_cold madvise_free fault gup",
+    "shmem ext4 readahead filemap huge_memory zap try_to_unmap split_folio truncate page_writeback vmscan memory guard"
+    " fork change_prot mremap_tables mlock_range madvise_cold madvise_free fault gup",
     # L4: the address space
     "vma unmapped_area",
     # L5: system calls, what /proc shows, the audit
-    "mprotect madvise mlock_syscall mmap mremap mseal kpage task_mmu walk observe counters"
+    "file_ops mprotect madvise mlock_syscall mmap mremap mseal kpage task_mmu walk observe counters"
     " tally validate_frames validate_vma validate_mm validate corrupt",
 ]
 # The border and the trampolines that call Python know each other: a hook's exception is kept on the machine.
-BORDER = {"machine", "hooks"}
+BORDER = {"machine", "hooks", "file_handle"}
 PYTHON = [
     "errors flags sizes policy.points policy",
     "BORDER",
-    "views gup process machine",
+    "views file gup process machine",
     "foliosim",
     "metrics",
     "verify verify.numbers verify.leaves verify.compare verify.words verify.recording verify.engine verify.replay"

@@ -16,7 +16,13 @@ cdef inline uint32_t flags_with_byte0(uint32_t flags, uint8_t value) noexcept no
 cdef uint8_t content_read(machine_t *m, uint32_t pfn, uint32_t offset) noexcept nogil
 # 0 or -FS_EHOSTMEM.  The folio's records must not be implicit.
 cdef int content_write(machine_t *m, uint32_t pfn, uint32_t offset, uint8_t value) noexcept nogil
+# Bytes start..end-1 of the page.  0 or -FS_EHOSTMEM.  The folio's records must not be implicit.
+cdef int content_fill(machine_t *m, uint32_t pfn, uint32_t start, uint32_t end, uint8_t value) noexcept nogil
 cdef int content_copy(machine_t *m, uint32_t dst, uint32_t src) noexcept nogil
+# Move what a page holds out of it, into it (0 or -FS_EHOSTMEM), or nowhere.
+cdef void content_save(machine_t *m, uint32_t pfn, content_t *content) noexcept nogil
+cdef int content_restore(machine_t *m, uint32_t pfn, content_t *content) noexcept nogil
+cdef void content_forget(content_t *content) noexcept nogil
 cdef bint content_is_zero(machine_t *m, uint32_t pfn) noexcept nogil
 # Forget the stored bytes of a page with PG_bytes.
 cdef void content_drop(machine_t *m, uint32_t pfn) noexcept nogil

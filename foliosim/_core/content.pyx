@@ -148,6 +148,20 @@ cdef int content_write(machine_t *m, uint32_t pfn, uint32_t offset, uint8_t valu
     return 0
 
 
+cdef int content_fill(machine_t *m, uint32_t pfn, uint32_t start, uint32_t end, uint8_t value) noexcept nogil:
+    cdef page_t *page = page_of(m, pfn)
+    cdef uint32_t offset
+    if start == 0 and end == FS_PAGE_SIZE:
+        if page.flags & PG_bytes:
+            content_drop(m, pfn)
+        page.flags = (page.flags & ~PG_CONTENT_MASK) | (<uint32_t>value << PG_FILL_SHIFT)
+        return 0
+    for offset in range(start, end):
+        if content_write(m, pfn, offset, value) < 0:
+            return -FS_EHOSTMEM
+    return 0
+
+
 cdef int content_copy(machine_t *m, uint32_t dst, uint32_t src) noexcept nogil:
     cdef page_t *from_page = content_page(m, src)
     cdef page_t *to_page = page_of(m, dst)
@@ -168,6 +182,43 @@ cdef int content_copy(machine_t *m, uint32_t dst, uint32_t src) noexcept nogil:
         entry.cap = source.n + 1
     to_page.flags = (to_page.flags & ~PG_CONTENT_MASK) | (from_page.flags & PG_CONTENT_MASK)
     return 0
+
+
+cdef void content_save(machine_t *m, uint32_t pfn, content_t *content) noexcept nogil:
+    """The records of the page's folio must not be implicit."""
+    cdef page_t *page = page_of(m, pfn)
+    cdef entry_t *entry
+    content_forget(content)
+    content.flags = page.flags & PG_CONTENT_MASK
+    if page.flags & PG_bytes:
+        entry = store_find(<store_t *>m.content, pfn)
+        content.n = entry.n
+        content.bytes = entry.bytes
+        entry.bytes = NULL
+        content_drop(m, pfn)
+
+
+cdef int content_restore(machine_t *m, uint32_t pfn, content_t *content) noexcept nogil:
+    cdef page_t *page = page_of(m, pfn)
+    cdef entry_t *entry
+    if content.flags & PG_bytes:
+        entry = store_get(m, pfn)
+        if entry == NULL:
+            return -FS_EHOSTMEM
+        free(entry.bytes)
+        entry.bytes = <byte_t *>content.bytes
+        entry.n = entry.cap = content.n
+        content.bytes = NULL
+    page.flags = (page.flags & ~PG_CONTENT_MASK) | content.flags
+    content_forget(content)
+    return 0
+
+
+cdef void content_forget(content_t *content) noexcept nogil:
+    free(content.bytes)
+    content.bytes = NULL
+    content.n = 0
+    content.flags = 0
 
 
 cdef bint content_is_zero(machine_t *m, uint32_t pfn) noexcept nogil:

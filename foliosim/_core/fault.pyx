@@ -49,8 +49,10 @@ cdef int user_fault(machine_t *m, mm_t *mm, access_t *a, bint present) noexcept 
         return raise_signal(a, SIGSEGV, SEGV_MAPERR)
     if access_error(vma, write, present):
         return raise_signal(a, SIGSEGV, SEGV_ACCERR)
-    count_vm_events(m, PGFAULT, 1)
     result = handle_mm_fault(m, vma, a.addr, FAULT_FLAG_WRITE if write else 0)
+    if result == VM_FAULT_RETRY:
+        return 0
+    count_vm_events(m, PGFAULT, 1)
     if result & VM_FAULT_OOM:
         return -ENOMEM
     if result & VM_FAULT_SIGSEGV:

@@ -123,10 +123,7 @@ cdef int copy_present(machine_t *m, vma_t *dst, vma_t *src, uint64_t *to_pte, ui
         dst.mm.rss_anon += n
     else:
         folio_add_rmap_ptes(m, pfn, n, dst)
-        if folio.flags & PG_swapbacked:
-            dst.mm.rss_shmem += n
-        else:
-            dst.mm.rss_file += n
+        add_mm_counter(dst.mm, folio, n)
     folio.refcount += n
     copy_entries(m, src, to_pte, from_pte, n)
     return n

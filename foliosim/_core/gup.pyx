@@ -7,6 +7,7 @@ from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.maple_tree cimport maple_find
+from foliosim._core.mapping cimport shmem_mapping
 from foliosim._core.memory cimport anon_fault_orders, do_anonymous_run, handle_mm_fault
 from foliosim._core.mlock cimport lru_add_drain
 from foliosim._core.split_folio cimport split_folio
@@ -16,8 +17,10 @@ cdef extern from *:
     """
     /* ours: populate of a madvise call (other errnos) */
     #define FOLL_MADV_POPULATE 0x40000000U
+    /* ours: populate of mlock and MAP_POPULATE (starts over, with batches drained, when a fault had to wait) */
+    #define FOLL_MM_POPULATE 0x20000000U
     """
-    const uint32_t FOLL_MADV_POPULATE
+    const uint32_t FOLL_MADV_POPULATE, FOLL_MM_POPULATE
 
 
 # ---- references ----
@@ -72,7 +75,22 @@ cdef bint gup_must_unshare(machine_t *m, const vma_t *vma, uint32_t pfn, uint32_
     return vma == NULL or (vma.flags & (VM_SHARED | VM_MAYWRITE)) == VM_MAYWRITE
 
 
+cdef bint vma_needs_dirty_tracking(const vma_t *vma) noexcept nogil:
+    """Does a file system expect to be told of every store to the VMA's pages?"""
+    if vma.flags & (VM_WRITE | VM_SHARED) != VM_WRITE | VM_SHARED:
+        return False
+    return vma.file != NULL and not shmem_mapping(vma.file)
+
+
 # ---- the lockless fast path ----
+
+cdef bint folio_allowed(machine_t *m, uint32_t pfn, uint32_t flags) noexcept nogil:
+    """Follows gup_fast_folio_allowed: no long-term writer behind the back of a file system."""
+    cdef const page_t *folio = folio_of(m, pfn)
+    if flags & (FOLL_PIN | FOLL_LONGTERM | FOLL_WRITE) != FOLL_PIN | FOLL_LONGTERM | FOLL_WRITE:
+        return True
+    return (folio.flags & (PG_anon | PG_swapbacked)) != 0
+
 
 cdef int64_t gup_fast(machine_t *m, mm_t *mm, uint64_t addr, int64_t nr, uint32_t flags, uint32_t *pfns) noexcept nogil:
     """Take what is mapped as wanted from addr on, stop at the first page that is not; how many."""
@@ -97,7 +115,7 @@ cdef int64_t gup_fast(machine_t *m, mm_t *mm, uint64_t addr, int64_t nr, uint32_
             pfn = pte_pfn(m, entry)
         if not pte_hw_allows(m, entry, write) or pte_special(m, entry):
             break
-        if not pte_write(m, entry) and gup_must_unshare(m, NULL, pfn, flags):
+        if not folio_allowed(m, pfn, flags) or (not pte_write(m, entry) and gup_must_unshare(m, NULL, pfn, flags)):
             break
         grab_folio(m, pfn, <int32_t>n, flags)
         folio_of(m, pfn).flags |= PG_referenced
@@ -114,6 +132,8 @@ cdef int check_vma_flags(const vma_t *vma, uint32_t flags) noexcept nogil:
     if vma.flags & (VM_IO | VM_PFNMAP):
         return -EFAULT
     if flags & FOLL_WRITE:
+        if flags & FOLL_PIN and flags & FOLL_LONGTERM and vma_needs_dirty_tracking(vma):
+            return -EFAULT
         if not vma.flags & VM_WRITE:
             if not flags & FOLL_FORCE or (vma.flags & (VM_SHARED | VM_MAYWRITE)) != VM_MAYWRITE:
                 return -EFAULT
@@ -179,8 +199,12 @@ cdef int faultin_page(machine_t *m, vma_t *vma, uint64_t addr, uint32_t flags, b
     cdef int result
     if unshare:
         fault |= FAULT_FLAG_UNSHARE
-    count_vm_events(m, PGFAULT, 1)
     result = handle_mm_fault(m, vma, addr, fault)
+    if result == VM_FAULT_RETRY:
+        if flags & FOLL_MM_POPULATE:
+            lru_add_drain(m)
+        return 0
+    count_vm_events(m, PGFAULT, 1)
     if result & VM_FAULT_OOM:
         return -ENOMEM
     if result & (VM_FAULT_SIGBUS | VM_FAULT_SIGSEGV):
@@ -324,7 +348,7 @@ cdef int64_t get_user_pages_fast(machine_t *m, mm_t *mm, uint64_t addr, int64_t 
 
 cdef int64_t populate_vma_page_range(machine_t *m, vma_t *vma, uint64_t start, uint64_t end) noexcept nogil:
     """Write faults for private writable memory, so that it is not shared with anybody afterwards."""
-    cdef uint32_t flags = FOLL_TOUCH
+    cdef uint32_t flags = FOLL_TOUCH | FOLL_MM_POPULATE
     cdef int64_t done, nr = (end - start) >> FS_PAGE_SHIFT
     if vma.flags & VM_LOCKONFAULT:
         return nr

@@ -8,6 +8,7 @@ from foliosim._core.anon_vma cimport anon_vma_prepare
 from foliosim._core.deferred_split cimport deferred_split_folio
 from foliosim._core.content cimport content_copy
 from foliosim._core.folio cimport folio_alloc, folio_materialize
+from foliosim._core.mapping cimport shmem_mapping
 from foliosim._core.mlock cimport folio_add_lru_vma
 from foliosim._core.page_alloc cimport table_alloc, table_free
 from foliosim._core.rmap cimport *
@@ -72,7 +73,9 @@ cdef uint32_t thp_vma_allowable_orders(machine_t *m, const vma_t *vma, bint smap
                 orders &= ~(1U << order)
             order -= 1
     if vma.file != NULL:
-        return 0 if in_pf else orders & shmem_allowable_huge_orders(m, vma.file, vma, vma.pgoff)
+        if in_pf or not shmem_mapping(vma.file):
+            return 0
+        return orders & shmem_allowable_huge_orders(m, vma.file, vma, vma.pgoff, 0)
     return orders
 
 
@@ -221,7 +224,7 @@ cdef void split_file_pmd(machine_t *m, vma_t *vma, uint64_t *pmd) noexcept nogil
         folio.flags |= PG_referenced
     pmd[0] = 0
     folio_remove_rmap_pmd(m, head, vma)
-    vma.mm.rss_shmem -= FS_HPAGE_PMD_NR
+    add_mm_counter(vma.mm, folio, -FS_HPAGE_PMD_NR)
     folio_put(m, head)
 
 
@@ -318,6 +321,6 @@ cdef void zap_huge_pmd(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr) n
             folio.flags |= PG_dirty
         if pte_young(m, old) and not vma.flags & (VM_SEQ_READ | VM_RAND_READ):
             folio_mark_accessed(m, head)
-        vma.mm.rss_shmem -= FS_HPAGE_PMD_NR
+        add_mm_counter(vma.mm, folio, -FS_HPAGE_PMD_NR)
     folio_remove_rmap_pmd(m, head, vma)
     folio_put(m, head)

@@ -15,6 +15,10 @@ cdef class CoreMachine:
     cdef int enter(self) except -1
     cdef int leave(self) except -1
 
+cdef class CoreMapping:          # an open file
+    cdef readonly CoreMachine machine
+    cdef mapping_t *mapping      # NULL after close
+
 cdef class CoreProcess:
     cdef readonly CoreMachine machine
     cdef mm_t *mm                # NULL after exit

@@ -4,6 +4,7 @@
 Every public operation is one step: the per-CPU batches are drained when it ends, errors become exceptions here and
 nowhere else, and an exception of a policy hook is raised after the operation has ended in a valid state.
 """
+from cython cimport no_gc_clear
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.errno cimport EFAULT, EINVAL, ENOMEM
 from libc.stdlib cimport free, malloc
@@ -18,10 +19,12 @@ from foliosim._core.content cimport content_deinit, content_read
 from foliosim._core.corrupt cimport corrupt
 from foliosim._core.counters cimport counters_delta, counters_snapshot
 from foliosim._core.fault cimport *
+from foliosim._core.file_ops cimport do_msync
 from foliosim._core.gup cimport get_user_pages_fast, put_user_pages
 from foliosim._core.hooks cimport install_hook
 from foliosim._core.kpage cimport get_kpage_count, stable_page_flags
 from foliosim._core.madvise cimport FS_ENOTSIM, do_madvise
+from foliosim._core.mapping cimport mapping_put
 from foliosim._core.mlock cimport lru_add_drain
 from foliosim._core.mlock_syscall cimport do_mlock, do_mlock2, do_munlock
 from foliosim._core.mmap cimport dup_mmap, exit_mmap, ksys_mmap, mm_alloc, mm_free
@@ -142,18 +145,23 @@ cdef class CoreMachine:
         """What changed: ``{"vmstat": {...}, "mthp_stats": {size: {...}}}``, zero changes omitted."""
         return counters_delta(&self.m, before)
 
-    def observe(self, dict procs, uint64_t start, uint64_t end, *, bint entries=False):
-        """The state of processes in [start, end) in the shapes of a recorded scenario."""
+    def observe(self, dict procs, uint64_t start, uint64_t end, *, dict files=None, bint entries=False):
+        """The state of processes in [start, end) in the shapes of a recorded scenario; names of files as given."""
         cdef mm_t **mms = <mm_t **>malloc((len(procs) + 1) * sizeof(mm_t *))
         cdef int n = 0
         cdef CoreProcess process
+        cdef CoreMapping file
+        cdef dict names = {}
         if mms == NULL:
             raise MemoryError("observe")
         try:
             for process in procs.values():
                 mms[n] = process.enter()
                 n += 1
-            return observe_state(&self.m, list(procs), mms, n, start, end, self.previous, {}, entries)
+            for name, file in (files or {}).items():
+                if file.mapping != NULL:
+                    names[file.mapping.id] = name
+            return observe_state(&self.m, list(procs), mms, n, start, end, self.previous, names, entries)
         finally:
             free(mms)
 
@@ -279,6 +287,15 @@ cdef class CoreMachine:
         return old
 
 
+@no_gc_clear
+cdef class CoreMapping:
+    """A reference on a page cache; what can be done with it is in file_handle.pyx."""
+
+    def __dealloc__(self):
+        if self.mapping != NULL:
+            mapping_put(&self.machine.m, self.mapping)
+
+
 cdef class CoreProcess:
     """One address space."""
 
@@ -327,9 +344,16 @@ cdef class CoreProcess:
 
     # ---- system calls ----
 
-    def sys_mmap(self, uint64_t addr, uint64_t length, uint64_t prot, uint64_t flags):
+    def sys_mmap(self, uint64_t addr, uint64_t length, uint64_t prot, uint64_t flags, CoreMapping file=None,
+                 uint64_t offset=0):
         cdef mm_t *mm = self.enter()
-        cdef int64_t result = ksys_mmap(&self.machine.m, mm, addr, length, prot, flags, NULL, 0)
+        cdef mapping_t *mapping = NULL
+        cdef int64_t result
+        if file is not None:
+            if file.machine is not self.machine:
+                raise ValueError("the file belongs to another machine")
+            mapping = file.mapping
+        result = ksys_mmap(&self.machine.m, mm, addr, length, prot, flags, mapping, offset)
         return self.leave(result, "mmap", (addr, length, prot, flags))
 
     def sys_munmap(self, uint64_t addr, uint64_t length):
@@ -376,6 +400,10 @@ cdef class CoreProcess:
         result = mincore(&self.machine.m, mm, addr, length, <uint8_t *>PyBytes_AS_STRING(vec))
         self.leave(result, "mincore", (addr, length))
         return vec
+
+    def sys_msync(self, uint64_t addr, uint64_t length, uint64_t flags):
+        cdef mm_t *mm = self.enter()
+        self.leave(do_msync(&self.machine.m, mm, addr, length, flags), "msync", (addr, length, flags))
 
     def sys_clear_refs(self, int value):
         cdef mm_t *mm = self.enter()

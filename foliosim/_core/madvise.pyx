@@ -4,6 +4,7 @@ from libc.errno cimport EACCES, EAGAIN, EFAULT, EINVAL, ENOMEM, EPERM
 from libc.stdint cimport int64_t, uint64_t
 from foliosim._core.flags cimport *
 from foliosim._core.types cimport *
+from foliosim._core.file_ops cimport madvise_remove, madvise_willneed
 from foliosim._core.guard cimport madvise_guard_install, madvise_guard_remove
 from foliosim._core.gup cimport faultin_page_range
 from foliosim._core.madvise_cold cimport madvise_cold, madvise_pageout
@@ -153,6 +154,10 @@ cdef int madvise_pages(machine_t *m, vma_t *vma, uint64_t start, uint64_t end, i
         return madvise_guard_remove(m, vma, start, end)
     if advice == MADV_WILLNEED and vma.file == NULL:
         return 0    # reads ahead from swap, and there is none
+    if advice == MADV_WILLNEED:
+        return madvise_willneed(m, vma, start, end)
+    if advice == MADV_REMOVE:
+        return madvise_remove(m, vma, start, end)
     return -FS_ENOTSIM
 
 cdef int madvise_populate(machine_t *m, mm_t *mm, uint64_t start, uint64_t end, bint write) noexcept nogil:

@@ -3,7 +3,8 @@
 from libc.stdint cimport uint32_t, uint64_t
 from foliosim._core.types cimport *
 
-# Resolve a fault in the VMA: 0 or VM_FAULT_*.  The caller has checked the VMA's rights.
+# Resolve a fault in the VMA: 0 or VM_FAULT_*; VM_FAULT_RETRY: something was read from the disk, fault again.
+# The caller has checked the VMA's rights.
 cdef int handle_mm_fault(machine_t *m, vma_t *vma, uint64_t addr, uint32_t flags) noexcept nogil
 # The PUD or PMD entry of an address, upper tables made; NULL: no frame for a table.
 cdef uint64_t *pud_alloc(machine_t *m, mm_t *mm, uint64_t addr) noexcept nogil

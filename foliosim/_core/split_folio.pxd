@@ -11,6 +11,8 @@ cdef int split_folio_to_order(machine_t *m, uint32_t head, int new_order, uint32
 cdef int split_folio(machine_t *m, uint32_t pfn) noexcept nogil
 # Halve again and again, down to new_order, only the half that holds page `at`.  Errors as above.
 cdef int folio_split(machine_t *m, uint32_t head, int new_order, uint32_t at) noexcept nogil
+# The same down to single pages; the caller's reference stays on the piece with the first page.
+cdef int try_folio_split(machine_t *m, uint32_t head, uint32_t at) noexcept nogil
 # References that a folio has from mappings and the page cache.
 cdef int32_t folio_expected_ref_count(page_t *folio) noexcept nogil
 # P01: the VMA was just cut at addr; what becomes of the folio that lies across?

@@ -14,6 +14,7 @@ from foliosim._core.content cimport content_is_zero
 from foliosim._core.deferred_split cimport deferred_split_folio, folio_unqueue_deferred_split
 from foliosim._core.folio cimport folio_materialize, folio_init
 from foliosim._core.huge_memory cimport split_huge_pmd_frozen
+from foliosim._core.mapping cimport filemap_remove_folio, mapping_pages
 from foliosim._core.mlock cimport lru_add_drain, mlock_drain_local
 from foliosim._core.rmap cimport *
 from foliosim._core.swap cimport folio_put
@@ -191,6 +192,8 @@ cdef int check_split(machine_t *m, uint32_t head, page_t *folio, int new_order) 
         return -EINVAL
     if not anon and not folio_mapping_id(folio):
         return -EBUSY
+    if folio.flags & PG_dirty and not folio.flags & (PG_anon | PG_swapbacked):
+        return -EBUSY     # the file system does not let its buffers go
     if anon and not folio_mapped(folio):
         return -EBUSY
     if folio_expected_ref_count(folio) != folio.refcount - 1:
@@ -211,10 +214,20 @@ cdef void shatter(machine_t *m, uint32_t head, int new_order, uint32_t at, bint 
         if anon:
             mod_mthp_stat(m, order, MTHP_NR_ANON, -1)
             mod_mthp_stat(m, next_order, MTHP_NR_ANON, 1LL << (order - next_order))
-        if not uniform and order != old:
-            count_split(m, order, 0)
         order = next_order
     count_split(m, old, 0)
+
+
+cdef void drop_beyond_eof(machine_t *m, mapping_t *mapping, uint32_t head, uint32_t nr) noexcept nogil:
+    """Pieces of a file's folio that lie beyond its end leave the page cache; the first one stays in any case."""
+    cdef uint64_t end = mapping_pages(mapping)
+    cdef uint32_t pfn = head + folio_nr_pages(page_of(m, head)), piece
+    while pfn < head + nr:
+        piece = folio_nr_pages(page_of(m, pfn))
+        if folio_index(page_of(m, pfn)) >= end:
+            page_of(m, pfn).flags &= ~PG_dirty
+            filemap_remove_folio(m, mapping, pfn)
+        pfn += piece
 
 
 cdef int do_split(machine_t *m, uint32_t head, int new_order, uint32_t at, uint32_t keep, bint uniform) noexcept nogil:
@@ -240,6 +253,8 @@ cdef int do_split(machine_t *m, uint32_t head, int new_order, uint32_t at, uint3
     shatter(m, head, new_order, at, uniform)
     if anon:
         rmap_walk_anon(m, head, folio, index, id, nr, remap_one)
+    else:
+        drop_beyond_eof(m, <mapping_t *>m.mappings[id], head, nr)
     while pfn < head + nr and not isolated:
         piece = folio_nr_pages(page_of(m, pfn))
         if not pfn <= keep < pfn + piece:
@@ -263,6 +278,10 @@ cdef int split_folio(machine_t *m, uint32_t pfn) noexcept nogil:
 
 cdef int folio_split(machine_t *m, uint32_t head, int new_order, uint32_t at) noexcept nogil:
     return do_split(m, head, new_order, at, at, False)
+
+
+cdef int try_folio_split(machine_t *m, uint32_t head, uint32_t at) noexcept nogil:
+    return do_split(m, head, 0, at, head, False)
 
 
 # ---- P01 ----

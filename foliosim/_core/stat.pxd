@@ -1,6 +1,7 @@
 # cython: language_level=3
 """Event counters (/proc/vmstat, hugepages-*/stats)."""
 from libc.stdint cimport int64_t
+from foliosim._core.flags cimport PG_anon, PG_swapbacked
 from foliosim._core.types cimport *
 
 cdef inline void count_vm_events(machine_t *m, int item, int64_t n) noexcept nogil:
@@ -10,3 +11,12 @@ cdef inline void mod_mthp_stat(machine_t *m, int order, int item, int64_t n) noe
     """Order 0 has no statistics."""
     if order > 0:
         m.mthp[order][item] += n
+
+cdef inline void add_mm_counter(mm_t *mm, const page_t *folio, int64_t n) noexcept nogil:
+    """RSS: n more pages of the folio are mapped (mm_counter)."""
+    if folio.flags & PG_anon:
+        mm.rss_anon += n
+    elif folio.flags & PG_swapbacked:
+        mm.rss_shmem += n
+    else:
+        mm.rss_file += n

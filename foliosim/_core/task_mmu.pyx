@@ -9,6 +9,7 @@ from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
 from foliosim._core.maple_tree cimport find_vma
+from foliosim._core.mapping cimport mapping_lookup
 from foliosim._core.huge_memory cimport thp_vma_allowable_orders
 from foliosim._core.vma cimport vma_set_page_prot
 
@@ -292,13 +293,13 @@ cdef void pagemap_read(machine_t *m, const mm_t *mm, uint64_t start, uint64_t en
 
 # ---- mincore ----
 
-cdef inline uint8_t mincore_unmapped(const vma_t *vma, uint64_t addr) noexcept nogil:
+cdef inline uint8_t mincore_unmapped(machine_t *m, const vma_t *vma, uint64_t addr) noexcept nogil:
     """A page that is not mapped is resident if its file's page cache holds it.  Follows __mincore_unmapped_range."""
-    cdef uint64_t index
+    cdef uint32_t pfn
     if vma.file == NULL:
         return 0
-    index = vma.pgoff + ((addr - vma.start) >> FS_PAGE_SHIFT)
-    return index < vma.file.cap and vma.file.pfns[index] != FS_NO_PFN
+    pfn = mapping_lookup(vma.file, vma.pgoff + ((addr - vma.start) >> FS_PAGE_SHIFT))
+    return pfn != FS_NO_PFN and (folio_of(m, pfn).flags & PG_uptodate) != 0
 
 
 cdef void mincore_pmd_range(machine_t *m, const vma_t *vma, uint64_t addr, uint64_t end, uint8_t *vec) noexcept nogil:
@@ -308,7 +309,7 @@ cdef void mincore_pmd_range(machine_t *m, const vma_t *vma, uint64_t addr, uint6
     cdef uint64_t i, n = (end - addr) >> FS_PAGE_SHIFT
     if pmd == NULL or not pmd[0]:
         for i in range(n):
-            vec[i] = mincore_unmapped(vma, addr + (i << FS_PAGE_SHIFT))
+            vec[i] = mincore_unmapped(m, vma, addr + (i << FS_PAGE_SHIFT))
     elif pmd_leaf(m, pmd[0]):
         memset(vec, 1, n)
     else:
@@ -317,7 +318,7 @@ cdef void mincore_pmd_range(machine_t *m, const vma_t *vma, uint64_t addr, uint6
             if pte_present(m, pte[i]):
                 vec[i] = 1
             else:
-                vec[i] = mincore_unmapped(vma, addr + (i << FS_PAGE_SHIFT))
+                vec[i] = mincore_unmapped(m, vma, addr + (i << FS_PAGE_SHIFT))
 
 
 cdef int64_t mincore(machine_t *m, const mm_t *mm, uint64_t start, uint64_t length, uint8_t *vec) noexcept nogil:

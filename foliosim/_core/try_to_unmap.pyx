@@ -4,10 +4,11 @@
 Folios that would go to swap are never unmapped: there is no swap.  So this is for lazily freed anonymous folios, which
 are lost unless somebody wrote to them or holds them, and for the page cache.
 """
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
+from foliosim._core.stat cimport *
 from foliosim._core.huge_memory cimport split_huge_pmd
 from foliosim._core.mlock cimport mlock_drain_local, mlock_folio
 from foliosim._core.policy cimport ask_mlock_rule
@@ -58,12 +59,7 @@ cdef uint32_t unmap_batch(machine_t *m, vma_t *vma, uint64_t *pte, const unmap_t
         return 0
     for i in range(n):
         pte[i] = 0
-    if u.folio.flags & PG_anon:
-        vma.mm.rss_anon -= n
-    elif u.folio.flags & PG_swapbacked:
-        vma.mm.rss_shmem -= n
-    else:
-        vma.mm.rss_file -= n
+    add_mm_counter(vma.mm, u.folio, -<int64_t>n)
     folio_remove_rmap_ptes(m, pfn, n, vma)
     if vma.flags & VM_LOCKED:
         mlock_drain_local(m)

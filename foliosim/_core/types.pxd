@@ -52,15 +52,38 @@ cdef struct avc_t:           # anon_vma_chain: links a VMA with an anon_vma
     avc_t *av_next           # neighbours in anon_vma.first
     avc_t *av_prev
 
+cdef enum mapping_e:         # what a page cache belongs to
+    MAPPING_SHMEM = 1        # shared anonymous memory
+    MAPPING_MEMFD            # memfd_create: on the kernel's own tmpfs mount, as shared anonymous memory is
+    MAPPING_TMPFS            # an unlinked file on a tmpfs mount without huge=
+    MAPPING_DISK             # a file on ext4 with blocks of one page
+
+cdef struct content_t:       # what a page that is not in memory holds (content.pyx)
+    uint32_t flags           # fill byte and its flags, as in page_t.flags
+    uint16_t n
+    void *bytes
+
+cdef struct block_t:         # one page of a file on disk
+    bint used                # False: a hole
+    bint shadow              # the page was reclaimed from the cache
+    content_t content        # while the page is not cached
+
+cdef struct file_ra_t:       # file_ra_state: the last readahead window, in pages
+    uint64_t start, size
+    uint64_t async_size      # the next window is read when the page this far from the end is used
+    int order                # of the folios that it was read into
+
 cdef struct mapping_t:       # address_space: the page cache of one file or shared anonymous object
     uint32_t id              # mapping id
-    uint32_t kind            # MAPPING_SHMEM, ...
+    uint32_t kind            # mapping_e
     uint64_t ino             # number shown to the user
     uint64_t size            # bytes (i_size)
     int64_t refcount         # VMAs and handles
     uint32_t *pfns           # page cache by index; FS_NO_PFN: hole
     uint64_t cap             # entries of pfns
     uint64_t nrpages         # cached pages
+    block_t *blocks          # MAPPING_DISK: by index, cap entries
+    file_ra_t ra             # of the open file: all processes share it
     vma_t *i_mmap            # VMAs that map it
 
 cdef struct vma_t:

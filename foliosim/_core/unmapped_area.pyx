@@ -69,19 +69,24 @@ cdef int64_t search(const mm_t *mm, uint64_t addr, uint64_t len, uint64_t flags)
         found = unmapped_area(mm, len, FS_MMAP_LEGACY_BASE, FS_TASK_SIZE)
     return found
 
-cdef int64_t thp_search(const mm_t *mm, uint64_t len, uint64_t flags) noexcept nogil:
-    """Private anonymous memory of whole 2 MiB, no hint: aligned if there is room.  Follows: __thp_get_unmapped_area."""
-    cdef int64_t found = search(mm, 0, len + FS_PMD_SIZE, flags)
-    cdef uint64_t up
+cdef int64_t thp_search(const mm_t *mm, uint64_t addr, uint64_t len, uint64_t offset, uint64_t flags) noexcept nogil:
+    """As aligned as in the file, if there is a whole 2 MiB block and room.  Follows: thp_get_unmapped_area."""
+    cdef uint64_t aligned = (offset + FS_PMD_SIZE - 1) & ~(FS_PMD_SIZE - 1), up
+    cdef int64_t found
+    if offset + len <= aligned or offset + len - aligned < FS_PMD_SIZE:
+        return search(mm, addr, len, flags)
+    found = search(mm, addr, len + FS_PMD_SIZE, flags)
     if found < 0:
-        return search(mm, 0, len, flags)
-    up = (0 - <uint64_t>found) & (FS_PMD_SIZE - 1)
+        return search(mm, addr, len, flags)
+    if <uint64_t>found == addr:
+        return found
+    up = (offset - <uint64_t>found) & (FS_PMD_SIZE - 1)
     return found + <int64_t>(up if up else FS_PMD_SIZE)
 
 cdef uint64_t shmem_alignment(const machine_t *m, const mapping_t *file) noexcept nogil:
     # bytes shmem wants its mappings aligned to; 0: pages will do
     cdef int huge = m.thp.shmem_enabled
-    cdef bint on = huge > 0
+    cdef bint on = huge > 0 and (file == NULL or file.kind != MAPPING_TMPFS)
     cdef uint32_t orders
     if huge == FS_SHMEM_HUGE_DENY:
         return 0
@@ -129,12 +134,14 @@ cdef int64_t get_unmapped_area(machine_t *m, mm_t *mm, mapping_t *file, uint64_t
     cdef int64_t found
     if len > FS_TASK_SIZE:
         return -ENOMEM
-    if file != NULL:
+    if file != NULL and file.kind == MAPPING_DISK:
+        found = thp_search(mm, addr, len, pgoff << FS_PAGE_SHIFT, flags)
+    elif file != NULL:
         found = shmem_search(m, mm, file, addr, len, pgoff, flags)
     elif flags & FS_MAP_SHARED:
         found = shmem_search(m, mm, NULL, addr, len, 0, flags)
     elif addr == 0 and len & (FS_PMD_SIZE - 1) == 0 and not flags & FS_MAP_FIXED:
-        found = thp_search(mm, len, flags)
+        found = thp_search(mm, 0, len, 0, flags)
     else:
         found = search(mm, addr, len, flags)
     if found < 0 and not flags & FS_MAP_FIXED:

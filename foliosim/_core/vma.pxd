@@ -48,9 +48,11 @@ cdef inline uint64_t fs_page_align(uint64_t n) noexcept nogil:
     return (n + FS_PAGE_SIZE - 1) & ~(FS_PAGE_SIZE - 1)
 
 cdef inline bint vma_wants_writenotify(const machine_t *m, const vma_t *vma) noexcept nogil:
-    """Must the first store to each page of shared memory fault?  Here only to track soft-dirty."""
+    """Must the first store to each page of shared memory fault?  To tell the file system, or to track soft-dirty."""
     if vma.flags & (VM_WRITE | VM_SHARED) != VM_WRITE | VM_SHARED:
         return False
+    if vma.file != NULL and vma.file.kind == MAPPING_DISK:
+        return True
     return m.soft_dirty and not vma.flags & VM_SOFTDIRTY
 
 cdef inline void vma_set_page_prot(const machine_t *m, vma_t *vma) noexcept nogil:

@@ -8,7 +8,7 @@ from foliosim._core.types cimport *
 from foliosim._core.anon_vma cimport anon_vma_clone, unlink_anon_vmas, vma_is_fork_child
 from foliosim._core.huge_memory cimport vma_adjust_trans_huge
 from foliosim._core.maple_tree cimport maple_erase, maple_find, maple_insert, maple_last, maple_set_end, maple_split
-from foliosim._core.shmem cimport mapping_put
+from foliosim._core.mapping cimport mapping_put
 from foliosim._core.split_folio cimport vma_split_policy
 
 # ---- life of a VMA ----

@@ -7,6 +7,8 @@ becomes active.  Lazily freed folios and clean folios of the page cache are drop
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.stat cimport *
+from foliosim._core.ext4 cimport ext4_evict_folio
+from foliosim._core.mapping cimport filemap_remove_folio, shmem_mapping
 from foliosim._core.split_folio cimport folio_expected_ref_count, split_folio_to_order
 from foliosim._core.swap cimport folio_add_lru, folio_evictable, folio_put, folio_put_refs, lruvec_del_folio
 from foliosim._core.try_to_unmap cimport try_to_unmap
@@ -75,22 +77,18 @@ cdef int fail_swap_out(machine_t *m, uint32_t head, page_t *folio, folio_list_t 
     return ACTIVATE
 
 
-cdef bint remove_mapping(machine_t *m, page_t *folio) noexcept nogil:
+cdef bint remove_mapping(machine_t *m, uint32_t head, page_t *folio) noexcept nogil:
     """Follows __remove_mapping: a clean folio that nobody else holds leaves the page cache."""
     cdef mapping_t *mapping = <mapping_t *>m.mappings[folio_mapping_id(folio)]
-    cdef int32_t nr = folio_nr_pages(folio), i
-    cdef uint64_t index = folio_index(folio)
-    if folio.refcount != 1 + nr:
+    if folio.refcount != 1 + <int32_t>folio_nr_pages(folio):
         return False
-    for i in range(nr):
-        mapping.pfns[index + i] = FS_NO_PFN
-    mapping.nrpages -= nr
-    folio_set_mapping(folio, 0, 0)
-    folio.refcount -= nr
+    if not shmem_mapping(mapping):
+        ext4_evict_folio(m, mapping, head)
+    filemap_remove_folio(m, mapping, head)
     return True
 
 
-cdef int drop_unmapped(machine_t *m, page_t *folio) noexcept nogil:
+cdef int drop_unmapped(machine_t *m, uint32_t head, page_t *folio) noexcept nogil:
     """A folio that is not mapped any more: free it, or say why not."""
     cdef int32_t nr = folio_nr_pages(folio)
     if folio.flags & PG_anon:
@@ -101,8 +99,10 @@ cdef int drop_unmapped(machine_t *m, page_t *folio) noexcept nogil:
     if not folio_mapping_id(folio):
         return KEEP
     if folio.flags & PG_dirty:
+        if not folio.flags & PG_swapbacked:
+            folio.flags |= PG_readahead     # PG_reclaim, the same bit
         return KEEP if folio.flags & PG_swapbacked and folio.refcount != 1 + nr else ACTIVATE
-    return FREED if remove_mapping(m, folio) else KEEP
+    return FREED if remove_mapping(m, head, folio) else KEEP
 
 
 cdef int shrink_folio(machine_t *m, uint32_t head, folio_list_t *folios) noexcept nogil:
@@ -115,7 +115,7 @@ cdef int shrink_folio(machine_t *m, uint32_t head, folio_list_t *folios) noexcep
         return ACTIVATE
     if folio_maybe_dma_pinned(folio):
         return ACTIVATE
-    return drop_unmapped(m, folio)
+    return drop_unmapped(m, head, folio)
 
 
 # ---- the list ----

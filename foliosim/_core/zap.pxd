@@ -9,6 +9,11 @@ cdef void unmap_vma_range(machine_t *m, vma_t *vma, uint64_t start, uint64_t end
 cdef int madvise_dontneed(machine_t *m, vma_t *vma, uint64_t start, uint64_t end) noexcept nogil
 # The same, but all page tables stay.
 cdef void zap_page_range_single(machine_t *m, vma_t *vma, uint64_t start, uint64_t end) noexcept nogil
+# Unmap pages first..end-1 of the file wherever they are mapped; private copies too with even_cows.  Guard regions stay.
+cdef void unmap_mapping_pages(machine_t *m, mapping_t *mapping, uint64_t first, uint64_t end,
+                              bint even_cows) noexcept nogil
+# Unmap a folio that leaves the page cache, and guard regions in its place.
+cdef void unmap_mapping_folio(machine_t *m, mapping_t *mapping, const page_t *folio) noexcept nogil
 # free_pgd_range: free the tables that only serve [addr, end), given the neighbours' edges floor and ceiling.
 cdef void free_pgtables(machine_t *m, mm_t *mm, uint64_t addr, uint64_t end, uint64_t floor,
                         uint64_t ceiling) noexcept nogil

@@ -3,6 +3,7 @@
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
+from foliosim._core.stat cimport *
 from foliosim._core.huge_memory cimport split_huge_pmd, zap_huge_pmd
 from foliosim._core.page_alloc cimport free_run, table_free
 from foliosim._core.rmap cimport folio_remove_rmap_ptes
@@ -11,6 +12,7 @@ from foliosim._core.swap cimport folio_mark_accessed, folio_put_refs, lru_del_ru
 cdef struct zap_details_t:
     bint reclaim_pt      # free PTE tables that a whole span's zap emptied
     bint keep_markers    # guard regions survive
+    bint skip_cows       # private copies of file pages survive
 
 
 cdef inline uint64_t batch_key(const machine_t *m, uint64_t e, bint write) noexcept nogil:
@@ -46,7 +48,8 @@ cdef uint32_t folio_pte_batch_write(machine_t *m, const uint64_t *pte, uint32_t 
     return pte_batch(m, pte, pfn, max_nr, True)
 
 
-cdef uint32_t zap_present(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, uint32_t max_nr) noexcept nogil:
+cdef uint32_t zap_present(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, uint32_t max_nr,
+                          const zap_details_t *details) noexcept nogil:
     """Zap the batch of present entries that starts at pte; its length.  Follows zap_present_ptes."""
     cdef uint32_t pfn = pte_pfn(m, pte[0]), n, i, head
     cdef bint dirty = False, young = False
@@ -57,21 +60,18 @@ cdef uint32_t zap_present(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr
     n = folio_pte_batch(m, pte, pfn, max_nr)
     head = head_of(m, pfn)
     folio = page_of(m, head)
+    if details.skip_cows and folio.flags & PG_anon:
+        return n
     for i in range(n):
         dirty |= pte_dirty(m, pte[i])
         young |= pte_young(m, pte[i])
         pte[i] = 0
-    if folio.flags & PG_anon:
-        vma.mm.rss_anon -= n
-    else:
+    if not folio.flags & PG_anon:
         if dirty:
             folio.flags |= PG_dirty
         if young and not vma.flags & (VM_SEQ_READ | VM_RAND_READ):
             folio_mark_accessed(m, head)
-        if folio.flags & PG_swapbacked:
-            vma.mm.rss_shmem -= n
-        else:
-            vma.mm.rss_file -= n
+    add_mm_counter(vma.mm, folio, -<int64_t>n)
     folio_remove_rmap_ptes(m, pfn, n, vma)
     folio_put_refs(m, head, n)
     return n
@@ -153,7 +153,7 @@ cdef void zap_pte_range(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, 
         elif pte_present(m, pte[0]):
             n = zap_small_run(m, vma, pte, <uint32_t>((end - addr) >> FS_PAGE_SHIFT))
             if n == 0:
-                n = zap_present(m, vma, pte, addr, <uint32_t>((end - addr) >> FS_PAGE_SHIFT))
+                n = zap_present(m, vma, pte, addr, <uint32_t>((end - addr) >> FS_PAGE_SHIFT), details)
         else:
             if not details.keep_markers:
                 pte[0] = 0
@@ -201,16 +201,15 @@ cdef void zap_range(machine_t *m, vma_t *vma, uint64_t addr, uint64_t end, const
 
 cdef void unmap_vma_range(machine_t *m, vma_t *vma, uint64_t start, uint64_t end) noexcept nogil:
     cdef zap_details_t details
-    details.reclaim_pt = False
-    details.keep_markers = False
+    details.reclaim_pt = details.keep_markers = details.skip_cows = False
     zap_range(m, vma, start, end, &details)
 
 
 cdef int madvise_dontneed(machine_t *m, vma_t *vma, uint64_t start, uint64_t end) noexcept nogil:
     """Follows madvise_dontneed_single_vma."""
     cdef zap_details_t details
-    details.reclaim_pt = True
-    details.keep_markers = True
+    details.reclaim_pt = details.keep_markers = True
+    details.skip_cows = False
     zap_range(m, vma, start, end, &details)
     return 0
 
@@ -218,9 +217,44 @@ cdef int madvise_dontneed(machine_t *m, vma_t *vma, uint64_t start, uint64_t end
 cdef void zap_page_range_single(machine_t *m, vma_t *vma, uint64_t start, uint64_t end) noexcept nogil:
     """Follows zap_page_range_single without details."""
     cdef zap_details_t details
-    details.reclaim_pt = False
+    details.reclaim_pt = details.skip_cows = False
     details.keep_markers = True
     zap_range(m, vma, start, end, &details)
+
+
+# ---- pages of a file ----
+
+cdef void unmap_mapping_tree(machine_t *m, mapping_t *mapping, uint64_t first, uint64_t end,
+                             const zap_details_t *details) noexcept nogil:
+    """Zap pages first..end-1 of the file in every VMA.  Follows unmap_mapping_range_tree."""
+    cdef vma_t *vma = mapping.i_mmap
+    cdef uint64_t low, high
+    while vma != NULL:
+        low = first if first > vma.pgoff else vma.pgoff
+        high = vma.pgoff + ((vma.end - vma.start) >> FS_PAGE_SHIFT)
+        if end < high:
+            high = end
+        if low < high:
+            zap_range(m, vma, vma.start + ((low - vma.pgoff) << FS_PAGE_SHIFT),
+                      vma.start + ((high - vma.pgoff) << FS_PAGE_SHIFT), details)
+        vma = vma.i_mmap_next
+
+
+cdef void unmap_mapping_pages(machine_t *m, mapping_t *mapping, uint64_t first, uint64_t end,
+                              bint even_cows) noexcept nogil:
+    cdef zap_details_t details
+    details.reclaim_pt = False
+    details.keep_markers = True
+    details.skip_cows = not even_cows
+    unmap_mapping_tree(m, mapping, first, end, &details)
+
+
+cdef void unmap_mapping_folio(machine_t *m, mapping_t *mapping, const page_t *folio) noexcept nogil:
+    cdef zap_details_t details
+    cdef uint64_t index = folio_index(folio)
+    details.reclaim_pt = details.keep_markers = False
+    details.skip_cows = True
+    unmap_mapping_tree(m, mapping, index, index + folio_nr_pages(folio), &details)
 
 
 # ---- page tables ----

@@ -46,6 +46,7 @@ class MachineEngine:
 
         self.machine = _build(foliosim.Machine, scenario.machine)
         self.procs = {"p0": self.machine.spawn()}
+        self.files = {}
         self._held = {}  # (process, "g" or "b", number) to reference or pin
 
     def validate(self):
@@ -61,7 +62,8 @@ class MachineEngine:
         self.machine.drain()
         entry.update(self.machine.counters_since(before))
         procs = dict(sorted(self.procs.items(), key=lambda item: int(item[0][1:])))
-        entry["state"] = self.machine.observe(procs, numbers.ARENA, numbers.ARENA + numbers.ARENA_SIZE)
+        files = {"files": self.files} if self.files else {}
+        entry["state"] = self.machine.observe(procs, numbers.ARENA, numbers.ARENA + numbers.ARENA_SIZE, **files)
         return entry
 
     def _result(self, perform, step):
@@ -137,6 +139,23 @@ class MachineEngine:
             raise syscall_error(errno.EBADF, "io_uring_register")
         return {"ret": 0}
 
+    # ---- files ----
+
+    def file(self, step):
+        create = getattr(self.machine, "create_file", None)
+        if create is None:
+            raise UnsupportedError("op 'file': Machine has no create_file()")
+        self.files[step["file"]] = create(step["kind"], step["length"], fill=step.get("fill"))
+        return {"ret": 0}
+
+    def ftruncate(self, step):
+        self.files[step["file"]].ftruncate(step["length"])
+        return {"ret": 0}
+
+    def punch(self, step):
+        self.files[step["file"]].punch(step["offset"], step["length"])
+        return {"ret": 0}
+
     # ---- processes ----
 
     def fork(self, step):
@@ -179,11 +198,10 @@ def _bytes(data):
 
 
 def _mmap(engine, step):
-    if "file" in step:
-        raise UnsupportedError("mmap of a file is not implemented")
+    file = {"file": engine.files[step["file"]], "offset": step.get("offset", 0)} if "file" in step else {}
     addr = engine._call(
         step, "mmap", step["length"], prot=numbers.PROT[step["prot"]], flags=numbers.mask(step["flags"], numbers.MAP),
-        addr=_addr(step))
+        addr=_addr(step), **file)
     return {"ret": hex(addr)}
 
 
@@ -253,5 +271,6 @@ _OPS = {
     "mlock2": _mlock2, "mremap": _mremap, "msync": _msync, "mseal": _range, "mincore": _mincore, "write": _write,
     "read": _read, "clear_refs": _clear_refs, "thp_disable": _thp_disable, "fork": MachineEngine.fork,
     "exit": MachineEngine.exit, "get": MachineEngine.get, "peek": MachineEngine.peek, "put": MachineEngine.put,
+    "file": MachineEngine.file, "ftruncate": MachineEngine.ftruncate, "punch": MachineEngine.punch,
     "pin": MachineEngine.pin, "unpin": MachineEngine.unpin,
 }

@@ -162,7 +162,7 @@ def test_arguments_and_results(engine):
 
 
 @pytest.mark.parametrize("step", [
-    {"op": "defragment"}, {"op": "msync", "flags": []}, {"op": "mmap", "prot": "r", "flags": [], "file": "f0"},
+    {"op": "defragment"}, {"op": "msync", "flags": []}, {"op": "file", "file": "f0", "kind": "memfd"},
 ])
 def test_what_is_not_implemented_is_unsupported(engine, step):
     with pytest.raises(UnsupportedError):

@@ -1,0 +1,70 @@
+# cython: language_level=3
+"""The border for files: what Python can do with an open file of a machine."""
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from foliosim.errors import syscall_error
+from foliosim._core.flags cimport *
+from foliosim._core.file_ops cimport *
+from foliosim._core.machine cimport CoreMachine, CoreMapping
+from foliosim._core.mapping cimport mapping_put
+from foliosim._core.types cimport *
+
+KINDS = {"memfd": MAPPING_MEMFD, "tmpfs": MAPPING_TMPFS, "disk": MAPPING_DISK}
+
+
+cdef class CoreFile(CoreMapping):
+    """An open file; the machine that it belongs to keeps its pages as long as it is open or mapped."""
+
+    def __cinit__(self, CoreMachine machine, str kind, uint64_t length, fill=None, *_, **__):
+        cdef bint filled = fill is not None
+        machine.enter()
+        self.machine = machine
+        self.mapping = file_create(&machine.m, KINDS[kind], length, filled, <uint8_t>((fill or 0) & 0xff))
+        machine.leave()
+        if self.mapping == NULL:
+            raise MemoryError(f"no memory for a file of {length} bytes")
+
+    cdef mapping_t *enter(self) except NULL:
+        if self.mapping == NULL:
+            raise ValueError("the file is closed")
+        self.machine.enter()
+        return self.mapping
+
+    cdef int leave(self, int result, str syscall, tuple args) except -1:
+        self.machine.leave()
+        if result == -FS_EHOSTMEM:
+            raise MemoryError(f"{syscall}: the host has no memory")
+        if result < 0:
+            raise syscall_error(result, syscall, args)
+        return 0
+
+    def sys_ftruncate(self, int64_t length):
+        cdef mapping_t *mapping = self.enter()
+        self.leave(do_truncate(&self.machine.m, mapping, length), "ftruncate", (length,))
+
+    def sys_punch(self, int64_t offset, int64_t length):
+        cdef mapping_t *mapping = self.enter()
+        self.leave(do_punch_hole(&self.machine.m, mapping, offset, length), "fallocate", (offset, length))
+
+    def drop(self):
+        """Close it; nothing if that was done."""
+        cdef mapping_t *mapping = self.mapping
+        if mapping != NULL:
+            self.enter()
+            self.mapping = NULL
+            mapping_put(&self.machine.m, mapping)
+            self.machine.leave()
+
+    @property
+    def length(self):
+        """Bytes."""
+        return self.enter().size
+
+    @property
+    def inode(self):
+        """Number of the file, as `Process.maps` shows it."""
+        return self.enter().ino
+
+    @property
+    def cached_pages(self):
+        """Pages in its page cache."""
+        return self.enter().nrpages

@@ -1,0 +1,56 @@
+"""Files that processes map: memfds, files on tmpfs and on disk."""
+from foliosim._core.file_handle import KINDS, CoreFile
+
+
+class File(CoreFile):
+    """An open file of a machine; made by `Machine.create_file`.  A context manager that closes it.
+
+    Attributes
+    ----------
+    length : int
+        Bytes.
+    inode : int
+        Its number, as `Process.maps` shows it.
+    cached_pages : int
+        Pages in its page cache.
+    """
+
+    def __reduce__(self):
+        raise TypeError("a File cannot be pickled or copied")
+
+    def ftruncate(self, length):
+        """Set the length, as ftruncate(2).  Mapped pages behind the new end go, private copies of them too.
+
+        Raises
+        ------
+        SyscallError
+            EINVAL: negative; EFBIG: more than the file system can hold.
+        """
+        self.sys_ftruncate(length)
+
+    def punch(self, offset, length):
+        """Make a hole, as fallocate(2) with FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE.
+
+        Raises
+        ------
+        SyscallError
+            EINVAL: offset negative or length not positive; EFBIG.
+        """
+        self.sys_punch(offset, length)
+
+    def close(self):
+        """Close the file; mappings of it stay.  Nothing if that was done."""
+        self.drop()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+
+def check_kind(kind):
+    """ValueError if there is no such kind of file."""
+    if kind not in KINDS:
+        raise ValueError(f"kind {kind!r}: valid are {', '.join(KINDS)}")
+    return kind
