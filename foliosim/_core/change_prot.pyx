@@ -74,17 +74,10 @@ cdef uint32_t prot_batch(machine_t *m, const uint64_t *pte, uint32_t max_nr) noe
 cdef uint32_t change_batch(machine_t *m, const vma_t *vma, uint64_t *pte, uint32_t max_nr,
                            bint try_write) noexcept nogil:
     """One batch: all its entries become accessed, or dirty, if one was; each gets write if its page allows it."""
-    cdef uint64_t old = pte[0], new, entry, step = pte_advance(m)
-    cdef uint32_t n = prot_batch(m, pte, max_nr), i, pfn = pte_pfn(m, old)
+    cdef uint32_t n = prot_batch(m, pte, max_nr), i, pfn = pte_pfn(m, pte[0])
+    cdef uint64_t old = pte_merge_batch(m, pte, n), new = pte_modify(m, old, vma.page_prot), entry
+    cdef uint64_t step = pte_step(m, new)
     cdef bint normal = not pte_special(m, old)
-    for i in range(1, n):
-        if pte_dirty(m, pte[i]):
-            old = pte_mkdirty(m, old)
-        if pte_young(m, pte[i]):
-            old = pte_mkyoung(m, old)
-    new = pte_modify(m, old, vma.page_prot)
-    if pte_protnone(m, new):
-        step = 0 - step
     for i in range(n):
         entry = new + i * step
         if try_write and not pte_write(m, entry) and can_change_writable(m, vma, entry, pfn + i, normal):

@@ -14,6 +14,7 @@ from foliosim._core.page_writeback cimport filemap_write_and_wait_range
 from foliosim._core.readahead cimport do_page_cache_ra
 from foliosim._core.shmem cimport shmem_write_begin
 from foliosim._core.truncate cimport *
+from foliosim._core.vma cimport fs_page_align
 
 cdef extern from *:
     """
@@ -72,7 +73,7 @@ cdef int shmem_setattr_size(machine_t *m, mapping_t *mapping, uint64_t length) n
     mapping.size = length
     if length > old:
         return 0
-    if old > fs_round_up(length):
+    if old > fs_page_align(length):
         return truncate_pagecache(m, mapping)
     return truncate_inode_pages_range(m, mapping, length, FS_END_OF_FILE)
 
@@ -84,18 +85,14 @@ cdef int ext4_setattr_size(machine_t *m, mapping_t *mapping, uint64_t length) no
     if length > old:
         mapping.size = length
         if old & (FS_PAGE_SIZE - 1):
-            return ext4_zero_partial_blocks(m, mapping, old, fs_round_up(old))
+            return ext4_zero_partial_blocks(m, mapping, old, fs_page_align(old))
         return 0
     mapping.size = length
     result = truncate_pagecache(m, mapping)
     if result == 0 and length & (FS_PAGE_SIZE - 1):
-        result = ext4_zero_partial_blocks(m, mapping, length, fs_round_up(length))
+        result = ext4_zero_partial_blocks(m, mapping, length, fs_page_align(length))
     ext4_remove_blocks(mapping, mapping_pages(mapping), mapping.cap)
     return result
-
-
-cdef inline uint64_t fs_round_up(uint64_t n) noexcept nogil:
-    return (n + FS_PAGE_SIZE - 1) & ~(FS_PAGE_SIZE - 1)
 
 
 cdef inline int64_t max_bytes(const mapping_t *mapping) noexcept nogil:
@@ -117,11 +114,11 @@ cdef int ext4_punch_hole(machine_t *m, mapping_t *mapping, uint64_t start, uint6
     if start >= mapping.size:
         return 0
     if end > mapping.size:
-        end = fs_round_up(mapping.size)
+        end = fs_page_align(mapping.size)
     result = truncate_pagecache_range(m, mapping, start, end)
     if result == 0:
         result = ext4_zero_partial_blocks(m, mapping, start, end)
-    ext4_remove_blocks(mapping, fs_round_up(start) >> FS_PAGE_SHIFT, end >> FS_PAGE_SHIFT)
+    ext4_remove_blocks(mapping, fs_page_align(start) >> FS_PAGE_SHIFT, end >> FS_PAGE_SHIFT)
     return result
 
 
@@ -145,7 +142,7 @@ cdef void sync_vma(machine_t *m, const vma_t *vma, uint64_t start, uint64_t end)
 
 cdef int do_msync(machine_t *m, mm_t *mm, uint64_t start, uint64_t len, uint64_t flags) noexcept nogil:
     """Follows the system call msync (mm/msync.c)."""
-    cdef uint64_t end = start + fs_round_up(len)
+    cdef uint64_t end = start + fs_page_align(len)
     cdef int unmapped_error = 0
     cdef vma_t *vma
     if flags & ~<uint64_t>(FS_MS_ASYNC | FS_MS_INVALIDATE | FS_MS_SYNC) or start & (FS_PAGE_SIZE - 1):

@@ -36,7 +36,6 @@ cdef void set_pte_range(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t pfn, u
     """Map nr pages of one cached folio, young; dirty if written or if the folio is and the entry is writable."""
     cdef page_t *folio = folio_of(m, pfn)
     cdef uint64_t entry = pte_mkyoung(m, mk_pte(m, pfn, vma.page_prot))
-    cdef uint32_t i
     if write:
         entry = pte_mkdirty(m, entry)
         if vma.flags & VM_WRITE:
@@ -46,8 +45,7 @@ cdef void set_pte_range(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t pfn, u
     folio.refcount += nr
     folio_add_rmap_ptes(m, pfn, nr, vma)
     add_mm_counter(vma.mm, folio, nr)
-    for i in range(nr):
-        pte[i] = entry + i * pte_advance(m)
+    set_ptes(m, pte, entry, nr)
 
 
 cdef bint do_set_pmd(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, uint32_t head, bint write) noexcept nogil:

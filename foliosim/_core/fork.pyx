@@ -41,7 +41,7 @@ cdef int copy_present_page(machine_t *m, vma_t *dst, uint64_t *to_pte, uint64_t 
 cdef void copy_entries(machine_t *m, const vma_t *src, uint64_t *to_pte, uint64_t *from_pte, uint32_t n) noexcept nogil:
     """Parent: read-only if COW.  Child: n times what the first entry says (so dirty as it is), old; clean if shared."""
     cdef bint cow = is_cow_mapping(src)
-    cdef uint64_t child = from_pte[0], step = pte_advance(m)
+    cdef uint64_t child = from_pte[0]
     cdef uint32_t i
     if cow:
         for i in range(n):
@@ -52,10 +52,7 @@ cdef void copy_entries(machine_t *m, const vma_t *src, uint64_t *to_pte, uint64_
     if src.flags & VM_SHARED:
         child = pte_mkclean(m, child)
     child = pte_mkold(m, child)
-    if pte_protnone(m, child):
-        step = 0 - step
-    for i in range(n):
-        to_pte[i] = child + i * step
+    set_ptes(m, to_pte, child, n)
 
 
 cdef uint32_t copy_small_run(machine_t *m, vma_t *dst, const vma_t *src, uint64_t *to_pte, uint64_t *from_pte,

@@ -230,21 +230,16 @@ cdef void split_file_pmd(machine_t *m, vma_t *vma, uint64_t *pmd) noexcept nogil
 
 cdef void fill_split_table(machine_t *m, vma_t *vma, uint64_t *pmd) noexcept nogil:
     """Put the deposited table, with 512 entries that say what the leaf said, in place of an anonymous leaf."""
-    cdef uint64_t old = pmd[0], step = pte_advance(m)
+    cdef uint64_t old = pmd[0]
     cdef uint64_t entry = mk_pte(m, pte_pfn(m, old), vma.page_prot)
     cdef uint32_t table = pgtable_withdraw(m, pmd)
-    cdef uint64_t *pte = table_of(m, table)
-    cdef int i
     if pte_write(m, old):
         entry = pte_mkwrite(m, entry)
     entry = pte_mkyoung(m, entry) if pte_young(m, old) else pte_mkold(m, entry)
     if pte_dirty(m, old):
         entry = pte_mkdirty(m, entry)
     entry = pte_copy_soft_dirty(m, entry, old)
-    if pte_protnone(m, entry):
-        step = 0 - step
-    for i in range(FS_PTRS_PER_PTE):
-        pte[i] = entry + <uint64_t>i * step
+    set_ptes(m, table_of(m, table), entry, FS_PTRS_PER_PTE)
     pmd[0] = mk_table(m, table)
 
 

@@ -5,9 +5,8 @@ from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
 from foliosim._core.mlock cimport lru_add_drain
-from foliosim._core.split_folio cimport split_folio
+from foliosim._core.split_folio cimport folio_batch_or_split, split_folio
 from foliosim._core.swap cimport folio_mark_lazyfree
-from foliosim._core.zap cimport folio_pte_batch
 
 
 cdef bint free_pmd(machine_t *m, uint64_t *pmd, bint whole) noexcept nogil:
@@ -26,14 +25,13 @@ cdef bint free_pmd(machine_t *m, uint64_t *pmd, bint whole) noexcept nogil:
 
 cdef uint32_t free_batch(machine_t *m, uint64_t *pte, uint32_t max_nr) noexcept nogil:
     """The folio that the entry maps; how many entries were dealt with, 0: look again."""
-    cdef uint32_t pfn = pte_pfn(m, pte[0]), head = head_of(m, pfn), nr = 1, i
-    cdef page_t *folio = page_of(m, head)
-    if folio_test_large(folio):
-        nr = folio_pte_batch(m, pte, pfn, max_nr)
-        if nr < folio_nr_pages(folio):
-            if not folio_maybe_mapped_shared(folio) and split_folio(m, pfn) == 0:
-                return 0
-            return nr
+    cdef bint whole = False
+    cdef uint32_t nr = folio_batch_or_split(m, pte, max_nr, &whole), head, i
+    cdef page_t *folio
+    if not whole:
+        return nr
+    head = head_of(m, pte_pfn(m, pte[0]))
+    folio = page_of(m, head)
     if folio.flags & PG_dirty:
         if folio_mapcount(folio) != <int32_t>folio_nr_pages(folio):
             return nr

@@ -105,7 +105,7 @@ cdef uint32_t alloc_anon_folio(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t
 
 
 cdef int do_anonymous_page(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, uint32_t flags) noexcept nogil:
-    cdef uint32_t head, nr, i
+    cdef uint32_t head, nr
     cdef uint64_t entry
     cdef uint64_t *pte
     cdef page_t *folio
@@ -129,8 +129,7 @@ cdef int do_anonymous_page(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t add
     mod_mthp_stat(m, folio_order(folio), ANON_FAULT_ALLOC, 1)
     folio_add_new_anon_rmap(m, head, vma, addr)
     folio_add_lru_vma(m, head, vma)
-    for i in range(nr):
-        pte[i] = entry + i * pte_advance(m)
+    set_ptes(m, pte, entry, nr)
     return 0
 
 
@@ -270,8 +269,7 @@ cdef bint wp_copy_window(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr,
     folio_add_lru_vma(m, head, vma)
     folio_remove_rmap_ptes(m, old, nr, vma)
     entry = anon_entry(m, vma, head)
-    for i in range(nr):
-        pte[i] = entry + i * pte_advance(m)
+    set_ptes(m, pte, entry, nr)
     folio_put_refs(m, head_of(m, old), nr)
     return True
 

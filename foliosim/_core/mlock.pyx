@@ -122,14 +122,7 @@ cdef void mlock_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
 
 
 cdef void munlock_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
-    cdef uint32_t i = 0, k, j
-    cdef page_t *page
-    while i < n:
-        page = page_of(m, pfn + i)
-        k = page_contiguous(pfn + i, n - i)
-        for j in range(k):
-            page[j].flags &= ~(PG_unevictable | PG_mlocked)
-        i += k
+    pages_change_flags(m, pfn, n, PG_unevictable | PG_mlocked, 0)
     m.lru[<int>LRU_UNEVICTABLE].nr_pages -= n
     lru_link_run(m, pfn, n)
     count_vm_events(m, UNEVICTABLE_PGS_MUNLOCKED, n)

@@ -16,6 +16,18 @@ cdef inline uint32_t page_contiguous(uint32_t pfn, uint32_t n) noexcept nogil:
     cdef uint32_t k = 4 - at if at < 4 else 512 - at
     return k if k < n else n
 
+cdef inline void pages_change_flags(machine_t *m, uint32_t pfn, uint32_t n, uint32_t clear,
+                                    uint32_t set) noexcept nogil:
+    """In the records of n frames in a row: clear bits of flags, then set others."""
+    cdef uint32_t i = 0, k, j
+    cdef page_t *page
+    while i < n:
+        page = page_of(m, pfn + i)
+        k = page_contiguous(pfn + i, n - i)
+        for j in range(k):
+            page[j].flags = (page[j].flags & ~clear) | set
+        i += k
+
 cdef inline uint32_t page_kind(const page_t *page) noexcept nogil:
     return page.flags & PG_KIND_MASK
 

@@ -125,6 +125,28 @@ cdef inline uint64_t pte_batch_key_write(const machine_t *m, uint64_t e) noexcep
     """The same for batches that end where write permission or soft-dirty change."""
     return e & ~(X86_ACCESSED | X86_DIRTY | X86_SAVED_DIRTY)
 
+cdef inline uint64_t pte_step(const machine_t *m, uint64_t e) noexcept nogil:
+    """pte_advance of this entry: a PROT_NONE entry holds its address inverted."""
+    return 0 - pte_advance(m) if pte_protnone(m, e) else pte_advance(m)
+
+cdef inline void set_ptes(const machine_t *m, uint64_t *pte, uint64_t entry, uint32_t n) noexcept nogil:
+    """Write n entries that map frames in a row, the first one being entry."""
+    cdef uint64_t step = pte_step(m, entry)
+    cdef uint32_t i
+    for i in range(n):
+        pte[i] = entry + i * step
+
+cdef inline uint64_t pte_merge_batch(const machine_t *m, const uint64_t *pte, uint32_t n) noexcept nogil:
+    """The first of n entries, accessed, or dirty, if any of them is (get_and_clear_ptes)."""
+    cdef uint64_t entry = pte[0]
+    cdef uint32_t i
+    for i in range(1, n):
+        if pte_dirty(m, pte[i]):
+            entry = pte_mkdirty(m, entry)
+        if pte_young(m, pte[i]):
+            entry = pte_mkyoung(m, entry)
+    return entry
+
 cdef inline bint pmd_leaf(const machine_t *m, uint64_t e) noexcept nogil:
     return (e & X86_PSE) != 0
 

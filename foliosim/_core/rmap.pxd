@@ -10,6 +10,10 @@ from foliosim._core.types cimport *
 cdef inline uint64_t linear_page_index(const vma_t *vma, uint64_t addr) noexcept nogil:
     return ((addr - vma.start) >> 12) + vma.pgoff
 
+cdef inline bint vma_reaches(const vma_t *vma, uint64_t index, uint32_t nr) noexcept nogil:
+    """Does the VMA reach over some of nr pages from an index of its mapping on?"""
+    return vma.pgoff < index + nr and vma.pgoff + ((vma.end - vma.start) >> 12) > index
+
 cdef void folio_set_anon(page_t *folio, const vma_t *vma, uint64_t addr) noexcept nogil
 cdef void folio_move_anon_rmap(page_t *folio, const vma_t *vma) noexcept nogil
 # First mapping of a new anonymous folio: by one PMD if it is huge, else by PTEs of all its pages.

@@ -101,25 +101,11 @@ cdef int32_t mapcounts_dec(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogi
 
 
 cdef void pages_set_exclusive(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
-    cdef uint32_t i = 0, k, j
-    cdef page_t *page
-    while i < n:
-        page = page_of(m, pfn + i)
-        k = page_contiguous(pfn + i, n - i)
-        for j in range(k):
-            page[j].flags |= PG_anon_exclusive
-        i += k
+    pages_change_flags(m, pfn, n, 0, PG_anon_exclusive)
 
 
 cdef void pages_clear_exclusive(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
-    cdef uint32_t i = 0, k, j
-    cdef page_t *page
-    while i < n:
-        page = page_of(m, pfn + i)
-        k = page_contiguous(pfn + i, n - i)
-        for j in range(k):
-            page[j].flags &= ~PG_anon_exclusive
-        i += k
+    pages_change_flags(m, pfn, n, PG_anon_exclusive, 0)
 
 
 cdef bint pages_any_exclusive(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:

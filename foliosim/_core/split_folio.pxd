@@ -15,5 +15,8 @@ cdef int folio_split(machine_t *m, uint32_t head, int new_order, uint32_t at) no
 cdef int try_folio_split(machine_t *m, uint32_t head, uint32_t at) noexcept nogil
 # References that a folio has from mappings and the page cache.
 cdef int32_t folio_expected_ref_count(page_t *folio) noexcept nogil
+# madvise works on whole folios.  The folio mapped by pte: how many entries from there on map it (at most max_nr), and
+# `*whole`: that is all of it.  Else it is split, unless others may map it or somebody holds it; 0: it was, look again.
+cdef uint32_t folio_batch_or_split(machine_t *m, const uint64_t *pte, uint32_t max_nr, bint *whole) noexcept nogil
 # P01: the VMA was just cut at addr; what becomes of the folio that lies across?
 cdef void vma_split_policy(machine_t *m, vma_t *vma, uint64_t addr) noexcept nogil

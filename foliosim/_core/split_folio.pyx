@@ -12,13 +12,14 @@ from foliosim._core.pgtable cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.content cimport content_is_zero
 from foliosim._core.deferred_split cimport deferred_split_folio, folio_unqueue_deferred_split
-from foliosim._core.folio cimport folio_materialize, folio_init
+from foliosim._core.folio cimport folio_materialize
 from foliosim._core.huge_memory cimport split_huge_pmd_frozen
 from foliosim._core.mapping cimport filemap_remove_folio, mapping_pages
 from foliosim._core.mlock cimport lru_add_drain, mlock_drain_local
 from foliosim._core.rmap cimport *
 from foliosim._core.swap cimport folio_put
 from foliosim._core.try_to_unmap cimport try_to_unmap
+from foliosim._core.zap cimport folio_pte_batch
 
 ctypedef void (*walk_fn_t)(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t pfn, uint64_t addr) noexcept nogil
 
@@ -60,7 +61,7 @@ cdef void walk_vma(machine_t *m, vma_t *vma, uint32_t head, uint32_t nr, uint64_
         pgoff += 1
 
 
-cdef void rmap_walk_anon(machine_t *m, uint32_t head, page_t *folio, uint64_t index, uint32_t id, uint32_t nr,
+cdef void rmap_walk_anon(machine_t *m, uint32_t head, uint64_t index, uint32_t id, uint32_t nr,
                          walk_fn_t fn) noexcept nogil:
     cdef anon_vma_t *anon_vma = <anon_vma_t *>m.mappings[id]
     cdef avc_t *avc = anon_vma.first
@@ -69,7 +70,7 @@ cdef void rmap_walk_anon(machine_t *m, uint32_t head, page_t *folio, uint64_t in
     while avc != NULL:
         following = avc.av_next
         vma = avc.vma
-        if vma.pgoff < index + nr and vma.pgoff + ((vma.end - vma.start) >> FS_PAGE_SHIFT) > index:
+        if vma_reaches(vma, index, nr):
             walk_vma(m, vma, head, nr, index, fn)
         avc = following
 
@@ -246,13 +247,13 @@ cdef int do_split(machine_t *m, uint32_t head, int new_order, uint32_t at, uint3
     id = folio_mapping_id(folio)
     index = folio_index(folio)
     if anon:
-        rmap_walk_anon(m, head, folio, index, id, nr, unmap_one)
+        rmap_walk_anon(m, head, index, id, nr, unmap_one)
     else:
         try_to_unmap(m, head, True)
     folio_unqueue_deferred_split(m, head)
     shatter(m, head, new_order, at, uniform)
     if anon:
-        rmap_walk_anon(m, head, folio, index, id, nr, remap_one)
+        rmap_walk_anon(m, head, index, id, nr, remap_one)
     else:
         drop_beyond_eof(m, <mapping_t *>m.mappings[id], head, nr)
     while pfn < head + nr and not isolated:
@@ -282,6 +283,16 @@ cdef int folio_split(machine_t *m, uint32_t head, int new_order, uint32_t at) no
 
 cdef int try_folio_split(machine_t *m, uint32_t head, uint32_t at) noexcept nogil:
     return do_split(m, head, 0, at, head, False)
+
+
+cdef uint32_t folio_batch_or_split(machine_t *m, const uint64_t *pte, uint32_t max_nr, bint *whole) noexcept nogil:
+    """Follows the part on large folios that madvise_free_pte_range and madvise_cold_or_pageout_pte_range share."""
+    cdef uint32_t pfn = pte_pfn(m, pte[0]), nr = folio_pte_batch(m, pte, pfn, max_nr)
+    cdef page_t *folio = folio_of(m, pfn)
+    whole[0] = nr == folio_nr_pages(folio)
+    if whole[0] or folio_maybe_mapped_shared(folio) or split_folio(m, pfn) < 0:
+        return nr
+    return 0
 
 
 # ---- P01 ----

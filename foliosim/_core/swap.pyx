@@ -18,66 +18,19 @@ cdef int folio_lru_list(const page_t *folio) noexcept nogil:
     return lru + 1 if folio.flags & PG_active else lru
 
 
-cdef void lruvec_add_folio(machine_t *m, uint32_t head, page_t *folio) noexcept nogil:
-    """Unevictable folios are counted but on no list; their prev word is the mlock count."""
-    cdef int lru = folio_lru_list(folio)
-    cdef lru_list_t *at = m.lru + lru
-    at.nr_pages += folio_nr_pages(folio)
-    if lru == LRU_UNEVICTABLE:
-        return
-    folio.prev = FS_NO_PFN
-    folio.next = at.first
+cdef void list_link(machine_t *m, lru_list_t *at, uint32_t oldest, uint32_t newest) noexcept nogil:
+    """Put a chain in front of a list; only the links at its two ends are missing."""
+    page_of(m, newest).prev = FS_NO_PFN
+    page_of(m, oldest).next = at.first
     if at.first != FS_NO_PFN:
-        page_of(m, at.first).prev = head
+        page_of(m, at.first).prev = oldest
     else:
-        at.last = head
-    at.first = head
+        at.last = oldest
+    at.first = newest
 
 
-cdef void lruvec_del_folio(machine_t *m, uint32_t head, page_t *folio) noexcept nogil:
-    cdef int lru = folio_lru_list(folio)
-    cdef lru_list_t *at = m.lru + lru
-    at.nr_pages -= folio_nr_pages(folio)
-    if lru == LRU_UNEVICTABLE:
-        return
-    if folio.prev != FS_NO_PFN:
-        page_of(m, folio.prev).next = folio.next
-    else:
-        at.first = folio.next
-    if folio.next != FS_NO_PFN:
-        page_of(m, folio.next).prev = folio.prev
-    else:
-        at.last = folio.prev
-
-
-cdef void lru_link_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
-    """Frames ascending, so the last one becomes the newest."""
-    cdef lru_list_t *at = m.lru + folio_lru_list(page_of(m, pfn))
-    cdef uint32_t i = 0, k, j
-    cdef page_t *page
-    cdef uint32_t older = at.first
-    while i < n:
-        page = page_of(m, pfn + i)
-        k = page_contiguous(pfn + i, n - i)
-        for j in range(k):
-            page[j].next = older
-            page[j].prev = pfn + i + j + 1
-            older = pfn + i + j
-        i += k
-    page_of(m, pfn + n - 1).prev = FS_NO_PFN
-    if at.first != FS_NO_PFN:
-        page_of(m, at.first).prev = pfn
-    else:
-        at.last = pfn
-    at.first = pfn + n - 1
-    at.nr_pages += n
-
-
-cdef void lru_del_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
-    cdef page_t *oldest = page_of(m, pfn)
-    cdef page_t *newest = page_of(m, pfn + n - 1)
-    cdef lru_list_t *at = m.lru + folio_lru_list(oldest)
-    at.nr_pages -= n
+cdef void list_unlink(machine_t *m, lru_list_t *at, const page_t *oldest, const page_t *newest) noexcept nogil:
+    """Take a chain out of a list."""
     if newest.prev != FS_NO_PFN:
         page_of(m, newest.prev).next = oldest.next
     else:
@@ -86,6 +39,44 @@ cdef void lru_del_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
         page_of(m, oldest.next).prev = newest.prev
     else:
         at.last = newest.prev
+
+
+cdef void lruvec_add_folio(machine_t *m, uint32_t head, page_t *folio) noexcept nogil:
+    """Unevictable folios are counted but on no list; their prev word is the mlock count."""
+    cdef int lru = folio_lru_list(folio)
+    m.lru[lru].nr_pages += folio_nr_pages(folio)
+    if lru != LRU_UNEVICTABLE:
+        list_link(m, m.lru + lru, head, head)
+
+
+cdef void lruvec_del_folio(machine_t *m, uint32_t head, page_t *folio) noexcept nogil:
+    cdef int lru = folio_lru_list(folio)
+    m.lru[lru].nr_pages -= folio_nr_pages(folio)
+    if lru != LRU_UNEVICTABLE:
+        list_unlink(m, m.lru + lru, folio, folio)
+
+
+cdef void lru_link_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
+    """Frames ascending, so the last one becomes the newest."""
+    cdef lru_list_t *at = m.lru + folio_lru_list(page_of(m, pfn))
+    cdef uint32_t i = 0, k, j
+    cdef page_t *page
+    while i < n:
+        page = page_of(m, pfn + i)
+        k = page_contiguous(pfn + i, n - i)
+        for j in range(k):
+            page[j].next = pfn + i + j - 1
+            page[j].prev = pfn + i + j + 1
+        i += k
+    list_link(m, at, pfn, pfn + n - 1)
+    at.nr_pages += n
+
+
+cdef void lru_del_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
+    cdef page_t *oldest = page_of(m, pfn)
+    cdef lru_list_t *at = m.lru + folio_lru_list(oldest)
+    list_unlink(m, at, oldest, page_of(m, pfn + n - 1))
+    at.nr_pages -= n
 
 
 # ---- batches ----

@@ -12,7 +12,7 @@ from foliosim._core.stat cimport *
 from foliosim._core.huge_memory cimport split_huge_pmd
 from foliosim._core.mlock cimport mlock_drain_local, mlock_folio
 from foliosim._core.policy cimport ask_mlock_rule
-from foliosim._core.rmap cimport folio_remove_rmap_ptes
+from foliosim._core.rmap cimport folio_remove_rmap_ptes, vma_reaches
 from foliosim._core.swap cimport folio_put_refs
 from foliosim._core.zap cimport folio_pte_batch_write
 
@@ -33,29 +33,17 @@ cdef bint keep_lazyfree(page_t *folio) noexcept nogil:
     return folio.refcount != 1 + folio_mapcount(folio)
 
 
-cdef void put_back(machine_t *m, uint64_t *pte, uint64_t entry, uint32_t n) noexcept nogil:
-    """Entries that were taken out together come back alike: all accessed, or dirty, if one was."""
-    cdef uint64_t step = pte_advance(m)
-    cdef uint32_t i
-    if pte_protnone(m, entry):
-        step = 0 - step
-    for i in range(n):
-        pte[i] = entry + i * step
-
-
 cdef uint32_t unmap_batch(machine_t *m, vma_t *vma, uint64_t *pte, const unmap_t *u, uint32_t max_nr) noexcept nogil:
-    """The entries from pte on that map the folio with like protection; how many went, 0: they stay."""
-    cdef uint64_t entry = pte[0]
-    cdef uint32_t pfn = pte_pfn(m, entry), n = folio_pte_batch_write(m, pte, pfn, max_nr), i
-    for i in range(1, n):
-        if pte_dirty(m, pte[i]):
-            entry = pte_mkdirty(m, entry)
-        if pte_young(m, pte[i]):
-            entry = pte_mkyoung(m, entry)
+    """The entries from pte on that map the folio with like protection; how many went, 0: they stay.
+
+    Entries that were taken out together come back alike: all accessed, or dirty, if one was.
+    """
+    cdef uint32_t pfn = pte_pfn(m, pte[0]), n = folio_pte_batch_write(m, pte, pfn, max_nr), i
+    cdef uint64_t entry = pte_merge_batch(m, pte, n)
     if pte_dirty(m, entry):
         u.folio.flags |= PG_dirty
     if u.folio.flags & PG_anon and keep_lazyfree(u.folio):
-        put_back(m, pte, entry, n)
+        set_ptes(m, pte, entry, n)
         return 0
     for i in range(n):
         pte[i] = 0
@@ -120,13 +108,6 @@ cdef bint unmap_in_vma(machine_t *m, vma_t *vma, unmap_t *u) noexcept nogil:
     return u.found == 0
 
 
-cdef inline bint vma_has(const vma_t *vma, const unmap_t *u) noexcept nogil:
-    """Does the VMA reach over pages of the folio?"""
-    if vma.pgoff >= u.index + u.nr:
-        return False
-    return vma.pgoff + ((vma.end - vma.start) >> FS_PAGE_SHIFT) > u.index
-
-
 cdef bint try_to_unmap(machine_t *m, uint32_t head, bint ignore_mlock) noexcept nogil:
     cdef unmap_t u
     cdef avc_t *avc
@@ -140,13 +121,13 @@ cdef bint try_to_unmap(machine_t *m, uint32_t head, bint ignore_mlock) noexcept 
     if u.folio.flags & PG_anon:
         avc = (<anon_vma_t *>m.mappings[folio_mapping_id(u.folio)]).first
         while avc != NULL and folio_mapped(u.folio):
-            if vma_has(avc.vma, &u) and not unmap_in_vma(m, avc.vma, &u):
+            if vma_reaches(avc.vma, u.index, u.nr) and not unmap_in_vma(m, avc.vma, &u):
                 break
             avc = avc.av_next
     else:
         vma = (<mapping_t *>m.mappings[folio_mapping_id(u.folio)]).i_mmap
         while vma != NULL and folio_mapped(u.folio):
-            if vma_has(vma, &u) and not unmap_in_vma(m, vma, &u):
+            if vma_reaches(vma, u.index, u.nr) and not unmap_in_vma(m, vma, &u):
                 break
             vma = vma.i_mmap_next
     return not folio_mapped(u.folio)

@@ -30,7 +30,7 @@ cdef inline uint32_t pte_batch(machine_t *m, const uint64_t *pte, uint32_t pfn, 
     left = head + folio_nr_pages(folio) - pfn
     if left < max_nr:
         max_nr = left
-    step = 0 - pte_advance(m) if pte_protnone(m, pte[0]) else pte_advance(m)
+    step = pte_step(m, pte[0])
     expected = batch_key(m, pte[0], write) + step
     while n < max_nr and batch_key(m, pte[n], write) == expected:
         expected += step
@@ -92,18 +92,6 @@ cdef uint32_t zap_shared_run(machine_t *m, uint64_t *pte, uint32_t max_nr) noexc
     return i
 
 
-cdef void forget_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
-    """The records of frames about to be freed."""
-    cdef uint32_t i = 0, k, j
-    cdef page_t *page
-    while i < n:
-        page = page_of(m, pfn + i)
-        k = page_contiguous(pfn + i, n - i)
-        for j in range(k):
-            page[j].flags = PG_KIND_NONE
-        i += k
-
-
 cdef uint32_t zap_dying_run(machine_t *m, uint64_t *pte, uint32_t max_nr) noexcept nogil:
     """Order-0 anonymous folios in consecutive frames, linked in a row on one LRU list, that end here; how many."""
     cdef uint32_t same = PG_KIND_MASK | PG_ORDER_MASK | PG_anon | PG_lru | PG_active | PG_swapbacked
@@ -124,7 +112,7 @@ cdef uint32_t zap_dying_run(machine_t *m, uint64_t *pte, uint32_t max_nr) noexce
         i += 1
     if i:
         lru_del_run(m, first, i)
-        forget_run(m, first, i)
+        pages_change_flags(m, first, i, 0xffffffffU, PG_KIND_NONE)
         free_run(m, first, i)
     return i
 
