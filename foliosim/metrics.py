@@ -86,8 +86,8 @@ def resident_pages(machine, processes):
 def _whole_folios(machine, pfns):
     # All pages of the folios of these pages: frame numbers, heads, flags.
     flags = machine.kpageflags(pfns)
-    pfns = pfns[(flags & np.uint64(KPF_ZERO_PAGE)) == 0]
-    flags = machine.kpageflags(pfns)
+    nonzero = (flags & np.uint64(KPF_ZERO_PAGE)) == 0
+    pfns, flags = pfns[nonzero], flags[nonzero]
     compound = (flags & np.uint64(KPF_COMPOUND_HEAD | KPF_COMPOUND_TAIL)) != 0
     pieces, heads = [pfns[~compound]], [pfns[~compound]]
     end = 0
