@@ -16,6 +16,9 @@ class Absent:
     def __repr__(self):
         return "-"
 
+    def __reduce__(self):
+        return "ABSENT"  # one object, also after it came from a worker process
+
 
 ABSENT = Absent()
 
