@@ -5,6 +5,8 @@ import click
 
 COMMANDS = {
     "verify": ("foliosim.verify.command", "verify", "Replay recorded scenarios and compare with the kernel."),
+    "record": ("foliosim.live.command", "record", "Run scenarios on this kernel and write down what it shows."),
+    "fuzz": ("foliosim.live.command", "fuzz", "Compare random scenarios on this kernel and in the emulator."),
     "study": ("foliosim.study.command", "study", "Put a question to several policies and compare the answers."),
 }
 

@@ -154,24 +154,30 @@ class Observer:
             at = np.minimum(np.searchsorted(known, pfn), max(len(known) - 1, 0))
             return np.where(pfn != 0, number[at], -1) if len(known) else np.full(len(w), -1)
 
-        flags = self._of_frames(self._flags_fd, known)
+        flags, counts = self._of_frames(known)
         zero = (flags & np.uint64(numbers.KPF["ZERO_PAGE"])) != 0
         flags &= np.where(zero, np.uint64(numbers.KPF_ZERO_MASK), np.uint64(numbers.KPF_MASK))
-        counts = self._of_frames(self._count_fd, known)
         return frame_of, runs.frame_runs(flags[order], counts[order])
 
-    @staticmethod
-    def _of_frames(fd, pfns):
-        # One word per frame, from a file that has one for each frame of the machine.
-        words = np.zeros(len(pfns), np.uint64)
+    def _of_frames(self, pfns):
+        # Flags and map counts of some frames, from two files that have one word for each frame of the machine.
         if not len(pfns):
-            return words
+            return np.zeros(0, np.uint64), np.zeros(0, np.uint64)
         bounds = np.flatnonzero(np.diff(pfns) > GAP) + 1
-        for start, stop in zip([0, *bounds.tolist()], [*bounds.tolist(), len(pfns)]):
-            first, last = int(pfns[start]), int(pfns[stop - 1])
-            got = np.frombuffer(os.pread(fd, (last - first + 1) * 8, first * 8), np.uint64)
-            words[start:stop] = got[(pfns[start:stop] - pfns[start]).astype(np.int64)]
-        return words
+        firsts = pfns[np.append(0, bounds)].astype(np.int64)
+        lengths = pfns[np.append(bounds, len(pfns)) - 1].astype(np.int64) - firsts + 1
+        ends = np.cumsum(lengths)
+        # A frame's word lies as far into its piece as the frame into the piece's frames.
+        shift = np.repeat(ends - lengths - firsts, np.diff(np.append(np.append(0, bounds), len(pfns))))
+        at = pfns.astype(np.int64) + shift
+        found = []
+        for fd in (self._flags_fd, self._count_fd):
+            words = np.zeros(int(ends[-1]), np.uint64)
+            room = memoryview(words).cast("B")
+            for first, end, length in zip((firsts * 8).tolist(), (ends * 8).tolist(), (lengths * 8).tolist()):
+                os.preadv(fd, (room[end - length:end],), first)
+            found.append(words[at])
+        return found
 
     @staticmethod
     def _proc(proc, vmas, words, frame_of):

@@ -30,7 +30,11 @@ class UnstableError(LiveError):
 
 
 class OutsideError(LiveError):
-    """A mapping was placed outside the arena, where nothing is observed."""
+    """At `step` a mapping was placed outside the arena, where nothing is observed."""
+
+    def __init__(self, step, address):
+        super().__init__(f"step {step} gave {address:#x}, which is outside the arena")
+        self.step = step
 
 
 def noisy(settings):
@@ -185,8 +189,9 @@ class Recorder:
         try:
             self._observer.attach(0, self._family.procs[0].pid, self._outside)
             self._observer.state()
-            for step in steps:
+            for number, step in enumerate(steps):
                 entries.append(self._step(step, noisy(settings)))
+                _check_inside(number, step, entries[-1])
         finally:
             self._end()
         return entries
@@ -221,6 +226,11 @@ class Recorder:
             return self._make_file(self._family.procs[index], step)
         return _result(op, self._family.procs[index].call(op, *_ARGUMENTS[op](step)))
 
+    @property
+    def other_cpus(self):
+        """Processors that are left for other work: all but the one that this process is bound to, if there are any."""
+        return (self._affinity - os.sched_getaffinity(0)) or self._affinity
+
     @staticmethod
     def _clear_refs(pid, value):
         fd = os.open(f"/proc/{pid}/clear_refs", os.O_WRONLY | os.O_CLOEXEC)
@@ -251,13 +261,18 @@ def _result(op, answer):
         name = signal.Signals(answer.signal).name
         return {"signal": name, "code": _CODES.get((name, answer.code), str(answer.code)), "addr": hex(answer.addr)}
     if op in ("mmap", "mremap"):
-        if not numbers.ARENA <= answer.value < numbers.ARENA + numbers.ARENA_SIZE:
-            raise OutsideError(f"{op} gave {answer.value:#x}, which is outside the arena")
         return {"ret": hex(answer.value)}
     result = {"ret": answer.value}
     if answer.data:
         result["data"] = runs.data_runs(answer.data)
     return result
+
+
+def _check_inside(number, step, entry):
+    if step["op"] in ("mmap", "mremap") and "ret" in entry:
+        address = int(entry["ret"], 16)
+        if not numbers.ARENA <= address < numbers.ARENA + numbers.ARENA_SIZE:
+            raise OutsideError(number, address)
 
 
 def _addr(step, key="addr"):
