@@ -35,6 +35,8 @@ PYTHON = [
     "metrics",
     "verify verify.numbers verify.leaves verify.compare verify.words verify.recording verify.engine verify.replay"
     " verify.report verify.runner verify.command",
+    "live live.errors live.build live.runs live.settings live.counters live.facts live.puppet live.observe"
+    " live.recorder live.layout live.themes live.generate live.emulator live.shrink live.fuzz live.command",
     "study study.base study.half_mlock_plot study.half_mlock study.command",
     "cli __main__",
 ]

@@ -148,6 +148,8 @@ class _Walk:
         if not clean and rng.random() < 0.05:
             flags.append("noreserve")
         start = pick_place(rng, layout, length)
+        if "populate" in flags and layout.covers(start, start + pages_up(length)):
+            flags.remove("populate")  # whether a page gets back the frame it had is the allocator's affair
         layout.add(start, min(start + pages_up(length), ARENA_END), what)
         prot = "rw" if clean or rng.random() < 0.8 else _weighted(rng, PROTS)
         step = {"op": "mmap", "proc": proc, "addr": hex(start), "length": length, "prot": prot, "flags": flags}

@@ -74,24 +74,36 @@ def _without_a_piece(steps, size, shows, budget):
 def simplest(steps, shows, budget):
     """Replace arguments by plainer ones where the disagreement still shows."""
     for number in range(len(steps)):
-        for plainer in _plainer(steps[number]):
-            tried = [*steps[:number], plainer, *steps[number + 1:]]
-            if plainer != steps[number] and budget.spend() and shows(tried):
+        for plainer in _PLAINER:
+            tried = [*steps[:number], plainer(steps[number]), *steps[number + 1:]]
+            if tried != steps and budget.spend() and shows(tried):
                 steps = tried
     return steps
 
 
-def _plainer(step):
-    # Each changes one thing; those that come later build on the same step, so that the last one that works wins.
-    for key in ("delta", "stride", "offset"):
-        if key in step and step["op"] in ("write", "read"):
-            yield {name: value for name, value in step.items() if name != key}
-    if step["op"] == "mmap":
-        for flag in ("populate", "noreserve"):
-            if flag in step["flags"]:
-                yield {**step, "flags": [name for name in step["flags"] if name != flag]}
-    if "addr" in step and "length" in step and step["op"] != "mmap":
-        length = step["length"]
-        for smaller in (length // 2 & -PAGE, 2 * PAGE, PAGE):
-            if 0 < smaller < length:
-                yield {**step, "length": smaller}
+def _without_argument(key):
+    return lambda step: {name: value for name, value in step.items() if name != key or step["op"] == "mmap"}
+
+
+def _without_flag(flag):
+    def plainer(step):
+        if step["op"] != "mmap" or flag not in step["flags"]:
+            return step
+        return {**step, "flags": [name for name in step["flags"] if name != flag]}
+    return plainer
+
+
+def _shorter(length_of):
+    def plainer(step):
+        if step["op"] == "mmap" or "addr" not in step or not 0 < length_of(step.get("length", 0)) < step["length"]:
+            return step
+        return {**step, "length": length_of(step["length"])}
+    return plainer
+
+
+_PLAINER = (
+    _without_argument("delta"), _without_argument("stride"), _without_argument("offset"),
+    _without_flag("populate"), _without_flag("noreserve"),
+    _shorter(lambda length: PAGE), _shorter(lambda length: 2 * PAGE),
+    *[_shorter(lambda length: length // 2 & -PAGE)] * 3,
+)
