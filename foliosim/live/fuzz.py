@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from foliosim.live import facts, shrink
-from foliosim.live.errors import ProcessLostError
+from foliosim.live.errors import LiveError, ProcessLostError
 from foliosim.live.recorder import OutsideError, UnstableError
 from foliosim.live.settings import default
 from foliosim.verify.recording import Scenario
@@ -197,7 +197,7 @@ class Fuzzer:
         self._let_others()
         try:
             entries = self._recorder.run(steps, settings, self._turn)
-        except (OutsideError, ProcessLostError):
+        except LiveError:
             return False
         scenario = _scenario("shrinking", finding.scenario.tags, settings, steps, entries)
         outcome = self._emulator.replay(scenario)

@@ -82,7 +82,11 @@ def simplest(steps, shows, budget):
 
 
 def _without_argument(key):
-    return lambda step: {name: value for name, value in step.items() if name != key or step["op"] == "mmap"}
+    def plainer(step):
+        if step["op"] not in ("write", "read"):
+            return step
+        return {name: value for name, value in step.items() if name != key}
+    return plainer
 
 
 def _without_flag(flag):
