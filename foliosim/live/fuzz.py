@@ -146,7 +146,7 @@ class Fuzzer:
         if outcome.mismatched:
             self._disagreement(scenario)
         elif outcome.unsupported is not None:
-            self.tally.unsupported[outcome.unsupported] += 1
+            self.tally.unsupported[re.sub(r"\d{4,}", "N", outcome.unsupported)] += 1
         else:
             self.tally.agreed += 1
 

@@ -40,6 +40,7 @@ enum {
 enum { DONE, FAILED, SIGNALLED };
 
 #define PAGE 4096L
+#define SCRATCH (64 * PAGE) /* more than is flushed page by page */
 #define SLOTS 8         /* files, references and pins that one process can hold */
 #define MAX_PROCS 8
 #define MAX_BYTES 16384 /* bytes that one answer can carry */
@@ -62,7 +63,7 @@ static struct answer answer;
 static unsigned char page_of_bytes[PAGE];
 static int sockets[MAX_PROCS], here;
 static int file_fds[SLOTS], ring_fds[SLOTS], pipe_fds[SLOTS][2];
-static char *untouched;
+static char *untouched, *scratch;
 static struct { uintptr_t from, to; } writable[64];
 static int n_writable;
 static sigjmp_buf before_access;
@@ -117,6 +118,14 @@ static void warm(void)
 static void drain(void)
 {
     madvise(untouched, PAGE, COLD);
+}
+
+/* Taking all rights from that many pages flushes the whole TLB.  An entry left in it hides an access: clear_refs and
+ * reclaim clear accessed bits without a flush, and a bit is set again only when its entry is loaded anew. */
+static void flush(void)
+{
+    mprotect(scratch, SCRATCH, PROT_NONE);
+    mprotect(scratch, SCRATCH, PROT_READ);
 }
 
 /* ---- accesses ---- */
@@ -410,9 +419,10 @@ static void start(int argc, char **argv)
     sigaction(SIGBUS, &action, NULL);
     take_protection_keys();
     untouched = mmap(NULL, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (untouched == MAP_FAILED)
-        _exit(2);
     find_writable();
+    scratch = mmap(NULL, SCRATCH, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (untouched == MAP_FAILED || scratch == MAP_FAILED)
+        _exit(2);
     warm();
 }
 
@@ -424,6 +434,7 @@ int main(int argc, char **argv)
     start(argc, argv);
     while ((n = recv(sockets[here], &request, sizeof(request), 0)) > 0) {
         memset(&answer, 0, offsetof(struct answer, bytes));
+        flush();
         drain();
         if (request.op == OP_FORK) {
             fork_into((int)request.arg[0]);
