@@ -99,9 +99,10 @@ def _without_flag(flag):
 
 def _shorter(length_of):
     def plainer(step):
-        if step["op"] == "mmap" or "addr" not in step or not 0 < length_of(step.get("length", 0)) < step["length"]:
+        if step["op"] == "mmap" or not {"addr", "length"} <= step.keys():
             return step
-        return {**step, "length": length_of(step["length"])}
+        length = length_of(step["length"])
+        return {**step, "length": length} if 0 < length < step["length"] else step
     return plainer
 
 

@@ -1,5 +1,8 @@
 """Shrinking keeps what matters and drops the rest."""
 from foliosim.live import shrink
+from foliosim.live.generate import Generator
+from foliosim.live.recorder import check_steps
+from foliosim.verify import numbers, recording
 
 AREA = {"addr": "0x200000000000", "length": 65536}
 
@@ -37,3 +40,10 @@ def test_plainer_arguments():
     steps = [{"op": "write", "proc": "p0", **AREA, "value": 3, "delta": 1, "stride": 65536}]
     found = shrink.simplest(steps, lambda tried: tried[0].get("delta") == 1, shrink.Budget(50))
     assert found == [{"op": "write", "proc": "p0", "addr": AREA["addr"], "length": 4096, "value": 3, "delta": 1}]
+
+
+def test_arguments_of_every_op_stay_whole():
+    """A plainer step is one that can still be performed."""
+    generator = Generator(1, frozenset(recording.STEPS) | {"shared memory"}, frozenset(numbers.MADV))
+    for n in range(300):
+        check_steps(shrink.simplest(generator.scenario(n)["steps"], lambda tried: True, shrink.Budget(10_000)))
