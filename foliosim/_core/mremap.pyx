@@ -213,7 +213,8 @@ cdef int64_t remap_move(machine_t *m, vrm_t *vrm) noexcept nogil:
         if result < 0:
             result = moved
         target = <uint64_t>moved + vrm.new_len
-        vma = vma_find(vrm.mm, last_end, end)
+        # What was moved may have merged with what stays of its source: that VMA reaches beyond the range, and is done.
+        vma = vma_find(vrm.mm, last_end, end) if last_end < end else NULL
     return result
 
 # ---- growing and shrinking where it is ----

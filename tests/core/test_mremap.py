@@ -95,6 +95,16 @@ def test_dontunmap_keeps_the_area_and_the_lock_count(process):
     assert process.mincore(A, 4 * PAGE) == b"\0\1\1\1"
 
 
+@pytest.mark.parametrize("left", [0, 2])
+def test_dontunmap_beside_its_source_moves_once(process, left):
+    """Zero pages only: what was moved merges with what stays, and is not met again as part of the range."""
+    process.mmap((2 + left) * PAGE, addr=A, flags=ANON)
+    process.read(A, 2 * PAGE)
+    process.mremap(A, 2 * PAGE, 2 * PAGE, flags=FIXED | fs.MREMAP_DONTUNMAP, new_addr=A + 2 * PAGE)
+    assert mapped(process) == [(0, 4 * PAGE)]
+    assert process.mincore(A, 4 * PAGE) == b"\0\0\1\1"
+
+
 def test_old_length_zero_duplicates_shared_memory_only(process):
     process.mmap(2 * PAGE, addr=A, flags=fs.MAP_SHARED | fs.MAP_ANONYMOUS | fs.MAP_FIXED)
     process.write(A, 2 * PAGE, value=3)
