@@ -2,7 +2,7 @@
 
 A simulated system call that fails raises `SyscallError`, an access that the simulated MMU refuses raises `SegvError`
 or `BusError`.  Neither means that the host is in trouble: `MemoryError` is the host's own, and misuse from Python is
-`TypeError` or `ValueError`.
+`TypeError`, `ValueError`, or `OverflowError` for a number that no register of the simulated machine holds.
 """
 import errno
 import os

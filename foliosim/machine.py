@@ -190,6 +190,8 @@ def _orders(what, sizes, first_order, valid):
     """Mode of each order; the boot default for sizes left out."""
     modes = {order: "never" for order in range(first_order, 10)}
     modes[9] = "inherit"
+    if not isinstance(sizes, (dict, type(None))):
+        raise TypeError(f"{what} {sizes!r}: must be a dict of size to mode")
     for size, mode in (sizes or {}).items():
         order = (parse_size(size) // _PAGE).bit_length() - 1
         if order not in modes or parse_size(size) != _PAGE << order:

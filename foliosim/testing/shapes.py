@@ -1,0 +1,332 @@
+"""Folio shapes: the ways in which a range of memory can be backed, each built by the smallest sequence of calls.
+
+A `Shape` knows what its bytes must be, in every process, and `Shape.audit` compares everything that can be counted
+from outside: bytes, page-table mappings against kpagecount, reference counts, Rss, AnonHugePages.
+"""
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+
+import foliosim as fs
+from foliosim.testing.available import missing
+
+PAGE = 4096
+PMD = 512
+ADDR = 0x200000000000
+ARENA = 64 << 20
+MOVED = ADDR + (32 << 20)
+RW = fs.PROT_READ | fs.PROT_WRITE
+FIXED = fs.MAP_PRIVATE | fs.MAP_ANONYMOUS | fs.MAP_FIXED
+_PRESENT, _FRAME = np.uint64(fs.PM_PRESENT), np.uint64(fs.PM_PFRAME_MASK)
+
+
+@dataclass
+class Shape:
+    """Memory of one shape.
+
+    Attributes
+    ----------
+    name : str
+    machine : Machine
+    process : Process
+        Whose memory it is; `others` may map parts of it.
+    addr, nr : int
+        The range: address and pages; all of it is mapped.
+    kind : str
+        ``"anon"``, ``"zero"`` (zero pages), ``"shmem"`` or ``"file"`` (private file).
+    order : int
+        Of the folio that backs the range (huge zero page: 9).
+    bytes : dict
+        Process to the list of bytes at its pages from `addr` on; None where it has nothing mapped.
+    references : list
+        `PageReference` objects that are held.
+    """
+
+    name: str
+    machine: fs.Machine
+    process: fs.Process
+    nr: int
+    kind: str = "anon"
+    order: int = 0
+    addr: int = ADDR
+    bytes: dict = field(default_factory=dict)
+    references: list = field(default_factory=list)
+
+    @property
+    def length(self):
+        return self.nr * PAGE
+
+    @property
+    def half(self):
+        """Pages of the part that "part" behaviours use: half of the range, but at least one page."""
+        return max(1, self.nr // 2)
+
+    @property
+    def others(self):
+        return [process for process in self.bytes if process is not self.process]
+
+    @property
+    def pmd_mapped(self):
+        """Whether the process maps the range by a PMD."""
+        return int(self.process.walk([self.addr])["level"][0]) == 1
+
+    # ---- steps that keep the books ----
+
+    def fill(self, value=1):
+        """Store value, value + 1, ... in the pages."""
+        self.write(self.process, 0, self.nr, value, delta=1)
+
+    def write(self, process, first, count, value, *, delta=0):
+        """Store, and remember what was stored; a shared page is remembered for all."""
+        process.write(self.addr + first * PAGE, count * PAGE, value=value, delta=delta)
+        for owner in self.bytes if self.kind == "shmem" else (process,):
+            for page in (page for page in range(first, first + count) if self.bytes[owner][page] is not None):
+                self.bytes[owner][page] = (value + (page - first) * delta) % 256
+
+    def fork(self):
+        child = self.process.fork()
+        self.bytes[child] = list(self.bytes[self.process])
+        return child
+
+    def exit(self, process):
+        process.exit()
+        del self.bytes[process]
+
+    def munmap(self, process, first, count):
+        process.munmap(self.addr + first * PAGE, count * PAGE)
+        self.bytes[process][first:first + count] = [None] * count
+
+    def zeroed(self, first, count):
+        """Pages of the process that lost their contents."""
+        if self.kind != "shmem":
+            self.bytes[self.process][first:first + count] = [0] * count
+
+    def hold(self, reference):
+        self.references.append(reference)
+        return reference
+
+    # ---- views ----
+
+    def frames(self, process=None, first=0, count=None):
+        """Frame numbers of the pages from `addr` on; None where nothing is present."""
+        process = process or self.process
+        return frames_of(process, self.addr + first * PAGE, self.nr - first if count is None else count)
+
+    def settled(self, before):
+        """Frames that stay when a PMD is split: all but the huge zero page's."""
+        return [None if frame is None or self.is_zero_page(frame) else frame for frame in before]
+
+    def is_zero_page(self, frame):
+        return bool(int(self.machine.kpageflags([frame])[0]) & fs.KPF_ZERO_PAGE)
+
+    def flags(self, frame):
+        return int(self.machine.kpageflags([frame])[0])
+
+    def smaps(self, process=None, name="AnonHugePages"):
+        """Sum of a field of smaps over the arena, in kB."""
+        return sum(int(area[name]) for area in (process or self.process).smaps())
+
+    def folios(self, process=None):
+        """The folios mapped in the range, by the number of their first frame."""
+        found = {}
+        for frame in self.frames(process):
+            folio = self.machine.folio(frame) if frame is not None else None
+            if folio is not None:
+                found[folio.pfn] = folio
+        return found
+
+    # ---- what must always hold ----
+
+    def audit(self):
+        """Compare bytes and counts with what is expected; AssertionError names what differs."""
+        self.machine.validate()
+        mappings = Counter()
+        for process in self.bytes:
+            self._audit_bytes(process)
+            mappings.update(self._audit_process(process))
+        counted = self.machine.kpagecount(sorted(mappings)).tolist()
+        assert dict(zip(sorted(mappings), counted, strict=True)) == dict(mappings), "kpagecount"
+        self._audit_folios(mappings)
+
+    def _audit_bytes(self, process):
+        """By the frames, so that the audit does not touch the memory that it looks at."""
+        for page, (want, frame) in enumerate(zip(self.bytes[process], self.frames(process), strict=True)):
+            if frame is not None:
+                assert self.machine.peek_frame(frame) == want, f"{process}: byte of page {page}"
+            elif self.kind in ("anon", "zero"):
+                assert not want, f"{process}: page {page} is lost"
+
+    def _audit_process(self, process):
+        frames = [frame for frame in frames_of(process, ADDR, ARENA // PAGE) if frame is not None]
+        frames = [frame for frame in frames if not self.is_zero_page(frame)]
+        assert self.smaps(process, "Rss") == 4 * len(frames), f"{process}: Rss"
+        assert self.smaps(process, "Anonymous") == 4 * sum(bool(self.flags(f) & fs.KPF_ANON) for f in frames)
+        starts = ADDR + np.arange(ARENA >> 21, dtype=np.uint64) * np.uint64(2 << 20)
+        huge = [at for at, level in zip(starts, process.walk(starts)["level"], strict=True) if level == 1]
+        huge = [frame for frame in (frames_of(process, int(at), 1)[0] for at in huge) if frame is not None]
+        anon = [frame for frame in huge if self.flags(frame) & fs.KPF_ANON]
+        assert self.smaps(process) == 2048 * len(anon), f"{process}: AnonHugePages"
+        return frames
+
+    def _audit_folios(self, mappings):
+        held = Counter()
+        for reference in self.references:
+            for frame in reference.page_frames:
+                folio = self.machine.folio(frame)
+                if folio is not None:
+                    held[folio.pfn] += 1024 if reference.pinned and folio.order < 2 else 1
+        for pfn in {folio.pfn for folio in map(self.machine.folio, mappings) if folio is not None}:
+            folio = self.machine.folio(pfn)
+            cache = 0 if folio.flags & fs.KPF_ANON else folio.nr_pages
+            assert folio.refcount == folio.mapcount + cache + held[pfn], f"{folio}: references"
+            if folio.order >= 2 and not folio.entire_mapcount:
+                mapped = [mappings[pfn + page] for page in range(folio.nr_pages)]
+                assert folio.mapcount == sum(mapped), f"{folio}: mapcount"
+                assert folio.nr_pages_mapped == sum(map(bool, mapped)), f"{folio}: nr_pages_mapped"
+
+
+def frames_of(process, addr, count):
+    """Frame number of each page, None where nothing is present."""
+    words = process.pagemap(addr, count * PAGE)
+    frames = (words & _FRAME).tolist()
+    return [frame if there else None for frame, there in zip(frames, (words & _PRESENT).tolist(), strict=True)]
+
+
+# ---- builders ----
+
+def _start(name, nr, *, advice=None, flags=FIXED, settings=None, **more):
+    machine = fs.Machine(memory="256M", **(settings or {}))
+    shape = Shape(name, machine, machine.spawn(), nr, **more)
+    shape.process.mmap(shape.length, prot=RW, flags=flags, addr=shape.addr)
+    if advice is not None:
+        shape.process.madvise(shape.addr, shape.length, advice)
+    shape.bytes[shape.process] = [0] * nr
+    return shape
+
+
+def _base_page(name):
+    shape = _start(name, 16)
+    shape.fill()
+    return shape
+
+
+def _thp(name):
+    shape = _start(name, PMD, advice=fs.MADV_HUGEPAGE, order=9)
+    shape.fill()
+    assert shape.pmd_mapped
+    return shape
+
+
+def _thp_pte(name):
+    shape = _thp(name)
+    shape.process.mprotect(shape.addr, PAGE, fs.PROT_READ)
+    shape.process.mprotect(shape.addr, PAGE, RW)
+    assert not shape.pmd_mapped
+    return shape
+
+
+def _narrow(shape, first, count):
+    """Let the range be a part of what it was."""
+    shape.addr += first * PAGE
+    shape.nr = count
+    shape.bytes = {process: values[first:first + count] for process, values in shape.bytes.items()}
+    return shape
+
+
+def _thp_one_page(name):
+    shape = _thp(name)
+    shape.process.munmap(shape.addr, 3 * PAGE)
+    shape.process.munmap(shape.addr + 4 * PAGE, (PMD - 4) * PAGE)
+    return _narrow(shape, 3, 1)
+
+
+def _thp_partly_unmapped(name):
+    shape = _thp(name)
+    shape.process.munmap(shape.addr + PMD // 2 * PAGE, PMD // 2 * PAGE)
+    return _narrow(shape, 0, PMD // 2)
+
+
+def _thp_partly_moved(name):
+    shape = _thp(name)
+    half = PMD // 2 * PAGE
+    shape.process.mremap(shape.addr + half, half, half, flags=fs.MREMAP_MAYMOVE | fs.MREMAP_FIXED, new_addr=MOVED)
+    return _narrow(shape, 0, PMD // 2)
+
+
+def _thp_partly_shared(name):
+    shape = _thp(name)
+    child = shape.fork()
+    shape.munmap(child, PMD // 2, PMD // 2)
+    return shape
+
+
+def _mthp(name):
+    order = int(name.removeprefix("mthp_order"))
+    settings = {"mthp": {f"{4 << order}kB": "madvise", "2048kB": "never"}}
+    shape = _start(name, 1 << order, advice=fs.MADV_HUGEPAGE, order=order, settings=settings)
+    shape.fill()
+    assert [folio.order for folio in shape.folios().values()] == [order]
+    return shape
+
+
+def _zero_page(name):
+    shape = _start(name, 16, kind="zero")
+    shape.process.read(shape.addr, shape.length)
+    return shape
+
+
+def _huge_zero_page(name):
+    shape = _start(name, PMD, advice=fs.MADV_HUGEPAGE, kind="zero", order=9)
+    shape.process.read(shape.addr, shape.length)
+    assert shape.pmd_mapped
+    return shape
+
+
+def _shmem(name):
+    shape = _start(name, 16, kind="shmem", flags=fs.MAP_SHARED | fs.MAP_ANONYMOUS | fs.MAP_FIXED)
+    shape.fill()
+    return shape
+
+
+def _private_file(name):
+    machine = fs.Machine(memory="256M")
+    shape = Shape(name, machine, machine.spawn(), 16, kind="file")
+    file = machine.file("disk", shape.length, fill=1)
+    shape.process.mmap(shape.length, prot=RW, flags=fs.MAP_PRIVATE | fs.MAP_FIXED, addr=shape.addr, file=file)
+    shape.bytes[shape.process] = list(shape.process.read(shape.addr, shape.length))
+    return shape
+
+
+SHAPES = {
+    "base_page": _base_page, "thp_pmd": _thp, "thp_pte": _thp_pte, "thp_one_page": _thp_one_page,
+    "thp_partly_unmapped": _thp_partly_unmapped, "thp_partly_moved": _thp_partly_moved,
+    "thp_partly_shared": _thp_partly_shared, **{f"mthp_order{order}": _mthp for order in range(2, 9)},
+    "zero_page": _zero_page, "huge_zero_page": _huge_zero_page, "shmem": _shmem, "private_file": _private_file,
+}
+NEEDS = {"thp_partly_moved": "mremap", "private_file": "files"}
+
+
+def build(name):
+    """A shape, on a machine of its own.
+
+    Parameters
+    ----------
+    name : str
+        One of ``SHAPES``.
+
+    Returns
+    -------
+    Shape
+
+    Raises
+    ------
+    UnsupportedError
+        This version has not what the shape needs; see `foliosim.testing.available.missing`.
+    """
+    reason = missing(NEEDS[name]) if name in NEEDS else None
+    if reason:
+        raise fs.UnsupportedError(f"shape {name}: {reason}")
+    shape = SHAPES[name](name)
+    shape.audit()
+    return shape

@@ -1,0 +1,2 @@
+"""Fixtures of the package for all tests."""
+pytest_plugins = ["foliosim.testing.pytest_plugin"]
