@@ -56,7 +56,7 @@ def forgotten_reference(s):
 
 
 def damaged_count(s):
-    s.machine.corrupt("page", s.frames()[0], "refcount", 1)
+    s.machine.corrupt("page", s.frames()[0], "mapcount", 1)
 
 
 @pytest.mark.parametrize("damage", [wrong_byte, lost_page, forgotten_process, forgotten_reference, damaged_count])
