@@ -168,13 +168,17 @@ class Process:
                 self._own(place)
 
     def mremap(self, old, length, new):
-        """MREMAP_MAYMOVE | MREMAP_FIXED, both lengths equal, ranges apart; holes move along."""
+        """MREMAP_MAYMOVE | MREMAP_FIXED, both lengths equal, ranges apart.
+
+        Only what is mapped moves and makes room where it goes: what lies behind a hole's destination stays.
+        """
         if old // PAGE not in self.places:
             raise Failure(_errno.EFAULT)
-        self.munmap(new, length)
         for number in pages(old, length):
             if number in self.places:
-                self.places[number + (new - old) // PAGE] = self.places.pop(number)
+                target = number + (new - old) // PAGE
+                self.munmap(target * PAGE, PAGE)
+                self.places[target] = self.places.pop(number)
 
     # ---- advice ----
 

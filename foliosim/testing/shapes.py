@@ -18,6 +18,7 @@ ARENA = 64 << 20
 MOVED = ADDR + (32 << 20)
 RW = fs.PROT_READ | fs.PROT_WRITE
 FIXED = fs.MAP_PRIVATE | fs.MAP_ANONYMOUS | fs.MAP_FIXED
+FILE_BYTES = list(range(1, 17))
 _PRESENT, _FRAME = np.uint64(fs.PM_PRESENT), np.uint64(fs.PM_PFRAME_MASK)
 
 
@@ -37,6 +38,8 @@ class Shape:
         ``"anon"``, ``"zero"`` (zero pages), ``"shmem"`` or ``"file"`` (private file).
     order : int
         Of the folio that backs the range (huge zero page: 9).
+    outside : int
+        Pages of the folio that the process maps outside the range.
     bytes : dict
         Process to the list of bytes at its pages from `addr` on; None where it has nothing mapped.
     references : list
@@ -50,6 +53,7 @@ class Shape:
     kind: str = "anon"
     order: int = 0
     addr: int = ADDR
+    outside: int = 0
     bytes: dict = field(default_factory=dict)
     references: list = field(default_factory=list)
 
@@ -97,10 +101,16 @@ class Shape:
         process.munmap(self.addr + first * PAGE, count * PAGE)
         self.bytes[process][first:first + count] = [None] * count
 
-    def zeroed(self, first, count):
-        """Pages of the process that lost their contents."""
+    def munmap_all(self, process):
+        """Unmap the range and what lies outside it."""
+        process.munmap(ADDR, ARENA)
+        self.bytes[process] = [None] * self.nr
+
+    def dropped(self, first, count):
+        """Pages of the process that lost their contents: they read zeros, or the file again."""
         if self.kind != "shmem":
-            self.bytes[self.process][first:first + count] = [0] * count
+            fresh = FILE_BYTES if self.kind == "file" else [0] * self.nr
+            self.bytes[self.process][first:first + count] = fresh[first:first + count]
 
     def hold(self, reference):
         self.references.append(reference)
@@ -127,10 +137,10 @@ class Shape:
         """Sum of a field of smaps over the arena, in kB."""
         return sum(int(area[name]) for area in (process or self.process).smaps())
 
-    def folios(self, process=None):
-        """The folios mapped in the range, by the number of their first frame."""
+    def folios(self, process=None, *, everywhere=False):
+        """The folios mapped in the range (or everywhere), by the number of their first frame."""
         found = {}
-        for frame in self.frames(process):
+        for frame in frames_of(process or self.process, ADDR, ARENA // PAGE) if everywhere else self.frames(process):
             folio = self.machine.folio(frame) if frame is not None else None
             if folio is not None:
                 found[folio.pfn] = folio
@@ -251,6 +261,7 @@ def _thp_partly_moved(name):
     shape = _thp(name)
     half = PMD // 2 * PAGE
     shape.process.mremap(shape.addr + half, half, half, flags=fs.MREMAP_MAYMOVE | fs.MREMAP_FIXED, new_addr=MOVED)
+    shape.outside = PMD // 2
     return _narrow(shape, 0, PMD // 2)
 
 
@@ -291,10 +302,11 @@ def _shmem(name):
 
 def _private_file(name):
     machine = fs.Machine(memory="256M")
-    shape = Shape(name, machine, machine.spawn(), 16, kind="file")
-    file = machine.file("disk", shape.length, fill=1)
+    shape = Shape(name, machine, machine.spawn(), len(FILE_BYTES), kind="file")
+    file = machine.create_file("disk", shape.length, fill=FILE_BYTES[0])
     shape.process.mmap(shape.length, prot=RW, flags=fs.MAP_PRIVATE | fs.MAP_FIXED, addr=shape.addr, file=file)
-    shape.bytes[shape.process] = list(shape.process.read(shape.addr, shape.length))
+    shape.bytes[shape.process] = list(FILE_BYTES)
+    shape.process.read(shape.addr, shape.length)
     return shape
 
 

@@ -146,14 +146,15 @@ class ByteIsolation(RuleBasedStateMachine):
         self.call(who, first, count, lambda p, a, n: p.madvise(a, n, advice),
                   lambda p, a, n: p.populate(a, n, write=write))
 
-    @precondition(lambda self: not missing("MADV_COLD"))
-    @rule(who=_who, first=_first, count=_count)
-    def cold(self, who, first, count):
+    @rule(who=_who, first=_first, count=_count, name=st.sampled_from(["MADV_COLD", "MADV_FREE"]))
+    def age(self, who, first, count, name):
+        """Advice that may split folios; without memory pressure no byte changes."""
         pair, addr, length = self.pair(who), ARENA + first * PAGE, min(count, PAGES - first) * PAGE
         try:
-            pair.real.madvise(addr, length, fs.MADV_COLD)
+            if not missing(name):
+                pair.real.madvise(addr, length, getattr(fs, name))
         except fs.SyscallError:
-            pass  # locked memory or a hole; no byte changes in any case
+            pass  # locked or shared memory, or a hole; what came before it was advised
         self.oracle.folios_may_split()
 
     @rule(who=_who, first=_first, count=_count, lock=st.booleans())

@@ -23,8 +23,8 @@ def test_move(folio_shape, part, offset):
     assert s.process.mremap(s.addr, nr * 4096, nr * 4096, flags=MOVE, new_addr=to) == to
     s.bytes[s.process][:nr] = [None] * nr
     s.audit()
-    assert s.frames() == [None] * nr + frames[nr:]
-    assert frames_of(s.process, to, nr) == frames[:nr]
+    assert s.settled(s.frames()) == [None] * nr + s.settled(frames[nr:])
+    assert s.settled(frames_of(s.process, to, nr)) == s.settled(frames[:nr])
     assert s.smaps(name="Rss") == rss
     assert s.smaps() == (huge if nr == s.nr and not offset else 0)
     assert list(s.process.read(to, nr * 4096)) == values
