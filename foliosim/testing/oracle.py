@@ -129,7 +129,7 @@ class Oracle:
 
     def folios_may_split(self):
         """A folio's pages of zeros may have become the zero page: a later reference may be on that."""
-        for process in self.processes:
+        for process in self.processes if self.large else ():
             for place in process.places.values():
                 if place.page is not None and place.page.is_zero():
                     place.page.exclusive = None
@@ -310,7 +310,7 @@ class Process:
             place = self.places.get(number)
             if place is None or not place.prot & (WRITE if write else READ):
                 raise Failure(_errno.EFAULT)
-            unshare = write or longterm or place.page is not None
+            unshare = write or longterm or not may_be_zero_page(place.page)
             found.append(self._own(place) if unshare else self._referenced(place))
         return self._keep([Slot(page, pin=True) for page in found], addr)
 
@@ -377,6 +377,11 @@ class Process:
     @staticmethod
     def _can_reuse(page):
         return page.mapped == 1 and not page.slots
+
+
+def may_be_zero_page(page):
+    """Whether a place that holds this page may show the zero page, which a short pin takes as it is."""
+    return page is None or page.exclusive is None and page.is_zero()
 
 
 def pages(addr, length):

@@ -12,7 +12,8 @@ DOCUMENTED = (TypeError, ValueError, OverflowError, MemoryError, OSError, fs.Mem
 
 edges = st.sampled_from([0, 1, -1, 4095, 4096, 4097, 2 << 20, 1 << 31, 1 << 32, 1 << 47, (1 << 47) - 4096, 1 << 48,
                          (1 << 63) - 1, 1 << 63, (1 << 64) - 1, 1 << 64, -(1 << 63), 1 << 200])
-addresses = st.one_of(st.integers(0, 40).map(lambda page: ADDR + page * 4096), st.integers(ADDR, ADDR + (4 << 20)), edges)
+addresses = st.one_of(st.integers(0, 40).map(lambda page: ADDR + page * 4096),
+                      st.integers(ADDR, ADDR + (4 << 20)), edges)
 lengths = st.one_of(st.integers(0, 600).map(lambda pages: pages * 4096), st.integers(-10, 1 << 22), edges)
 numbers = st.one_of(st.integers(-3, 130), edges, st.integers())
 junk = st.sampled_from([None, 1.5, float("nan"), float("inf"), "4096", b"\0", True, [], {}, (), object(), int, 1j,
@@ -31,7 +32,8 @@ PROCESS_CALLS = {
     "mprotect": ([ADDRESS, LENGTH, NUMBER], {}), "madvise": ([ADDRESS, LENGTH, NUMBER], {}),
     "mlock": ([ADDRESS, LENGTH], {}), "mlock2": ([ADDRESS, LENGTH, NUMBER], {}), "munlock": ([ADDRESS, LENGTH], {}),
     "mincore": ([ADDRESS, LENGTH], {}), "fork": ([], {}), "exit": ([], {}), "clear_refs": ([NUMBER], {}),
-    "prctl_thp_disable": ([NUMBER], {"flags": NUMBER}), "read": ([ADDRESS, LENGTH], {"stride": NUMBER, "offset": NUMBER}),
+    "prctl_thp_disable": ([NUMBER], {"flags": NUMBER}),
+    "read": ([ADDRESS, LENGTH], {"stride": NUMBER, "offset": NUMBER}),
     "write": ([ADDRESS, LENGTH], {"value": NUMBER, "delta": NUMBER, "stride": NUMBER, "offset": NUMBER}),
     "touch": ([ADDRESS, LENGTH], {"write": NUMBER}), "get_user_pages": ([ADDRESS, LENGTH], {}),
     "pin_user_pages": ([ADDRESS, LENGTH], {"longterm": NUMBER, "write": NUMBER}), "translate": ([ADDRESS], {}),
