@@ -160,6 +160,8 @@ class Process(CoreProcess):
         Process
             The child.
         """
+        if not self.alive:
+            raise ValueError("the process has exited")
         child = type(self)(self.machine)
         self.fork_into(child)
         return child

@@ -130,6 +130,15 @@ def test_exited_process_refuses_everything(one):
     machine.validate()
 
 
+def test_fork_of_an_exited_process_leaves_nothing():
+    machine, processes = start()
+    for process in processes:
+        process.exit()
+    with pytest.raises(ValueError, match="exited"):
+        processes[0].fork()
+    assert machine.vmstat()["nr_page_table_pages"] == 0
+
+
 settings_of_machines = st.fixed_dictionaries({}, optional={
     "arch": st.one_of(KINDS[WORD], junk), "memory": st.one_of(KINDS[WORD], junk, st.integers(-5, 1 << 26)),
     "policy": st.one_of(KINDS[WORD], junk), "thp": st.one_of(KINDS[WORD], junk),
