@@ -38,6 +38,7 @@ PYTHON = [
     "live live.errors live.build live.runs live.settings live.counters live.facts live.puppet live.observe"
     " live.recorder live.layout live.themes live.generate live.emulator live.shrink live.fuzz live.command",
     "study study.base study.half_mlock_plot study.half_mlock study.command",
+    "testing testing.oracle testing.available testing.shapes testing.stateful testing.pytest_plugin",
     "cli __main__",
 ]
 HARD_STOP, LINE = 800, 120
