@@ -3,9 +3,13 @@
 from libc.stdint cimport uint32_t, uint64_t
 from foliosim._core.types cimport *
 
-# Orders that the VMA may use: a mask, of `orders`.  smaps: as THPeligible asks; in_pf: in a page fault.
-cdef uint32_t thp_vma_allowable_orders(machine_t *m, const vma_t *vma, bint smaps, bint in_pf,
-                                       uint32_t orders) noexcept nogil
+cdef enum tva_type_e:        # who asks which orders a VMA may use
+    TVA_SMAPS                # THPeligible
+    TVA_PAGEFAULT
+    TVA_FORCED_COLLAPSE      # MADV_COLLAPSE
+
+# Orders that the VMA may use for a tva_type_e: a mask, of `orders`.
+cdef uint32_t thp_vma_allowable_orders(machine_t *m, const vma_t *vma, int type, uint32_t orders) noexcept nogil
 # Does the aligned block of 2^order pages around addr lie in the VMA (and, for a file, fit its offset)?
 cdef bint thp_vma_suitable_order(const vma_t *vma, uint64_t addr, int order) noexcept nogil
 # VM_FAULT_*, VM_FAULT_FALLBACK: go on at PTE level.
@@ -20,6 +24,8 @@ cdef void split_huge_pmd_address(machine_t *m, vma_t *vma, uint64_t addr) noexce
 # The edges of VMAs are about to move to start and end (and next's start to end): split PMDs that they cut.
 cdef void vma_adjust_trans_huge(machine_t *m, vma_t *vma, uint64_t start, uint64_t end, vma_t *next) noexcept nogil
 cdef void zap_huge_pmd(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr) noexcept nogil
+# entry, writable if the VMA is.
+cdef uint64_t maybe_mkwrite(machine_t *m, const vma_t *vma, uint64_t entry) noexcept nogil
 # PTE tables deposited for PMD leaves hang off the PMD table that holds the entry.
 cdef void pgtable_deposit(machine_t *m, uint64_t *pmd, uint32_t table) noexcept nogil
 cdef uint32_t pgtable_withdraw(machine_t *m, uint64_t *pmd) noexcept nogil

@@ -25,13 +25,13 @@ cdef extern from *:
 
 # ---- which orders ----
 
-cdef bint vma_thp_disabled(const vma_t *vma) noexcept nogil:
-    """Follows vma_thp_disabled: madvise, then prctl."""
+cdef bint vma_thp_disabled(const vma_t *vma, bint forced_collapse) noexcept nogil:
+    """Follows vma_thp_disabled: madvise, then prctl.  To ask for a collapse is an advice too."""
     if vma.flags & VM_NOHUGEPAGE:
         return True
     if vma.mm.thp_disable == 1:
         return True
-    return vma.mm.thp_disable == 2 and not vma.flags & VM_HUGEPAGE
+    return vma.mm.thp_disable == 2 and not vma.flags & VM_HUGEPAGE and not forced_collapse
 
 
 cdef bint thp_vma_suitable_order(const vma_t *vma, uint64_t addr, int order) noexcept nogil:
@@ -54,18 +54,18 @@ cdef uint32_t enabled_orders(machine_t *m, const vma_t *vma) noexcept nogil:
     return mask
 
 
-cdef uint32_t thp_vma_allowable_orders(machine_t *m, const vma_t *vma, bint smaps, bint in_pf,
-                                       uint32_t orders) noexcept nogil:
-    """Follows thp_vma_allowable_orders and __thp_vma_allowable_orders, but for forced collapse."""
-    cdef int order
+cdef uint32_t thp_vma_allowable_orders(machine_t *m, const vma_t *vma, int type, uint32_t orders) noexcept nogil:
+    """Follows thp_vma_allowable_orders and __thp_vma_allowable_orders.  Forced collapse ignores the sizes that sysfs
+    gives to anonymous memory, but wants memory that has been written to."""
+    cdef bint forced = type == TVA_FORCED_COLLAPSE
+    cdef int order = 9
     if vma.file == NULL:
-        orders &= FS_ORDERS_ANON & enabled_orders(m, vma)
+        orders &= FS_ORDERS_ANON if forced else FS_ORDERS_ANON & enabled_orders(m, vma)
     else:
         orders &= FS_ORDERS_FILE
-    if not orders or vma_thp_disabled(vma):
+    if not orders or vma_thp_disabled(vma, forced) or (forced and vma.flags & (VM_SPECIAL | VM_HUGETLB)):
         return 0
-    if not in_pf:
-        order = 9
+    if type != TVA_PAGEFAULT:
         while orders:
             if orders & (1U << order):
                 if thp_vma_suitable_order(vma, vma.end - (FS_PAGE_SIZE << order), order):
@@ -73,10 +73,10 @@ cdef uint32_t thp_vma_allowable_orders(machine_t *m, const vma_t *vma, bint smap
                 orders &= ~(1U << order)
             order -= 1
     if vma.file != NULL:
-        if in_pf or not shmem_mapping(vma.file):
+        if type == TVA_PAGEFAULT or not shmem_mapping(vma.file):
             return 0
-        return orders & shmem_allowable_huge_orders(m, vma.file, vma, vma.pgoff, 0)
-    return orders
+        return orders & shmem_allowable_huge_orders(m, vma.file, vma, vma.pgoff, 0, forced)
+    return 0 if forced and vma.anon_vma == NULL else orders
 
 
 # ---- deposited tables ----

@@ -7,6 +7,7 @@ from foliosim._core.types cimport *
 from foliosim._core.file_ops cimport madvise_remove, madvise_willneed
 from foliosim._core.guard cimport madvise_guard_install, madvise_guard_remove
 from foliosim._core.gup cimport faultin_page_range
+from foliosim._core.khugepaged cimport madvise_collapse
 from foliosim._core.madvise_cold cimport madvise_cold, madvise_pageout
 from foliosim._core.madvise_free cimport madvise_free
 from foliosim._core.maple_tree cimport find_vma
@@ -152,6 +153,8 @@ cdef int madvise_pages(machine_t *m, vma_t *vma, uint64_t start, uint64_t end, i
         return madvise_guard_install(m, vma, start, end)
     if advice == MADV_GUARD_REMOVE:
         return madvise_guard_remove(m, vma, start, end)
+    if advice == MADV_COLLAPSE:
+        return madvise_collapse(m, vma, start, end)
     if advice == MADV_WILLNEED and vma.file == NULL:
         return 0    # reads ahead from swap, and there is none
     if advice == MADV_WILLNEED:

@@ -64,7 +64,7 @@ cdef inline uint64_t anon_entry(machine_t *m, const vma_t *vma, uint32_t pfn) no
 
 
 cdef uint32_t anon_fault_orders(machine_t *m, const vma_t *vma) noexcept nogil:
-    return thp_vma_allowable_orders(m, vma, False, True, (1U << FS_HPAGE_PMD_ORDER) - 1)
+    return thp_vma_allowable_orders(m, vma, TVA_PAGEFAULT, (1U << FS_HPAGE_PMD_ORDER) - 1)
 
 
 cdef int highest_order(uint32_t orders) noexcept nogil:
@@ -359,7 +359,7 @@ cdef int handle_mm_fault(machine_t *m, vma_t *vma, uint64_t addr, uint32_t flags
     if pmd == NULL:
         return VM_FAULT_OOM
     if not pmd[0] and vma.file == NULL:
-        if thp_vma_allowable_orders(m, vma, False, True, 1U << FS_HPAGE_PMD_ORDER):
+        if thp_vma_allowable_orders(m, vma, TVA_PAGEFAULT, 1U << FS_HPAGE_PMD_ORDER):
             result = do_huge_pmd_anonymous_page(m, vma, pmd, addr, flags)
             if result != VM_FAULT_FALLBACK:
                 return result

@@ -11,6 +11,6 @@ cdef int shmem_get_folio(machine_t *m, mapping_t *mapping, const vma_t *vma, uin
 # The same for write(2) up to byte write_end; 0, -ENOMEM or -FS_EHOSTMEM.
 cdef int shmem_write_begin(machine_t *m, mapping_t *mapping, uint64_t index, uint64_t write_end,
                            uint32_t *pfn) noexcept nogil
-# Orders (a mask) that the object may use at page `index`.
+# Orders (a mask) that the object may use at page `index`; force: as MADV_COLLAPSE asks.
 cdef uint32_t shmem_allowable_huge_orders(machine_t *m, const mapping_t *mapping, const vma_t *vma, uint64_t index,
-                                          uint64_t write_end) noexcept nogil
+                                          uint64_t write_end, bint force) noexcept nogil

@@ -45,13 +45,13 @@ cdef uint32_t orders_within_size(const mapping_t *mapping, uint32_t orders, uint
 
 
 cdef uint32_t global_orders(machine_t *m, const mapping_t *mapping, const vma_t *vma, uint64_t index,
-                            uint64_t write_end) noexcept nogil:
+                            uint64_t write_end, bint force) noexcept nogil:
     """Follows shmem_huge_global_enabled: the mount's huge= option; that of the internal mount is shmem_enabled."""
     cdef uint32_t pmd = 1U << FS_HPAGE_PMD_ORDER
     cdef int huge = m.thp.shmem_enabled
     if huge == SHMEM_HUGE_DENY:
         return 0
-    if huge == SHMEM_HUGE_FORCE:
+    if force or huge == SHMEM_HUGE_FORCE:
         return pmd
     if mapping.kind == MAPPING_TMPFS:
         huge = SHMEM_HUGE_NEVER
@@ -64,21 +64,21 @@ cdef uint32_t global_orders(machine_t *m, const mapping_t *mapping, const vma_t 
     return 0
 
 
-cdef bint disabled(const vma_t *vma) noexcept nogil:
+cdef bint disabled(const vma_t *vma, bint force) noexcept nogil:
     if vma == NULL:
         return False
     if vma.flags & VM_NOHUGEPAGE or vma.mm.thp_disable == 1:
         return True
-    return vma.mm.thp_disable == 2 and not vma.flags & VM_HUGEPAGE
+    return vma.mm.thp_disable == 2 and not vma.flags & VM_HUGEPAGE and not force
 
 
 cdef uint32_t shmem_allowable_huge_orders(machine_t *m, const mapping_t *mapping, const vma_t *vma, uint64_t index,
-                                          uint64_t write_end) noexcept nogil:
+                                          uint64_t write_end, bint force) noexcept nogil:
     cdef thp_settings_t *thp = &m.thp
     cdef uint32_t mask = thp.shmem_always, global_mask
-    if disabled(vma):
+    if disabled(vma, force):
         return 0
-    global_mask = global_orders(m, mapping, vma, index, write_end)
+    global_mask = global_orders(m, mapping, vma, index, write_end, force)
     if vma == NULL:
         return global_mask
     if thp.shmem_enabled == SHMEM_HUGE_DENY:
@@ -109,7 +109,7 @@ cdef bint block_fits(const mapping_t *mapping, const vma_t *vma, uint64_t index,
 cdef uint32_t alloc_folio(machine_t *m, mapping_t *mapping, const vma_t *vma, uint64_t index,
                           uint64_t write_end) noexcept nogil:
     """Follows shmem_alloc_and_add_folio."""
-    cdef uint32_t orders = shmem_allowable_huge_orders(m, mapping, vma, index, write_end), head
+    cdef uint32_t orders = shmem_allowable_huge_orders(m, mapping, vma, index, write_end, False), head
     cdef int order = 9
     while order > 0:
         if orders & (1U << order) and block_fits(mapping, vma, index, order):

@@ -10,7 +10,7 @@ from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
 from foliosim._core.maple_tree cimport find_vma
 from foliosim._core.mapping cimport mapping_lookup
-from foliosim._core.huge_memory cimport thp_vma_allowable_orders
+from foliosim._core.huge_memory cimport TVA_SMAPS, thp_vma_allowable_orders
 from foliosim._core.vma cimport vma_set_page_prot
 
 cdef enum:
@@ -142,7 +142,7 @@ cdef void smap_gather_stats(machine_t *m, const vma_t *vma, uint64_t start, mem_
 cdef bint smaps_thp_eligible(machine_t *m, vma_t *vma) noexcept nogil:
     """Orders 2..9 for anonymous memory; for files from 1 on."""
     cdef uint32_t orders = 0x3fc if vma.file == NULL else 0x3fe
-    return thp_vma_allowable_orders(m, vma, True, False, orders) != 0
+    return thp_vma_allowable_orders(m, vma, TVA_SMAPS, orders) != 0
 
 
 cdef void smaps_vma(machine_t *m, vma_t *vma, uint64_t *out) noexcept nogil:
