@@ -24,7 +24,7 @@ cdef void split_huge_pmd_address(machine_t *m, vma_t *vma, uint64_t addr) noexce
 # The edges of VMAs are about to move to start and end (and next's start to end): split PMDs that they cut.
 cdef void vma_adjust_trans_huge(machine_t *m, vma_t *vma, uint64_t start, uint64_t end, vma_t *next) noexcept nogil
 cdef void zap_huge_pmd(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr) noexcept nogil
-# entry, writable if the VMA is.
+# The entry, writable if the VMA is.
 cdef uint64_t maybe_mkwrite(machine_t *m, const vma_t *vma, uint64_t entry) noexcept nogil
 # PTE tables deposited for PMD leaves hang off the PMD table that holds the entry.
 cdef void pgtable_deposit(machine_t *m, uint64_t *pmd, uint32_t table) noexcept nogil

@@ -1,8 +1,7 @@
 # cython: language_level=3
 """MADV_COLLAPSE, and the collapse of anonymous memory.  Follows mm/khugepaged.c; the page cache is in collapse_file.
 
-Nobody else runs between the scan of a block and its collapse, so what the kernel checks twice is checked once, and
-a block that passed the scan is always collapsed.
+Nobody else runs between the scan of a block and its collapse, so what the kernel checks twice is checked once.
 """
 from libc.errno cimport EAGAIN, EINVAL, ENOMEM
 from foliosim._core.collapse cimport *
@@ -32,7 +31,7 @@ cdef inline bint pte_none_or_zero(const machine_t *m, uint64_t pte) noexcept nog
 
 
 cdef int scan_ptes(machine_t *m, const uint64_t *pte, bint *unmapped) noexcept nogil:
-    """Follows hpage_collapse_scan_pmd: may all pages of the table be moved?  Guard regions pass for swapped pages."""
+    """Follows hpage_collapse_scan_pmd: may all pages of the table be moved?  unmapped: some must be swapped in."""
     cdef page_t *folio
     cdef int i
     unmapped[0] = False
@@ -114,8 +113,8 @@ cdef void release_sources(machine_t *m, vma_t *vma, uint64_t *pte, const compoun
 
 
 cdef int collapse_huge_page(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t haddr, bint unmapped) noexcept nogil:
-    """Follows collapse_huge_page: the old table becomes the one that is deposited.  unmapped: there are entries to
-    swap in first; there is no swap, so they are guard regions, and that fails."""
+    """Follows collapse_huge_page: the old table becomes the one that is deposited.  Without swap, what is to be
+    swapped in (unmapped) is a guard region, and fails."""
     cdef uint32_t head = FS_NO_PFN, table = table_pfn(m, pmd[0])
     cdef uint64_t *pte = table_of(m, table)
     cdef compound_list_t compound
