@@ -18,11 +18,12 @@ LAYERS = [
     "swap mlock anon_vma mapping rmap",
     # L3: operations on mappings
     "shmem ext4 readahead filemap huge_memory zap try_to_unmap split_folio truncate page_writeback vmscan memory guard"
-    " fork change_prot mremap_tables mlock_range madvise_cold madvise_free fault gup",
+    " fork change_prot mremap_tables mlock_range madvise_cold madvise_free fault gup"
+    " collapse collapse_file",
     # L4: the address space
     "vma unmapped_area",
     # L5: system calls, what /proc shows, the audit
-    "file_ops mprotect madvise mlock_syscall mmap mremap mseal kpage task_mmu walk observe counters"
+    "file_ops mprotect khugepaged madvise mlock_syscall mmap mremap mseal kpage task_mmu walk observe counters"
     " tally validate_frames validate_vma validate_mm validate corrupt",
 ]
 # The border and the trampolines that call Python know each other: a hook's exception is kept on the machine.
