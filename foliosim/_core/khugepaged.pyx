@@ -27,7 +27,7 @@ cdef struct compound_list_t:     # large folios that were isolated
 # ---- anonymous memory ----
 
 cdef inline bint pte_none_or_zero(const machine_t *m, uint64_t pte) noexcept nogil:
-    return pte_none(m, pte) or pte_special(m, pte)
+    return pte_none(m, pte) or (pte_present(m, pte) and pte_special(m, pte))
 
 
 cdef int scan_ptes(machine_t *m, const uint64_t *pte, bint *unmapped) noexcept nogil:

@@ -96,6 +96,16 @@ def test_shared_pages_stay_with_the_other_process():
     m.validate()
 
 
+def test_a_guard_region_stops():
+    m, p = start()
+    p.write(BASE, 4096, value=1)
+    p.write(BASE + HUGE, 4096, value=2)
+    p.madvise(BASE + 8192, 4096, fs.MADV_GUARD_INSTALL)
+    fails(m, p, errno.EINVAL, length=2 * HUGE)
+    assert folio_at(m, p, BASE).order == 0
+    assert folio_at(m, p, BASE + HUGE).order == 0
+
+
 def test_part_of_a_large_folio_stays_shared():
     m, p = start(mthp={"64kB": "always"})
     p.write(BASE, 32 * 4096, value=3, delta=1)
