@@ -131,6 +131,15 @@ class Machine(CoreMachine):
         """
         return File(self, check_kind(kind), length, fill)
 
+    def processes(self):
+        """All live processes, in order of creation.
+
+        Returns
+        -------
+        list of Process
+        """
+        return self.live_processes(Process)
+
     def folio(self, pfn):
         """The folio that holds a frame, as it is now.
 
@@ -163,6 +172,35 @@ class Machine(CoreMachine):
         differences = self.differences()
         if differences:
             raise ValidationError(differences)
+
+    def write_proc(self, folder):
+        """Write what /proc and /sys show of this machine, for tools that can be told where /proc is.
+
+        Parameters
+        ----------
+        folder : path
+            A folder that is empty or does not exist; it takes the place of /proc: ``PID/maps``, ``kpageflags``, ...;
+            ``sys/`` in it is /sys.  ``pagemap``, ``kpageflags`` and ``kpagecount`` are as long as in the kernel, with
+            8 bytes per page of address space or memory; the parts that are all zero take no room on disk.
+
+        Raises
+        ------
+        FileExistsError
+            The folder holds something, or is a file; nothing was written.
+
+        Examples
+        --------
+        >>> import foliosim as fs, tempfile
+        >>> m = fs.Machine(memory="64M")
+        >>> p = m.spawn()
+        >>> folder = tempfile.mkdtemp()
+        >>> m.write_proc(folder)
+        >>> open(f"{folder}/{p.pid}/maps").read().split()[-1]
+        '[vsyscall]'
+        """
+        from foliosim.procfs import write_proc
+
+        write_proc(self, folder)
 
 
 def _choices(policy):

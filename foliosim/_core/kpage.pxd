@@ -22,6 +22,7 @@ cdef extern from *:
     #define KPF_THP           (1ULL << 22)
     #define KPF_ZERO_PAGE     (1ULL << 24)
     #define KPF_PGTABLE       (1ULL << 26)
+    #define KPF_RESERVED      (1ULL << 32)
     #define KPF_MLOCKED       (1ULL << 33)
     #define KPF_OWNER_2       (1ULL << 34)
     #define KPF_COMPOUND      (KPF_COMPOUND_HEAD | KPF_COMPOUND_TAIL)
@@ -32,7 +33,7 @@ cdef extern from *:
     """
     const uint64_t KPF_LOCKED, KPF_REFERENCED, KPF_UPTODATE, KPF_DIRTY, KPF_LRU, KPF_ACTIVE, KPF_BUDDY, KPF_MMAP
     const uint64_t KPF_ANON, KPF_SWAPBACKED, KPF_COMPOUND_HEAD, KPF_COMPOUND_TAIL, KPF_UNEVICTABLE, KPF_NOPAGE, KPF_THP
-    const uint64_t KPF_ZERO_PAGE, KPF_PGTABLE, KPF_MLOCKED, KPF_OWNER_2, KPF_COMPOUND
+    const uint64_t KPF_ZERO_PAGE, KPF_PGTABLE, KPF_RESERVED, KPF_MLOCKED, KPF_OWNER_2, KPF_COMPOUND
     const uint64_t KPF_RECORDED, KPF_RECORDED_ZERO
 
 # The word of any page of the folio or block whose first frame is head, without COMPOUND_HEAD and COMPOUND_TAIL.

@@ -1,8 +1,7 @@
 # cython: language_level=3
 """What /proc/kpageflags and /proc/kpagecount say about a frame.  Follows fs/proc/page.c.
 
-Fidelity: identical for folios and zero pages in the bits that recordings keep; RESERVED and file systems' private
-bits are never shown.
+Fidelity: identical for folios, zero pages, page tables and free memory; file systems' private bits are never shown.
 """
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
@@ -28,7 +27,7 @@ cdef uint64_t folio_kpageflags(machine_t *m, uint32_t head) noexcept nogil:
     cdef page_t *folio = page_of(m, head)
     cdef uint32_t kind = page_kind(folio)
     if kind == PG_KIND_ZERO:
-        return KPF_ZERO_PAGE | copy_bit(folio.flags, PG_ORDER_MASK, KPF_THP)
+        return KPF_ZERO_PAGE | (KPF_THP if folio_test_large(folio) else KPF_RESERVED)
     if kind == PG_KIND_HEAD and folio.refcount > 0:
         return folio_state_bits(folio) | (KPF_MMAP if folio_mapped(folio) else 0)
     if kind == PG_KIND_TABLE and folio.refcount > 0:

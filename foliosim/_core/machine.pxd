@@ -10,10 +10,12 @@ cdef class CoreMachine:
     cdef object hook_error       # first exception of a hook in this operation
     cdef bint in_hook
     cdef set references          # live CoreReference objects
+    cdef object known            # pid -> CoreProcess, weakly
     cdef object __weakref__
 
     cdef int enter(self) except -1
     cdef int leave(self) except -1
+    cdef mm_t *find_mm(self, uint32_t pid) noexcept
 
 cdef class CoreMapping:          # an open file
     cdef readonly CoreMachine machine

@@ -10,6 +10,7 @@ from libc.errno cimport EFAULT, EINVAL, ENOMEM
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 from libc.stdint cimport uint8_t
+from weakref import WeakValueDictionary
 import numpy as np
 from foliosim.errors import (BusError, ReentryError, SegvError, UnsupportedError, ValidationError, syscall_error)
 from foliosim._core.flags cimport *
@@ -36,6 +37,7 @@ from foliosim._core.observe cimport observe_state
 from foliosim._core.page_alloc cimport page_alloc_deinit, page_alloc_init
 from foliosim._core.policy cimport policy_init, policy_set
 from foliosim._core.split_folio cimport split_folio_to_order
+from foliosim._core.stat cimport get_mm_rss
 from foliosim._core.swap cimport folio_put
 from foliosim._core.task_mmu cimport *
 from foliosim._core.validate cimport validate_machine
@@ -70,6 +72,7 @@ cdef class CoreMachine:
         self.previous = {}
         self.hooks = {}
         self.references = set()
+        self.known = WeakValueDictionary()
         if page_alloc_init(&self.m, nr_pages) < 0:
             raise MemoryError(f"cannot reserve address space for {nr_pages} frames")
         self.m.soft_dirty = soft_dirty
@@ -111,6 +114,22 @@ cdef class CoreMachine:
             error, self.hook_error = self.hook_error, None
             raise error
         return 0
+
+    cdef mm_t *find_mm(self, uint32_t pid) noexcept:
+        cdef mm_t *mm = self.m.mm_first
+        while mm != NULL and mm.pid != pid:
+            mm = mm.next
+        return mm
+
+    def live_processes(self, cls):
+        """All live processes in order of creation, also those that no Python object stands for any more."""
+        cdef mm_t *mm = self.m.mm_first
+        out = []
+        while mm != NULL:
+            process = self.known.get(mm.pid)
+            out.append(cls(self, pid=mm.pid) if process is None else process)
+            mm = mm.next
+        return out
 
     def set_thp(self, *, int enabled, uint32_t always, uint32_t madvise, uint32_t inherit, int shmem_enabled,
                 uint32_t shmem_always, uint32_t shmem_inherit, uint32_t shmem_within_size, uint32_t shmem_advise):
@@ -299,12 +318,14 @@ cdef class CoreMapping:
 cdef class CoreProcess:
     """One address space."""
 
-    def __cinit__(self, CoreMachine machine, *_, **__):
+    def __cinit__(self, CoreMachine machine, *_, uint32_t pid=0, **__):
+        """A new address space; with a pid, that of a live process whose Python object is gone."""
         self.machine = machine
         machine.enter()
-        self.mm = mm_alloc(&machine.m)
+        self.mm = mm_alloc(&machine.m) if pid == 0 else machine.find_mm(pid)
         if self.mm == NULL:
             raise MemoryError("no memory for another process")
+        machine.known[self.mm.pid] = self
 
     cdef mm_t *enter(self) except NULL:
         if self.mm == NULL:
@@ -340,7 +361,8 @@ cdef class CoreProcess:
         cdef mm_t *mm = self.enter()
         return {"map_count": mm.map_count, "total_vm": mm.total_vm, "locked_vm": mm.locked_vm,
                 "rss_anon": mm.rss_anon, "rss_file": mm.rss_file, "rss_shmem": mm.rss_shmem,
-                "nr_ptes": mm.nr_ptes, "nr_pmds": mm.nr_pmds, "nr_puds": mm.nr_puds}
+                "nr_ptes": mm.nr_ptes, "nr_pmds": mm.nr_pmds, "nr_puds": mm.nr_puds,
+                "hiwater_rss": max(mm.hiwater_rss, get_mm_rss(mm)), "hiwater_vm": max(mm.hiwater_vm, mm.total_vm)}
 
     # ---- system calls ----
 
@@ -432,6 +454,7 @@ cdef class CoreProcess:
         for reference in [r for r in self.machine.references if r.process is self]:
             reference.release()
         self.mm = NULL
+        self.machine.known.pop(mm.pid, None)
         exit_mmap(&self.machine.m, mm)
         mm_free(&self.machine.m, mm)
         self.machine.leave()

@@ -13,6 +13,7 @@ from foliosim._core.madvise cimport FS_ENOTSIM
 from foliosim._core.maple_tree cimport find_vma, maple_destroy, maple_last, vma_find
 from foliosim._core.page_alloc cimport table_alloc, table_free
 from foliosim._core.shmem cimport shmem_file_setup
+from foliosim._core.stat cimport update_hiwater_vm
 from foliosim._core.unmapped_area cimport get_unmapped_area
 from foliosim._core.vma cimport *
 from foliosim._core.zap cimport free_pgtables, unmap_vma_range
@@ -95,6 +96,7 @@ cdef void unmap_region(machine_t *m, mm_t *mm, vma_t *first, vma_t *stop) noexce
         unmap_vma_range(m, vma, vma.start, vma.end)
         vma = vma.next
     free_pgtables_of(m, mm, first, stop, floor, ceiling)
+    update_hiwater_vm(mm)
     vma = first
     while vma != stop:
         next = vma.next

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Event counters (/proc/vmstat, hugepages-*/stats)."""
+"""Event counters (/proc/vmstat, hugepages-*/stats) and the high-water marks of an address space."""
 from libc.stdint cimport int64_t
 from foliosim._core.flags cimport PG_anon, PG_swapbacked
 from foliosim._core.types cimport *
@@ -20,3 +20,16 @@ cdef inline void add_mm_counter(mm_t *mm, const page_t *folio, int64_t n) noexce
         mm.rss_shmem += n
     else:
         mm.rss_file += n
+
+cdef inline int64_t get_mm_rss(const mm_t *mm) noexcept nogil:
+    return mm.rss_anon + mm.rss_file + mm.rss_shmem
+
+cdef inline void update_hiwater_rss(mm_t *mm) noexcept nogil:
+    """Before pages are taken away."""
+    if mm.hiwater_rss < get_mm_rss(mm):
+        mm.hiwater_rss = get_mm_rss(mm)
+
+cdef inline void update_hiwater_vm(mm_t *mm) noexcept nogil:
+    """Before the address space shrinks."""
+    if mm.hiwater_vm < mm.total_vm:
+        mm.hiwater_vm = mm.total_vm

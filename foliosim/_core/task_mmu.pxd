@@ -65,6 +65,9 @@ cdef enum:
 cdef void smap_gather_stats(machine_t *m, const vma_t *vma, uint64_t start, mem_size_stats_t *mss) noexcept nogil
 # NR_SMAPS fields of smaps, kB except THP_ELIGIBLE (0 or 1), in the order of SMAPS_FIELDS.
 cdef void smaps_vma(machine_t *m, vma_t *vma, uint64_t *out) noexcept nogil
+# Sums of smaps over all VMAs, in the same order (the fields of single VMAs are 0); pss: those of anonymous memory, of
+# files and of shmem.
+cdef void smaps_rollup(machine_t *m, const mm_t *mm, uint64_t *out, uint64_t *pss) noexcept nogil
 # "rd wr mr ..." with a blank after each code, at most 192 bytes; the length.
 cdef int show_smap_vma_flags(const machine_t *m, uint64_t flags, char *out) noexcept nogil
 # pagemap words of [addr, end), which lies in one VMA and in one PMD's span, pmd: that entry or 0 where a table is

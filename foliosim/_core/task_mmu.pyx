@@ -11,6 +11,7 @@ from foliosim._core.pgtable cimport *
 from foliosim._core.maple_tree cimport find_vma
 from foliosim._core.mapping cimport mapping_lookup
 from foliosim._core.huge_memory cimport TVA_SMAPS, thp_vma_allowable_orders
+from foliosim._core.stat cimport get_mm_rss
 from foliosim._core.vma cimport vma_set_page_prot
 
 cdef enum:
@@ -145,15 +146,9 @@ cdef bint smaps_thp_eligible(machine_t *m, vma_t *vma) noexcept nogil:
     return thp_vma_allowable_orders(m, vma, TVA_SMAPS, orders) != 0
 
 
-cdef void smaps_vma(machine_t *m, vma_t *vma, uint64_t *out) noexcept nogil:
-    """Every sum is shifted to kB once, so what is below a kB is cut off.  Follows show_smap."""
-    cdef mem_size_stats_t mss
-    memset(&mss, 0, sizeof(mss))
+cdef void smap_fields(const mem_size_stats_t *mss, uint64_t *out) noexcept nogil:
+    """Every sum is shifted to kB once, so what is below a kB is cut off.  Follows __show_smap."""
     memset(out, 0, NR_SMAPS * sizeof(uint64_t))
-    smap_gather_stats(m, vma, vma.start, &mss)
-    out[SMAPS_SIZE] = (vma.end - vma.start) >> 10
-    out[SMAPS_KERNEL_PAGE_SIZE] = FS_PAGE_SIZE >> 10
-    out[SMAPS_MMU_PAGE_SIZE] = FS_PAGE_SIZE >> 10
     out[SMAPS_RSS] = mss.resident >> 10
     out[SMAPS_PSS] = mss.pss >> (10 + PSS_SHIFT)
     out[SMAPS_PSS_DIRTY] = mss.pss_dirty >> (10 + PSS_SHIFT)
@@ -168,7 +163,32 @@ cdef void smaps_vma(machine_t *m, vma_t *vma, uint64_t *out) noexcept nogil:
     out[SMAPS_SHMEM_PMD_MAPPED] = mss.shmem_thp >> 10
     out[SMAPS_FILE_PMD_MAPPED] = mss.file_thp >> 10
     out[SMAPS_LOCKED] = mss.pss_locked >> (10 + PSS_SHIFT)
+
+
+cdef void smaps_vma(machine_t *m, vma_t *vma, uint64_t *out) noexcept nogil:
+    """Follows show_smap."""
+    cdef mem_size_stats_t mss
+    memset(&mss, 0, sizeof(mss))
+    smap_gather_stats(m, vma, vma.start, &mss)
+    smap_fields(&mss, out)
+    out[SMAPS_SIZE] = (vma.end - vma.start) >> 10
+    out[SMAPS_KERNEL_PAGE_SIZE] = FS_PAGE_SIZE >> 10
+    out[SMAPS_MMU_PAGE_SIZE] = FS_PAGE_SIZE >> 10
     out[SMAPS_THP_ELIGIBLE] = smaps_thp_eligible(m, vma)
+
+
+cdef void smaps_rollup(machine_t *m, const mm_t *mm, uint64_t *out, uint64_t *pss) noexcept nogil:
+    """Follows show_smaps_rollup: the sums run over all VMAs before they are cut to kB."""
+    cdef mem_size_stats_t mss
+    cdef vma_t *vma = mm.mmap
+    memset(&mss, 0, sizeof(mss))
+    while vma != NULL:
+        smap_gather_stats(m, vma, vma.start, &mss)
+        vma = vma.next
+    smap_fields(&mss, out)
+    pss[0] = mss.pss_anon >> (10 + PSS_SHIFT)
+    pss[1] = mss.pss_file >> (10 + PSS_SHIFT)
+    pss[2] = mss.pss_shmem >> (10 + PSS_SHIFT)
 
 
 cdef inline const char *vma_flag_codes() noexcept nogil:
@@ -414,6 +434,8 @@ cdef int clear_refs(machine_t *m, mm_t *mm, int value) noexcept nogil:
     cdef vma_t *vma = mm.mmap
     if value < CLEAR_REFS_ALL or value >= CLEAR_REFS_LAST:
         return -EINVAL
+    if value == CLEAR_REFS_MM_HIWATER_RSS:
+        mm.hiwater_rss = get_mm_rss(mm)
     if value == CLEAR_REFS_MM_HIWATER_RSS or (value == CLEAR_REFS_SOFT_DIRTY and not m.soft_dirty):
         return 0
     while vma != NULL:

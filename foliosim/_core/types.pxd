@@ -127,6 +127,7 @@ cdef struct mm_t:
     int64_t locked_stale     # of locked_vm: pages that mremap(DONTUNMAP) unlocked but did not take off the count
     uint64_t def_flags
     int64_t rss_anon, rss_file, rss_shmem   # pages
+    int64_t hiwater_rss, hiwater_vm         # pages: the most there was before something was taken away
     int64_t nr_ptes, nr_pmds, nr_puds   # page tables; nr_ptes with deposited ones
     bint has_pinned          # MMF_HAS_PINNED
     bint huge_zero           # holds a reference on the huge zero page

@@ -171,6 +171,7 @@ cdef void zap_range(machine_t *m, vma_t *vma, uint64_t addr, uint64_t end, const
     """Follows unmap_page_range: a leaf that is cut is split first."""
     cdef uint64_t *pmd
     cdef uint64_t next
+    update_hiwater_rss(vma.mm)
     while addr < end:
         pmd = pmd_offset(m, vma.mm, addr)
         if pmd == NULL:

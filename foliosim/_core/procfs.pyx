@@ -1,0 +1,109 @@
+# cython: language_level=3
+"""A second border, for reading only: facts that the text of /proc and /sys is made of (`foliosim.procfs`)."""
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+import numpy as np
+from foliosim._core.flags cimport *
+from foliosim._core.page cimport *
+from foliosim._core.kpage cimport get_kpage_count, stable_page_flags
+from foliosim._core.machine cimport CoreMachine, CoreProcess
+from foliosim._core.task_mmu cimport NR_SMAPS, show_smap_vma_flags, smaps_rollup, smaps_vma
+from foliosim._core.types cimport *
+
+
+def frames(CoreMachine machine):
+    """(frames of the machine, frames that were ever in use: those beyond are free)."""
+    return machine.m.nr_pages, machine.m.fresh_pfn
+
+
+def kpageflags(CoreMachine machine, uint64_t first, uint64_t count):
+    """Words of /proc/kpageflags, an array."""
+    out = np.empty(count, dtype=np.uint64)
+    cdef uint64_t[::1] to = out
+    cdef uint64_t i
+    for i in range(count):
+        to[i] = stable_page_flags(&machine.m, first + i)
+    return out
+
+
+def kpagecount(CoreMachine machine, uint64_t first, uint64_t count):
+    """Words of /proc/kpagecount, an array."""
+    out = np.empty(count, dtype=np.uint64)
+    cdef uint64_t[::1] to = out
+    cdef uint64_t i
+    for i in range(count):
+        to[i] = <uint64_t>get_kpage_count(&machine.m, first + i)
+    return out
+
+
+def areas(CoreProcess process):
+    """One tuple per VMA: start, end, vm_flags, VmFlags text, offset in bytes, inode, kind of file (0: none), smaps."""
+    cdef mm_t *mm = process.enter()
+    cdef machine_t *m = &process.machine.m
+    cdef vma_t *vma = mm.mmap
+    cdef uint64_t fields[NR_SMAPS]
+    cdef uint64_t offset, ino
+    cdef uint32_t kind
+    cdef char text[256]
+    cdef int n
+    out = []
+    while vma != NULL:
+        offset, ino, kind = 0, 0, 0
+        if vma.file != NULL:
+            offset, ino, kind = vma.pgoff << FS_PAGE_SHIFT, vma.file.ino, vma.file.kind
+        smaps_vma(m, vma, fields)
+        n = show_smap_vma_flags(m, vma.flags, text)
+        out.append((vma.start, vma.end, vma.flags, text[:n].decode(), offset, ino, kind,
+                    [fields[i] for i in range(NR_SMAPS)]))
+        vma = vma.next
+    return out
+
+
+def rollup(CoreProcess process):
+    """The sums of smaps_rollup, as `areas` has them, and Pss of anonymous memory, files and shmem."""
+    cdef mm_t *mm = process.enter()
+    cdef uint64_t fields[NR_SMAPS]
+    cdef uint64_t pss[3]
+    smaps_rollup(&process.machine.m, mm, fields, pss)
+    return [fields[i] for i in range(NR_SMAPS)], (pss[0], pss[1], pss[2])
+
+
+def thp_disable(CoreProcess process):
+    """0; 1: huge pages are disabled completely; 2: except where advised."""
+    return process.enter().thp_disable
+
+
+cdef void count_folio(const page_t *folio, int64_t *mlocked, int64_t *anon_thps, int64_t *shmem_thps,
+                      int64_t *shmem_pmdmapped) noexcept nogil:
+    cdef int64_t nr = folio_nr_pages(folio)
+    cdef bint entire = folio_order(folio) >= FS_HPAGE_PMD_ORDER and folio_entire_mapcount(<page_t *>folio) > 0
+    if folio.flags & PG_mlocked:
+        mlocked[0] += nr
+    if folio.flags & PG_anon:
+        anon_thps[0] += entire
+    elif folio.flags & PG_swapbacked and folio_order(folio) >= FS_HPAGE_PMD_ORDER:
+        shmem_thps[0] += 1
+        shmem_pmdmapped[0] += entire
+
+
+def folio_gauges(CoreMachine machine):
+    """Gauges of /proc/vmstat that are counted here from the folios."""
+    cdef machine_t *m = &machine.m
+    cdef int64_t mlocked = 0, anon_thps = 0, shmem_thps = 0, shmem_pmdmapped = 0
+    cdef uint64_t pfn = 0
+    cdef page_t *page
+    while pfn < m.fresh_pfn:
+        page = page_of(m, <uint32_t>pfn)
+        if page_kind(page) == PG_KIND_HEAD and page.refcount > 0:
+            count_folio(page, &mlocked, &anon_thps, &shmem_thps, &shmem_pmdmapped)
+        pfn += 1U << page_order(page) if page_kind(page) != PG_KIND_NONE else 1
+    return {"nr_mlock": mlocked, "nr_anon_transparent_hugepages": anon_thps, "nr_shmem_hugepages": shmem_thps,
+            "nr_shmem_pmdmapped": shmem_pmdmapped}
+
+
+def thp_settings(CoreMachine machine):
+    """The transparent_hugepage settings as `set_thp` takes them, and use_zero_page."""
+    cdef const thp_settings_t *thp = &machine.m.thp
+    return {"enabled": thp.enabled, "always": thp.always, "madvise": thp.madvise, "inherit": thp.inherit,
+            "shmem_enabled": thp.shmem_enabled, "shmem_always": thp.shmem_always, "shmem_inherit": thp.shmem_inherit,
+            "shmem_within_size": thp.shmem_within_size, "shmem_advise": thp.shmem_advise,
+            "use_zero_page": thp.use_zero_page}

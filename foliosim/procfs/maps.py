@@ -1,0 +1,42 @@
+"""/proc/PID/maps.  Follows show_map_vma (fs/proc/task_mmu.c)."""
+from foliosim._core import procfs as _core
+
+NAME_COLUMN = 73
+VM_MAYSHARE = 0x80
+# Name and device (major, minor) of the kinds of files that an area can map; the kind is mapping_t.kind.
+FILES = {0: ("", (0, 0)), 1: ("/dev/zero (deleted)", (0, 1))}
+# The page at the end of kernel space that every x86-64 process shows, as vsyscall=xonly maps it.
+GATE = (0xffffffffff600000, 0xffffffffff601000)
+
+
+def maps(process):
+    """Text of /proc/PID/maps.
+
+    Parameters
+    ----------
+    process : Process
+
+    Returns
+    -------
+    str
+    """
+    return "".join(area_line(area) for area in _core.areas(process)) + gate_line()
+
+
+def area_line(area):
+    """The line of one area as `_core.procfs.areas` gives it."""
+    start, end, flags, _, offset, inode, kind, _ = area
+    name, device = FILES[kind]
+    rights = "".join(letter if flags & bit else "-" for letter, bit in (("r", 1), ("w", 2), ("x", 4)))
+    return line(start, end, rights + ("s" if flags & VM_MAYSHARE else "p"), offset, device, inode, name)
+
+
+def gate_line():
+    """The line of the vsyscall page."""
+    return line(*GATE, "--xp", name="[vsyscall]")
+
+
+def line(start, end, perms, offset=0, device=(0, 0), inode=0, name=""):
+    """A line of maps; a name begins at column 73, or one blank after what is longer than that."""
+    text = f"{start:08x}-{end:08x} {perms} {offset:08x} {device[0]:02x}:{device[1]:02x} {inode} "
+    return f"{text.ljust(NAME_COLUMN)}{name}\n" if name else text + "\n"

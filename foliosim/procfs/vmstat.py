@@ -1,0 +1,33 @@
+"""/proc/vmstat: the rows about huge pages and unevictable memory, and others that the machine counts."""
+from foliosim._core import procfs as _core
+
+# In the order of the file.  Rows that no event of the emulator can raise are 0.
+ROWS = (
+    "nr_free_pages", "nr_mlock", "nr_inactive_anon", "nr_active_anon", "nr_inactive_file", "nr_active_file",
+    "nr_unevictable", "nr_shmem_hugepages", "nr_shmem_pmdmapped", "nr_file_hugepages", "nr_file_pmdmapped",
+    "nr_anon_transparent_hugepages", "nr_foll_pin_acquired", "nr_foll_pin_released", "nr_page_table_pages",
+    "pgactivate", "pgdeactivate", "pglazyfree", "pgfault", "pgmajfault", "pglazyfreed", "pgreuse",
+    "thp_migration_success", "thp_migration_fail", "thp_migration_split", "unevictable_pgs_culled",
+    "unevictable_pgs_scanned", "unevictable_pgs_rescued", "unevictable_pgs_mlocked", "unevictable_pgs_munlocked",
+    "unevictable_pgs_cleared", "unevictable_pgs_stranded", "thp_fault_alloc", "thp_fault_fallback",
+    "thp_fault_fallback_charge", "thp_collapse_alloc", "thp_collapse_alloc_failed", "thp_file_alloc",
+    "thp_file_fallback", "thp_file_fallback_charge", "thp_file_mapped", "thp_split_page", "thp_split_page_failed",
+    "thp_deferred_split_page", "thp_underused_split_page", "thp_split_pmd", "thp_scan_exceed_none_pte",
+    "thp_scan_exceed_swap_pte", "thp_scan_exceed_share_pte", "thp_split_pud", "thp_zero_page_alloc",
+    "thp_zero_page_alloc_failed", "thp_swpout", "thp_swpout_fallback",
+)
+
+
+def vmstat(machine):
+    """Text of /proc/vmstat.
+
+    Parameters
+    ----------
+    machine : Machine
+
+    Returns
+    -------
+    str
+    """
+    values = machine.vmstat() | _core.folio_gauges(machine)
+    return "".join(f"{name} {values.get(name, 0)}\n" for name in ROWS)
