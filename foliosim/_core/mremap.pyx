@@ -143,9 +143,11 @@ cdef void dontunmap_complete(machine_t *m, vrm_t *vrm, const vma_t *new_vma) noe
         unlink_anon_vmas(m, vma)
 
 cdef int64_t move_vma(machine_t *m, vrm_t *vrm) noexcept nogil:
-    """Follows: move_vma, prep_move_vma, unmap_source_vma.  With old_len 0 the source stays: a duplicate."""
+    """Follows: move_vma, prep_move_vma, unmap_source_vma.  With old_len 0 the source stays: a duplicate.  That both
+    were there for a moment does not count as a high-water mark."""
     cdef vma_t *new_vma
     cdef int err, unmapped
+    cdef int64_t hiwater_vm = vrm.mm.hiwater_vm
     if vrm.mm.map_count >= m.max_map_count - 3:
         return -ENOMEM
     err = vrm_charge(m, vrm)
@@ -161,6 +163,7 @@ cdef int64_t move_vma(machine_t *m, vrm_t *vrm) noexcept nogil:
         unmapped = do_munmap(m, vrm.mm, vrm.addr, vrm.old_len)
         if unmapped == -FS_EHOSTMEM:
             return unmapped
+    vrm.mm.hiwater_vm = hiwater_vm
     return err if err else <int64_t>vrm.new_addr
 
 cdef int shrink_vma(machine_t *m, vrm_t *vrm) noexcept nogil:

@@ -96,6 +96,7 @@ cdef void remap_one(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t pfn, uint6
         if content_is_zero(m, pfn):
             pte[0] = pte_mkspecial(m, mk_pte(m, m.zero_pfn, vma.page_prot))
             pte[0] = pte_copy_soft_dirty(m, pte[0], old)
+            update_hiwater_rss(vma.mm)
             vma.mm.rss_anon -= 1
             return
     folio.refcount += 1

@@ -47,6 +47,7 @@ cdef uint32_t unmap_batch(machine_t *m, vma_t *vma, uint64_t *pte, const unmap_t
         return 0
     for i in range(n):
         pte[i] = 0
+    update_hiwater_rss(vma.mm)
     add_mm_counter(vma.mm, u.folio, -<int64_t>n)
     folio_remove_rmap_ptes(m, pfn, n, vma)
     if vma.flags & VM_LOCKED:

@@ -4,7 +4,13 @@ from foliosim._core import procfs as _core
 NAME_COLUMN = 73
 VM_MAYSHARE = 0x80
 # Name and device (major, minor) of the kinds of files that an area can map; the kind is mapping_t.kind.
-FILES = {0: ("", (0, 0)), 1: ("/dev/zero (deleted)", (0, 1))}
+FILES = {
+    0: ("", (0, 0)),
+    1: ("/dev/zero (deleted)", (0, 1)),
+    2: ("/memfd:foliosim (deleted)", (0, 1)),
+    3: ("/dev/shm/foliosim (deleted)", (0, 0x1b)),
+    4: ("/var/tmp/foliosim (deleted)", (0xfe, 0)),
+}
 # The page at the end of kernel space that every x86-64 process shows, as vsyscall=xonly maps it.
 GATE = (0xffffffffff600000, 0xffffffffff601000)
 

@@ -2,6 +2,9 @@
 
 * Frame numbers (pagemap, kpageflags, kpagecount) become numbers in the order in which frames are met.
 * Inode numbers become numbers in the order in which they are met, padded so that the rest of the line stays in place.
+* The device of a file on a mounted file system.
+* KPF_IDLE: set by whoever tracks idle pages on the recorded machine.
+* The bits of kpageflags that file systems use as they like, of pages that are not anonymous.
 * `Referenced` of a fork child: whether copied entries are marked accessed depends on the processor.
 * VmExe is what of the executable mappings lies in the program that was started; the emulator starts none, so it is
   added to VmLib.
@@ -17,10 +20,12 @@ import re
 
 from readers import PFN_MASK, PRESENT
 
-REFERENCED, ZERO_PAGE = 1 << 2, 1 << 24
+REFERENCED, ZERO_PAGE, IDLE = 1 << 2, 1 << 24, 1 << 25
+ANON, OF_FILE_SYSTEMS = 1 << 12, 0x7fc << 32
 LOCAL_PATCH = ("anon_beside_full", "anon_fault_declined")
 COUNTERS = ("/stats/", "khugepaged/full_scans", "khugepaged/pages_collapsed", "khugepaged/scan_sleep_millisecs")
 _AREA = re.compile(r"^([0-9a-f]+-[0-9a-f]+ \S{4} [0-9a-f]+ \S+ )([1-9]\d*)( +)(?=\S)", re.MULTILINE)
+_DEVICE = re.compile(r"^(\S+ \S{4} [0-9a-f]+ )\S+(?= .* /(?:dev/shm|var/tmp)/)", re.MULTILINE)
 
 
 def masked(shown):
@@ -49,7 +54,7 @@ def _inodes(text, inodes):
         number = str(inodes.setdefault(match[2], len(inodes) + 1))
         return match[1] + number.ljust(len(match[2]) + len(match[3]))
 
-    return _AREA.sub(rewrite, text)
+    return _DEVICE.sub(r"\1dd:dd", _AREA.sub(rewrite, text))
 
 
 def _exe(text):
@@ -64,7 +69,7 @@ def _high_water(text):
 
 
 def _pagemap(pages, numbers):
-    """Runs [address, pages, bits, frame, step]; frame: None where no page is present, and then the whole word is kept."""
+    """Runs [address, pages, bits, frame, step]; where no page is present, frame is None and the whole word is kept."""
     out, step = [], 0
     for addr, word in pages:
         frame = None
@@ -88,8 +93,11 @@ def _frames(frames, numbers):
     before them: "+"."""
     out = []
     for pfn, flags, count in frames:
+        flags &= ~IDLE
         if flags & ZERO_PAGE:
             flags &= ~REFERENCED
+        if not flags & ANON:
+            flags &= ~OF_FILE_SYSTEMS
         name = numbers.get(pfn, "+")
         if out and out[-1][2:] == [hex(flags), count] and (
                 name == "+" == out[-1][0] or "+" not in (name, out[-1][0]) and name == out[-1][0] + out[-1][1]):

@@ -13,6 +13,7 @@ import mmap
 import os
 import platform
 import sys
+import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -33,10 +34,13 @@ class Recorder:
 
     def __init__(self):
         self.procs = {}
+        self.files = {}
         self.page = mmap.mmap(-1, PAGE)
         self.page[0] = 1
 
     def perform(self, step):
+        if step["op"] == "file":        # opened before the process was started
+            return
         if step["op"] == "fork":
             self.procs[step["child"]] = self.procs[step["proc"]].fork()
         elif step["op"] == "exit":
@@ -48,10 +52,13 @@ class Recorder:
             self.procs[step["proc"]].loop(step["op"], addr + step.get("offset", 0), addr + step["length"],
                                           step.get("stride", PAGE), step.get("value", 0), step.get("delta", 0))
         else:
-            self.procs[step["proc"]].syscall(step["op"], *arguments(step))
+            self.procs[step["proc"]].syscall(step["op"], *arguments(step, self.files))
         self.page.madvise(20, 0, PAGE)                  # MADV_COLD of our own page drains the folio batches of this CPU
 
     def make(self, steps):
+        for step in steps:
+            if step["op"] == "file":
+                self.files[step["file"]] = open_file(step)
         self.procs["p0"] = Tracee.start(CPU)
         Path(f"/proc/{self.procs['p0'].pid}/clear_refs").write_text("1")
         for step in steps:
@@ -60,13 +67,35 @@ class Recorder:
     def close(self):
         for process in self.procs.values():
             process.kill()
+        for number in self.files.values():
+            os.close(number)
 
 
-def arguments(step):
+def open_file(step):
+    """The number of a new open file, which programs that are started inherit."""
+    kind = step["kind"]
+    if kind == "memfd":
+        number = os.memfd_create("foliosim", 0)
+    else:
+        path = {"tmpfs": "/dev/shm", "disk": "/var/tmp"}[kind] + "/foliosim"
+        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        os.unlink(path)
+        os.set_inheritable(number, True)
+    os.ftruncate(number, step["length"])
+    for at in range(0, step["length"], PAGE) if "fill" in step else ():
+        size = min(PAGE, step["length"] - at)
+        os.pwrite(number, bytes([(step["fill"] + at // PAGE) % 256]) * size, at)
+    if kind == "disk":
+        os.fsync(number)
+    return number
+
+
+def arguments(step, files):
     """Arguments of a system call whose op is named like it."""
     addr, op = int(step["addr"], 16), step["op"]
     if op == "mmap":
-        return addr, step["length"], numbers.PROT[step["prot"]], numbers.mask(step["flags"], numbers.MAP), -1, 0
+        return addr, step["length"], numbers.PROT[step["prot"]], numbers.mask(step["flags"], numbers.MAP), \
+            files.get(step.get("file"), -1), step.get("offset", 0)
     if op == "mprotect":
         return addr, step["length"], numbers.PROT[step["prot"]]
     if op == "madvise":
@@ -81,10 +110,16 @@ def arguments(step):
 
 @contextlib.contextmanager
 def settings(wanted):
-    paths = {THP / "enabled": wanted["thp_enabled"], THP / "shmem_enabled": wanted["shmem_enabled"],
-             THP / "khugepaged/scan_sleep_millisecs": "4000000"}
+    paths = {THP / "enabled": wanted["thp_enabled"], THP / "shmem_enabled": wanted["shmem_enabled"]}
     paths |= {THP / f"hugepages-{size}/enabled": value for size, value in wanted["mthp"].items()}
     paths |= {THP / f"hugepages-{size}/shmem_enabled": value for size, value in wanted["mthp_shmem"].items()}
+    with held(paths):
+        yield
+
+
+@contextlib.contextmanager
+def held(paths):
+    """Files of settings hold these values meanwhile."""
     found = {path: chosen(path.read_text()) for path in paths}
     try:
         for path, value in paths.items():
@@ -93,7 +128,8 @@ def settings(wanted):
         yield
     finally:
         for path, value in found.items():
-            path.write_text(value)
+            if chosen(path.read_text()) != value:
+                path.write_text(value)
 
 
 def chosen(text):
@@ -126,9 +162,11 @@ def record(name, state):
 
 def main(names):
     os.sched_setaffinity(0, {CPU})
-    for name in names or STATES:
-        record(name, STATES[name])
-        print(name)
+    with held({THP / "khugepaged/scan_sleep_millisecs": "4000000"}):   # khugepaged sleeps once it has seen this
+        time.sleep(1)
+        for name in names or STATES:
+            record(name, STATES[name])
+            print(name)
 
 
 if __name__ == "__main__":

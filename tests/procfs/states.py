@@ -11,13 +11,22 @@ K = 1 << 10
 M = 1 << 20
 
 
-def at(op, offset, length, proc="p0", **more):
-    return {"op": op, "proc": proc, "addr": hex(A + offset), "length": length, **more}
+def at(op, start, length, proc="p0", **more):
+    return {"op": op, "proc": proc, "addr": hex(A + start), "length": length, **more}
 
 
 def area(offset, length, prot="rw", *flags, proc="p0"):
     flags = list(flags) if {"private", "shared"} & set(flags) else ["private", *flags]
     return at("mmap", offset, length, proc, prot=prot, flags=[*flags, "anonymous", "fixed"])
+
+
+def file(kind, length, name="f0", fill=None):
+    return {"op": "file", "proc": "p0", "file": name, "kind": kind, "length": length} | (
+        {} if fill is None else {"fill": fill})
+
+
+def of_file(offset, length, prot, flag, at_offset=0, name="f0"):
+    return at("mmap", offset, length, prot=prot, flags=[flag, "fixed"], file=name, offset=at_offset)
 
 
 def write(offset, length, value=7, proc="p0"):
@@ -54,7 +63,8 @@ STATES = {
          "flags": ["private", "anonymous", "fixed"]},
         area(0, 4 * K, "x"), area(8 * K, 4 * K, "rwx")]},
     "rights": {"steps": [
-        area(0, 40 * K), write(0, 40 * K), at("mprotect", 0, 4 * K, prot="none"), at("mprotect", 8 * K, 4 * K, prot="r"),
+        area(0, 40 * K), write(0, 40 * K), at("mprotect", 0, 4 * K, prot="none"),
+        at("mprotect", 8 * K, 4 * K, prot="r"),
         at("mprotect", 16 * K, 4 * K, prot="rx"), at("mprotect", 24 * K, 4 * K, prot="rwx"), write(24 * K, 4 * K)]},
     "flags": {"steps": [area(64 * K * n, 32 * K, "rw") for n in range(12)] + [write(0, 32 * K)] + [
         madvise(advice, 64 * K * n, 32 * K) for n, advice in enumerate((
@@ -100,8 +110,28 @@ STATES = {
     "shared-thp": {"machine": {"shmem_enabled": "always"}, "steps": [
         area(0, 4 * M, "rw", "shared"), write(0, 4 * K), write(2 * M, 4 * K), at("mprotect", 2 * M, 4 * K, prot="r"),
         fork(), read(0, 2 * M, "p1")]},
-    "high-water": {"steps": [area(0, 8 * M), madvise("hugepage", 0, 8 * M), write(0, 8 * M), madvise("dontneed", 0, 4 * M),
-                             at("munmap", 4 * M, 2 * M), area(128 * M, 64 * M, "none"), at("munmap", 128 * M, 64 * M)]},
+    "memfd": {"steps": [
+        file("memfd", 128 * K, fill=1), file("memfd", 64 * K, "f1"), of_file(0, 64 * K, "rw", "shared"),
+        of_file(M, 64 * K, "rw", "private", 32 * K), of_file(2 * M, 128 * K, "rw", "shared", 0, "f1"), read(0, 4 * K),
+        write(32 * K, 4 * K), read(M, 4 * K), write(M + 4 * K, 4 * K), write(2 * M, 8 * K), at("mlock", 2 * M, 8 * K),
+        fork(), write(M + 8 * K, 4 * K, 1, "p1")]},
+    "tmpfs": {"steps": [
+        file("tmpfs", 128 * K, fill=1), of_file(0, 128 * K, "r", "shared"), of_file(M, 64 * K, "rw", "private", 64 * K),
+        read(0, 4 * K), write(M, 4 * K), fork()]},
+    "disk": {"steps": [
+        file("disk", 128 * K, fill=1), of_file(0, 128 * K, "rw", "shared"), of_file(M, 64 * K, "rw", "private", 64 * K),
+        read(0, 4 * K), write(8 * K, 4 * K), write(M, 4 * K), at("mlock", 0, 8 * K)]},
+    "moved": {"steps": [
+        area(0, 128 * M), area(512 * M, 4 * M), madvise("hugepage", 512 * M, 4 * M), write(512 * M, 4 * M),
+        at("mremap", 0, 0, old_length=128 * M, new_length=128 * M, flags=["maymove", "fixed"],
+           new_addr=hex(A + 1024 * M)),
+        at("mremap", 512 * M, 0, old_length=2 * M, new_length=3 * M, flags=["maymove", "fixed"],
+           new_addr=hex(A + 640 * M)),
+        at("mremap", 514 * M, 0, old_length=M, new_length=M, flags=["maymove", "fixed", "dontunmap"],
+           new_addr=hex(A + 700 * M))]},
+    "high-water": {"steps": [area(0, 8 * M), madvise("hugepage", 0, 8 * M), write(0, 8 * M),
+                             madvise("dontneed", 0, 4 * M), at("munmap", 4 * M, 2 * M),
+                             area(128 * M, 64 * M, "none"), at("munmap", 128 * M, 64 * M)]},
     "page-tables": {"steps": [area(0, 4 * M), write(0, 4 * K), write(2 * M, 4 * K), madvise("dontneed", 0, 4 * M),
                               area(1 << 30, 2 * M), write(1 << 30, 4 * K), at("munmap", 1 << 30, 2 * M)]},
 }

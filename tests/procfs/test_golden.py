@@ -8,7 +8,6 @@ import readers
 from states import DEFAULT, STATES
 from tracee import SETUP
 
-from foliosim.errors import UnsupportedError
 from foliosim.verify.engine import MachineEngine
 from foliosim.verify.recording import Scenario
 
@@ -20,10 +19,7 @@ def test_equals_the_kernel(path, tmp_path):
     golden = json.loads(path.read_text())
     engine = MachineEngine(Scenario(path.stem, (), golden["machine"], golden["steps"], []))
     for step in golden["steps"]:
-        try:
-            assert "errno" not in engine.perform(step), step
-        except UnsupportedError as error:
-            pytest.skip(f"not emulated: {error}")
+        assert "errno" not in engine.perform(step), step
         engine.validate()
     engine.machine.write_proc(tmp_path)
     shown = readers.show(tmp_path, {name: process.pid for name, process in engine.procs.items()})

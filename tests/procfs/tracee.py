@@ -139,7 +139,8 @@ class Tracee:
 
     def syscall(self, name, *args):
         """The result of a system call.  OSError if it failed."""
-        regs, number = self.run("syscall", rax=_CALLS[name], **dict(zip(("rdi", "rsi", "rdx", "r10", "r8", "r9"), args)))
+        values = dict(zip(("rdi", "rsi", "rdx", "r10", "r8", "r9"), args))
+        regs, number = self.run("syscall", rax=_CALLS[name], **values)
         if name == "fork" and number == signal.SIGTRAP and regs["rip"] != self.code + 3:
             self.go()      # after the stop of PTRACE_EVENT_FORK
             out = (ctypes.c_uint64 * len(_REGS))()
