@@ -27,10 +27,12 @@ LAYERS = [
     " tally validate_frames validate_vma validate_mm validate corrupt",
 ]
 # The border and the trampolines that call Python know each other: a hook's exception is kept on the machine.
-BORDER = {"machine", "hooks", "file_handle"}
+BORDER = {"machine", "hooks", "file_handle", "procfs"}
 PYTHON = [
     "errors flags sizes policy.points policy",
     "BORDER",
+    "procfs.maps procfs.smaps procfs.status procfs.pagemap procfs.kpage procfs.vmstat procfs.sysfs_thp procfs.tree"
+    " procfs",
     "views file gup process machine",
     "foliosim",
     "metrics",
