@@ -1,6 +1,7 @@
 """A process: the system calls that change its address space, accesses to it, and what /proc shows of it."""
 import numpy as np
 
+from foliosim._core import procfs as _proc
 from foliosim._core.machine import SMAPS_NAMES, CoreProcess
 from foliosim.flags import MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE
 from foliosim.gup import PageReference
@@ -296,7 +297,7 @@ class Process(CoreProcess):
         numpy.ndarray
             ``start``, ``end`` (bytes), ``perms``, ``offset`` (bytes), ``inode`` (0: private anonymous memory).
         """
-        return np.array([_area(area) for area in self.areas()], dtype=MAPS_DTYPE)
+        return np.array([_area(area) for area in _proc.areas(self)], dtype=MAPS_DTYPE)
 
     def smaps(self):
         """The areas with their accounting, as /proc/PID/smaps.
@@ -306,11 +307,11 @@ class Process(CoreProcess):
         numpy.ndarray
             The fields of `maps`, those of smaps under their names (kB; ``THPeligible`` 0 or 1), and ``VmFlags``.
         """
-        rows = [_area(area) + tuple(area[6]) + (area[3].strip(),) for area in self.areas()]
+        rows = [_area(area) + tuple(area[7]) + (area[3].strip(),) for area in _proc.areas(self)]
         return np.array(rows, dtype=SMAPS_DTYPE)
 
 
 def _area(area):
-    start, end, vm_flags, _, offset, inode, _ = area
+    start, end, vm_flags, _, offset, inode, *_ = area
     letters = "".join(letter if vm_flags & (1 << bit) else "-" for bit, letter in enumerate("rwx"))
     return start, end, letters + ("s" if vm_flags & 0x80 else "p"), offset, inode

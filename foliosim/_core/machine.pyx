@@ -571,22 +571,6 @@ cdef class CoreProcess:
                          (addr & ~(FS_PAGE_SIZE - 1)) + (nr << FS_PAGE_SHIFT), &to[0])
         return out
 
-    def areas(self):
-        """One tuple per VMA: start, end, flags word, VmFlags text, offset, inode or 0, the fields of smaps."""
-        cdef mm_t *mm = self.enter()
-        cdef vma_t *vma = mm.mmap
-        cdef uint64_t fields[NR_SMAPS]
-        cdef char text[256]
-        cdef int n
-        out = []
-        while vma != NULL:
-            smaps_vma(&self.machine.m, vma, fields)
-            n = show_smap_vma_flags(&self.machine.m, vma.flags, text)
-            out.append((vma.start, vma.end, vma.flags, text[:n].decode(), vma.pgoff << FS_PAGE_SHIFT if vma.file != NULL
-                        else 0, vma.file.ino if vma.file != NULL else 0, [fields[i] for i in range(NR_SMAPS)]))
-            vma = vma.next
-        return out
-
 
 def walk_image(uint8_t[::1] image, uint64_t root, uint64_t addr, uint32_t access, *, uint32_t flags,
                int maxphyaddr=52):
