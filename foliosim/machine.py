@@ -90,11 +90,11 @@ class Machine(CoreMachine):
         ValueError
             An unknown preset, point or alternative; nothing is changed.
         """
-        choices = _choices(policy)
+        choices = _policy.choices(policy)
         if not self.policy:
             choices = {**_policy.preset("linux-6.18"), **choices}
         for point, answer in choices.items():
-            self.set_policy_point(point, answer)
+            self.set_policy_point(point, _policy.slot(point, answer))
             self.policy[point] = answer
 
     def spawn(self):
@@ -201,21 +201,6 @@ class Machine(CoreMachine):
         from foliosim.procfs import write_proc
 
         write_proc(self, folder)
-
-
-def _choices(policy):
-    if isinstance(policy, str):
-        return _policy.preset(policy)
-    if not isinstance(policy, dict):
-        policy = {name: getattr(policy, name) for name in _policy.POINTS if callable(getattr(policy, name, None))}
-        if not policy:
-            raise ValueError(f"policy object has no method named like a point: {', '.join(_policy.POINTS)}")
-    for point, answer in policy.items():
-        if point not in _policy.POINTS:
-            raise ValueError(f"policy point {point!r}: valid are {', '.join(_policy.POINTS)}")
-        if not callable(answer) and answer not in _policy.POINTS[point].names:
-            raise ValueError(f"policy {point}={answer!r}: valid are {', '.join(_policy.POINTS[point].names)}")
-    return dict(policy)
 
 
 def _mode(what, value, valid):

@@ -29,7 +29,7 @@ LAYERS = [
 # The border and the trampolines that call Python know each other: a hook's exception is kept on the machine.
 BORDER = {"machine", "hooks", "file_handle", "procfs"}
 PYTHON = [
-    "errors flags sizes policy.points policy",
+    "errors flags sizes policy.points policy.choose policy",
     "BORDER",
     "procfs.maps procfs.smaps procfs.status procfs.pagemap procfs.kpage procfs.vmstat procfs.sysfs_thp procfs.tree"
     " procfs",
@@ -41,6 +41,7 @@ PYTHON = [
     "live live.errors live.build live.runs live.settings live.counters live.facts live.puppet live.observe"
     " live.recorder live.layout live.themes live.generate live.emulator live.shrink live.fuzz live.command",
     "study study.base study.half_mlock_plot study.half_mlock study.command",
+    "policy.command",
     "testing testing.oracle testing.available testing.shapes testing.stateful testing.pytest_plugin",
     "cli __main__",
 ]

@@ -11,6 +11,7 @@ from foliosim._core.mapping cimport shmem_mapping
 from foliosim._core.memory cimport anon_fault_orders, do_anonymous_run, handle_mm_fault
 from foliosim._core.mlock cimport lru_add_drain
 from foliosim._core.split_folio cimport split_folio
+from foliosim._core.policy cimport PIN_SPLIT, ask_pin
 from foliosim._core.swap cimport folio_mark_accessed, folio_put_refs
 
 cdef extern from *:
@@ -304,7 +305,7 @@ cdef void split_partly_pinned(machine_t *m, mm_t *mm, uint64_t addr, int64_t nr,
     cdef uint64_t entry
     cdef uint32_t pfn, head
     cdef page_t *folio
-    cdef int answer, n
+    cdef int n
     while at < end:
         pmd = pmd_offset(m, mm, at)
         if pmd == NULL or not pmd[0]:
@@ -321,11 +322,7 @@ cdef void split_partly_pinned(machine_t *m, mm_t *mm, uint64_t addr, int64_t nr,
         if n > <int>((end - at) >> FS_PAGE_SHIFT):
             n = <int>((end - at) >> FS_PAGE_SHIFT)
         if folio_test_large(folio) and folio.flags & PG_anon:
-            if flags & FOLL_LONGTERM:
-                answer = m.policy.pin_long(m.policy.ctx, folio_order(folio), n)
-            else:
-                answer = m.policy.pin_short(m.policy.ctx, folio_order(folio), n)
-            if answer == PIN_SPLIT:
+            if ask_pin(m, folio_order(folio), n, flags & FOLL_LONGTERM) == PIN_SPLIT:
                 lru_add_drain(m)
                 split_folio(m, pfn)
         at += <uint64_t>n << FS_PAGE_SHIFT

@@ -1,6 +1,7 @@
 # cython: language_level=3
-"""Policy slots that call Python."""
+"""Policy slots that call Python, or compiled code from outside."""
 from foliosim._core.types cimport *
 
-# Put the trampoline of a point into its slot; KeyError if there is no such point.
-cdef int install_hook(policy_t *policy, str point) except -1
+# Let a point be decided by a Python callable of the machine's, or by a capsule; ValueError for a capsule of another
+# name.
+cdef int install_hook(policy_t *policy, int point, void *machine, object answer) except -1

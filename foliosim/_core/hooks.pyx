@@ -1,70 +1,65 @@
 # cython: language_level=3
-"""Policy slots that call Python.  A hook's exception is kept on the machine; meanwhile the default answers."""
+"""Policy slots that call Python, or compiled code from outside.
+
+A hook's exception is kept on the machine; meanwhile Linux 6.18's rule answers.
+"""
+from cpython.pycapsule cimport (PyCapsule_CheckExact, PyCapsule_GetContext, PyCapsule_GetName, PyCapsule_GetPointer,
+                                PyCapsule_IsValid)
 from foliosim._core.types cimport *
 from foliosim._core.machine cimport CoreMachine
-from foliosim._core.policy cimport policy_slot
+from foliosim._core.policy cimport (MLOCK_AT_MUNLOCK, MLOCK_AT_RMAP_ADD, MLOCK_AT_RMAP_REMOVE, MLOCK_AT_SYSCALL,
+                                    policy_linux, policy_put)
+from foliosim._core.policy import ANSWERS, POINT_NAMES
 
-ANSWERS = {
-    "vma_split": {"keep": VMA_SPLIT_KEEP, "split_try": VMA_SPLIT_TRY, "split_try_defer": VMA_SPLIT_TRY_DEFER,
-                  "defer_always": VMA_SPLIT_DEFER_ALWAYS, "split_nonuniform": VMA_SPLIT_NONUNIFORM},
-    "mlock_rule": {False: MLOCK_NO, True: MLOCK_YES, "split": MLOCK_SPLIT},
-    "cow_order": {"order0": COW_ORDER0, "inherit": COW_INHERIT},
-    "pin_short": {"no_split": PIN_NO_SPLIT, "split": PIN_SPLIT},
-    "pin_long": {"no_split": PIN_NO_SPLIT, "split": PIN_SPLIT},
-}
+CAPSULE = "foliosim.decide_t"
 EVENTS = {MLOCK_AT_SYSCALL: "mlock", MLOCK_AT_RMAP_ADD: "map", MLOCK_AT_RMAP_REMOVE: "unmap",
           MLOCK_AT_MUNLOCK: "munlock"}
+# How a hook gets each argument.
+ARGUMENTS = {
+    "vma_split": (int, int, bool),
+    "mlock_rule": (EVENTS.get, int, int, bool, bool),
+    "cow_order": (int, bool),
+    "pin_short": (int, int),
+    "pin_long": (int, int),
+}
 
 
-cdef int ask(void *ctx, str point, tuple args, int default) noexcept:
-    """Call the hook and translate its answer."""
+cdef int answer_of(str point, answer) except -1:
+    """A name, or a name with a number: ``"fixed(2)"``."""
+    cdef dict answers = ANSWERS[point]
+    try:
+        if answer in answers:
+            return answers[answer]
+        name, _, number = answer.rstrip(")").partition("(")
+        return answers[name] | int(number) << 8
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise ValueError(f"policy {point}: answer {answer!r}, valid are {list(answers)}") from None
+
+
+cdef int ask_python(void *ctx, int point, const int64_t *arg) noexcept with gil:
     cdef CoreMachine machine = <CoreMachine>ctx
+    cdef int i
     if machine.in_hook:
-        return default
+        return policy_linux(point, arg)
     machine.in_hook = True
     try:
-        answer = machine.hooks[point](*args)
-        try:
-            return ANSWERS[point][answer]
-        except (KeyError, TypeError):
-            raise ValueError(f"policy {point}: answer {answer!r}, valid are {list(ANSWERS[point])}") from None
+        name = POINT_NAMES[point]
+        args = [convert(arg[i]) for i, convert in enumerate(ARGUMENTS[name])]
+        return answer_of(name, machine.hooks[name](*args))
     except BaseException as error:
         if machine.hook_error is None:
             machine.hook_error = error
-        return default
+        return policy_linux(point, arg)
     finally:
         machine.in_hook = False
 
 
-cdef int hook_vma_split(void *ctx, int order, int page, bint shared) noexcept with gil:
-    return ask(ctx, "vma_split", (order, page, bool(shared)), VMA_SPLIT_KEEP)
-
-
-cdef int hook_mlock_rule(void *ctx, int event, int order, int nr_mapped, bint pmd, bint within) noexcept with gil:
-    cdef int default = MLOCK_YES
-    if event == MLOCK_AT_SYSCALL or event == MLOCK_AT_RMAP_ADD:
-        default = MLOCK_YES if pmd or (within and nr_mapped == 1 << order) else MLOCK_NO
-    return ask(ctx, "mlock_rule", (EVENTS[event], order, nr_mapped, bool(pmd), bool(within)), default)
-
-
-cdef int hook_cow_order(void *ctx, int order, bint pmd) noexcept with gil:
-    return ask(ctx, "cow_order", (order, bool(pmd)), COW_ORDER0)
-
-
-cdef int hook_pin_short(void *ctx, int order, int nr_pages) noexcept with gil:
-    return ask(ctx, "pin_short", (order, nr_pages), PIN_NO_SPLIT)
-
-
-cdef int hook_pin_long(void *ctx, int order, int nr_pages) noexcept with gil:
-    return ask(ctx, "pin_long", (order, nr_pages), PIN_NO_SPLIT)
-
-
-cdef dict TRAMPOLINES = {
-    "vma_split": <size_t>&hook_vma_split, "mlock_rule": <size_t>&hook_mlock_rule, "cow_order": <size_t>&hook_cow_order,
-    "pin_short": <size_t>&hook_pin_short, "pin_long": <size_t>&hook_pin_long,
-}
-
-
-cdef int install_hook(policy_t *policy, str point) except -1:
-    policy_slot(policy, point)[0] = <void *><size_t>TRAMPOLINES[point]
+cdef int install_hook(policy_t *policy, int point, void *machine, object answer) except -1:
+    if not PyCapsule_CheckExact(answer):
+        policy_put(policy, point, <decide_t>ask_python, machine, point)
+    elif PyCapsule_IsValid(answer, CAPSULE.encode()):
+        policy_put(policy, point, <decide_t>PyCapsule_GetPointer(answer, CAPSULE.encode()),
+                   PyCapsule_GetContext(answer), 0)
+    else:
+        raise ValueError(f"policy {POINT_NAMES[point]}: capsule {answer!r}, must be named {CAPSULE}")
     return 0

@@ -13,6 +13,7 @@ from foliosim._core.mlock cimport folio_add_lru_vma
 from foliosim._core.page_alloc cimport table_alloc, table_free
 from foliosim._core.rmap cimport *
 from foliosim._core.shmem cimport shmem_allowable_huge_orders
+from foliosim._core.policy cimport COW_INHERIT, ask_cow_order
 from foliosim._core.swap cimport folio_put, folio_mark_accessed
 
 cdef extern from *:
@@ -156,7 +157,7 @@ cdef int do_huge_pmd_anonymous_page(machine_t *m, vma_t *vma, uint64_t *pmd, uin
 cdef bint cow_huge(machine_t *m, vma_t *vma, uint64_t *pmd, uint32_t old, uint64_t haddr) noexcept nogil:
     """P06 inherit: copy a shared huge folio whole and map the copy; False: that is not wanted, or cannot be."""
     cdef uint32_t head, i
-    if m.policy.cow_order(m.policy.ctx, FS_HPAGE_PMD_ORDER, True) != COW_INHERIT or anon_vma_prepare(m, vma) < 0:
+    if ask_cow_order(m, FS_HPAGE_PMD_ORDER, True) != COW_INHERIT or anon_vma_prepare(m, vma) < 0:
         return False
     head = alloc_huge(m)
     if head == FS_NO_PFN:

@@ -35,7 +35,7 @@ from foliosim._core.mremap cimport do_mremap
 from foliosim._core.mseal cimport do_mseal
 from foliosim._core.observe cimport observe_state
 from foliosim._core.page_alloc cimport page_alloc_deinit, page_alloc_init
-from foliosim._core.policy cimport policy_init, policy_set
+from foliosim._core.policy cimport policy_init, policy_point, policy_set
 from foliosim._core.split_folio cimport split_folio_to_order
 from foliosim._core.stat cimport get_mm_rss
 from foliosim._core.swap cimport folio_put
@@ -86,7 +86,6 @@ cdef class CoreMachine:
             self.m.lru[i].first = self.m.lru[i].last = FS_NO_PFN
         self.m.thp.use_zero_page = True
         policy_init(&self.m.policy)
-        self.m.policy.ctx = <void *>self
         self.set_thp(**thp)
 
     def __dealloc__(self):
@@ -142,14 +141,18 @@ cdef class CoreMachine:
         thp.shmem_within_size, thp.shmem_advise = shmem_within_size, shmem_advise
 
     def set_policy_point(self, str point, answer):
-        """Put a compiled alternative (its name) or a callable into a slot; KeyError if there is no such."""
+        """Let a point be decided by a compiled alternative, ``(name, number)``, or by a callable or capsule.
+
+        KeyError if there is no such point or alternative; ValueError for a capsule of another kind.
+        """
+        cdef int slot = policy_point(point)
         self.enter()
-        if callable(answer):
-            install_hook(&self.m.policy, point)
-            self.hooks[point] = answer
-        else:
-            policy_set(&self.m.policy, point, answer)
+        if isinstance(answer, tuple):
+            policy_set(&self.m.policy, slot, answer[0], answer[1])
             self.hooks.pop(point, None)
+        else:
+            install_hook(&self.m.policy, slot, <void *>self, answer)
+            self.hooks[point] = answer
 
     def drain(self):
         """Flush the per-CPU batches."""

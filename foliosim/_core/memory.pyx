@@ -13,6 +13,7 @@ from foliosim._core.huge_memory cimport *
 from foliosim._core.mlock cimport folio_add_lru_vma, lru_add_drain
 from foliosim._core.page_alloc cimport alloc_run, table_alloc
 from foliosim._core.rmap cimport *
+from foliosim._core.policy cimport COW_INHERIT, ask_cow_order
 from foliosim._core.swap cimport folio_put, folio_put_refs, lru_link_run
 
 
@@ -309,7 +310,7 @@ cdef int do_wp_page(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, uint
                 wp_page_reuse(m, vma, pte)
             return 0
         order = folio_order(folio)
-        if order and not unshare and m.policy.cow_order(m.policy.ctx, order, False) == COW_INHERIT:
+        if order and not unshare and ask_cow_order(m, order, False) == COW_INHERIT:
             if wp_copy_inherit(m, vma, pte, addr, order):
                 return 0
     return wp_page_copy(m, vma, pte, addr, unshare)

@@ -5,7 +5,7 @@ from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
 from foliosim._core.mlock cimport lru_add_drain, mlock_folio, mlock_run, munlock_folio, munlock_run
-from foliosim._core.policy cimport ask_mlock_rule
+from foliosim._core.policy cimport *
 from foliosim._core.split_folio cimport split_folio
 from foliosim._core.zap cimport folio_pte_batch
 

@@ -1,126 +1,148 @@
 # cython: language_level=3
-"""Policy points P01, P02, P06, P10, P11 and their compiled alternatives; the default is what Linux 6.18 does.
+"""Compiled alternatives of the policy points; the first of each is what Linux 6.18 does.
 
-The table of names, with sources, that users see is foliosim/policy/points.py; a test keeps the two alike.
+A point's *answers* are what may be decided (policy.pxd has the numbers).  Each answer is an alternative of its name,
+that always decides so; a *rule* is an alternative that decides by the arguments.  The table of names, with sources,
+that users see is foliosim/policy/points.py; a test keeps the two alike.
 """
+from libc.string cimport memcpy
+
 cdef enum:
-    POLICY_ABI = 1
+    POLICY_ABI = 2
 
-# ---- P01 vma_split: a VMA is cut in the middle of a folio ----
 
-cdef int vma_split_keep(void *ctx, int order, int page, bint shared) noexcept nogil:
-    """Follows vma_adjust_trans_huge: only the PMD is split."""
-    return VMA_SPLIT_KEEP
+cdef int always(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """The alternatives that decide alike whatever is asked."""
+    return param
 
-cdef int vma_split_try(void *ctx, int order, int page, bint shared) noexcept nogil:
-    return VMA_SPLIT_TRY
 
-cdef int vma_split_try_defer(void *ctx, int order, int page, bint shared) noexcept nogil:
-    return VMA_SPLIT_TRY_DEFER
+# ---- P02 mlock_rule: event, order, nr_mapped, pmd, within ----
 
-cdef int vma_split_defer_always(void *ctx, int order, int page, bint shared) noexcept nogil:
-    return VMA_SPLIT_DEFER_ALWAYS
-
-cdef int vma_split_nonuniform(void *ctx, int order, int page, bint shared) noexcept nogil:
-    return VMA_SPLIT_NONUNIFORM
-
-# ---- P02 mlock_rule ----
-
-cdef int mlock_contained_eager(void *ctx, int event, int order, int nr_mapped, bint pmd, bint within) noexcept nogil:
+cdef int mlock_contained_eager(void *ctx, int param, const int64_t *arg) noexcept nogil:
     """Follows mlock_pte_range, __folio_add_rmap and munlock_vma_folio of 6.18."""
-    if event == MLOCK_AT_SYSCALL or event == MLOCK_AT_RMAP_ADD:
-        return MLOCK_YES if pmd or (within and nr_mapped == 1 << order) else MLOCK_NO
+    if arg[0] == MLOCK_AT_SYSCALL or arg[0] == MLOCK_AT_RMAP_ADD:
+        return MLOCK_YES if arg[3] or (arg[4] and arg[2] == 1 << arg[1]) else MLOCK_NO
     return MLOCK_YES
 
-cdef int mlock_contained_lazy(void *ctx, int event, int order, int nr_mapped, bint pmd, bint within) noexcept nogil:
+
+cdef int mlock_contained_lazy(void *ctx, int param, const int64_t *arg) noexcept nogil:
     """As 6.7: a large folio mapped into a locked VMA is not seen before mlock() or reclaim meets it."""
-    if event == MLOCK_AT_RMAP_ADD:
-        return MLOCK_NO
-    return mlock_contained_eager(ctx, event, order, nr_mapped, pmd, within)
+    return MLOCK_NO if arg[0] == MLOCK_AT_RMAP_ADD else mlock_contained_eager(ctx, param, arg)
 
-cdef int mlock_pmd_only(void *ctx, int event, int order, int nr_mapped, bint pmd, bint within) noexcept nogil:
+
+cdef int mlock_pmd_only(void *ctx, int param, const int64_t *arg) noexcept nogil:
     """As before 6.7: only PMD mappings of large folios count."""
-    return MLOCK_YES if pmd else MLOCK_NO
+    return MLOCK_YES if arg[3] else MLOCK_NO
 
-cdef int mlock_whole(void *ctx, int event, int order, int nr_mapped, bint pmd, bint within) noexcept nogil:
-    """Any mapped page in a locked VMA locks the folio."""
-    return MLOCK_YES
 
-cdef int mlock_split(void *ctx, int event, int order, int nr_mapped, bint pmd, bint within) noexcept nogil:
+cdef int mlock_split(void *ctx, int param, const int64_t *arg) noexcept nogil:
     """A folio that is only partly locked is split, so that the locked pages stand alone."""
-    if event == MLOCK_AT_SYSCALL and not (pmd or (within and nr_mapped == 1 << order)):
+    if arg[0] == MLOCK_AT_SYSCALL and not (arg[3] or (arg[4] and arg[2] == 1 << arg[1])):
         return MLOCK_SPLIT
-    return mlock_contained_eager(ctx, event, order, nr_mapped, pmd, within)
+    return mlock_contained_eager(ctx, param, arg)
 
-cdef int mlock_forbid(void *ctx, int event, int order, int nr_mapped, bint pmd, bint within) noexcept nogil:
+
+cdef int mlock_forbid(void *ctx, int param, const int64_t *arg) noexcept nogil:
     """No large folio in a locked range: split it on mlock."""
-    return MLOCK_SPLIT if event == MLOCK_AT_SYSCALL else MLOCK_YES if event != MLOCK_AT_RMAP_ADD else MLOCK_NO
+    if arg[0] == MLOCK_AT_SYSCALL:
+        return MLOCK_SPLIT
+    return MLOCK_NO if arg[0] == MLOCK_AT_RMAP_ADD else MLOCK_YES
 
-# ---- P06 cow_order ----
 
-cdef int cow_order0(void *ctx, int order, bint pmd) noexcept nogil:
-    """Follows wp_page_copy: one page at a time."""
-    return COW_ORDER0
+# ---- P10 pin_short, P11 pin_long: order, nr_pages ----
 
-cdef int cow_inherit(void *ctx, int order, bint pmd) noexcept nogil:
-    return COW_INHERIT
-
-# ---- P10 pin_short, P11 pin_long ----
-
-cdef int pin_no_split(void *ctx, int order, int nr_pages) noexcept nogil:
-    """Follows try_grab_folio: nothing is split."""
-    return PIN_NO_SPLIT
-
-cdef int pin_split(void *ctx, int order, int nr_pages) noexcept nogil:
+cdef int pin_split(void *ctx, int param, const int64_t *arg) noexcept nogil:
     """Split a folio of which only a part is pinned."""
-    return PIN_SPLIT if nr_pages < 1 << order else PIN_NO_SPLIT
+    return PIN_SPLIT if arg[1] < 1 << arg[0] else PIN_NO_SPLIT
+
+
+# ---- the table ----
+
+POINT_NAMES = (
+    "vma_split", "mlock_rule", "partial_evict", "fork_child_mprotect", "cow_order", "cow_neighbours", "cow_reuse",
+    "mapcount_model", "pin_short", "pin_long", "pin_account", "fork_pinned", "fault_order", "fault_fallback",
+    "zero_page", "collapse_rule", "collapse_vs_free", "partial_unmap", "deferred_members", "underused",
+    "split_target", "madv_free_partial", "age_unit", "swap_large")
+
+# What may be answered, also by a hook.
+ANSWERS = {
+    "vma_split": {"keep": VMA_SPLIT_KEEP, "split_try": VMA_SPLIT_TRY, "split_try_defer": VMA_SPLIT_TRY_DEFER,
+                  "defer_always": VMA_SPLIT_DEFER_ALWAYS, "split_nonuniform": VMA_SPLIT_NONUNIFORM},
+    "mlock_rule": {False: MLOCK_NO, True: MLOCK_YES, "split": MLOCK_SPLIT},
+    "cow_order": {"order0": COW_ORDER0, "inherit": COW_INHERIT},
+    "pin_short": {"no_split": PIN_NO_SPLIT, "split": PIN_SPLIT},
+    "pin_long": {"no_split": PIN_NO_SPLIT, "split": PIN_SPLIT},
+}
+
+# Alternatives that are not one answer always: the function, or the answer under another name.
+cdef dict RULES = {
+    "mlock_rule": {
+        "contained_eager": <size_t>&mlock_contained_eager, "contained_lazy": <size_t>&mlock_contained_lazy,
+        "pmd_only": <size_t>&mlock_pmd_only, "split": <size_t>&mlock_split, "forbid": <size_t>&mlock_forbid},
+    "pin_short": {"split": <size_t>&pin_split},
+    "pin_long": {"split": <size_t>&pin_split},
+}
+cdef dict ALIASES = {"mlock_rule": {"whole": MLOCK_YES}}
+# Answers of these points are only given by rules and hooks.
+cdef set RULES_ONLY = {"mlock_rule"}
+
+# Linux 6.18's alternative where it is a rule; elsewhere it is answer 0.
+cdef dict LINUX_RULES = {"mlock_rule": "contained_eager"}
+cdef point_t LINUX[NR_POINTS]
 
 
 cdef void policy_init(policy_t *policy) noexcept nogil:
     policy.size = sizeof(policy_t)
     policy.abi = POLICY_ABI
-    policy.ctx = NULL
-    policy.vma_split = vma_split_keep
-    policy.mlock_rule = mlock_contained_eager
-    policy.cow_order = cow_order0
-    policy.pin_short = pin_no_split
-    policy.pin_long = pin_no_split
+    policy.custom = 0
+    memcpy(policy.point, LINUX, sizeof(LINUX))
 
 
-cdef dict ALTERNATIVES = {
-    "vma_split": {
-        "keep": <size_t>&vma_split_keep, "split_try": <size_t>&vma_split_try,
-        "split_try_defer": <size_t>&vma_split_try_defer, "defer_always": <size_t>&vma_split_defer_always,
-        "split_nonuniform": <size_t>&vma_split_nonuniform},
-    "mlock_rule": {
-        "contained_eager": <size_t>&mlock_contained_eager, "contained_lazy": <size_t>&mlock_contained_lazy,
-        "pmd_only": <size_t>&mlock_pmd_only, "whole": <size_t>&mlock_whole, "split": <size_t>&mlock_split,
-        "forbid": <size_t>&mlock_forbid},
-    "cow_order": {"order0": <size_t>&cow_order0, "inherit": <size_t>&cow_inherit},
-    "pin_short": {"no_split": <size_t>&pin_no_split, "split": <size_t>&pin_split},
-    "pin_long": {"no_split": <size_t>&pin_no_split, "split": <size_t>&pin_split},
-}
+cdef int policy_point(str point) except -1:
+    if point not in ANSWERS:
+        raise KeyError(point)
+    return POINT_NAMES.index(point)
 
 
-cdef void **policy_slot(policy_t *policy, str point) except NULL:
-    if point == "vma_split":
-        return <void **>&policy.vma_split
-    if point == "mlock_rule":
-        return <void **>&policy.mlock_rule
-    if point == "cow_order":
-        return <void **>&policy.cow_order
-    if point == "pin_short":
-        return <void **>&policy.pin_short
-    if point == "pin_long":
-        return <void **>&policy.pin_long
-    raise KeyError(point)
+cdef void policy_put(policy_t *policy, int point, decide_t decide, void *ctx, int param) noexcept nogil:
+    policy.point[point].decide = decide
+    policy.point[point].ctx = ctx
+    policy.point[point].param = param
+    if decide == LINUX[point].decide and param == LINUX[point].param:
+        policy.custom &= ~(<uint64_t>1 << point)
+    else:
+        policy.custom |= <uint64_t>1 << point
 
 
-cdef int policy_set(policy_t *policy, str point, str name) except -1:
-    policy_slot(policy, point)[0] = <void *><size_t>ALTERNATIVES[point][name]
+cdef int policy_set(policy_t *policy, int point, str name, int param) except -1:
+    cdef str which = POINT_NAMES[point]
+    if name in RULES.get(which, ()):
+        policy_put(policy, point, <decide_t><void *><size_t>RULES[which][name], NULL, param)
+    elif name in ALIASES.get(which, ()):
+        policy_put(policy, point, always, NULL, ALIASES[which][name])
+    else:
+        policy_put(policy, point, always, NULL, ANSWERS[which][name] | param << 8)
     return 0
+
+
+cdef int policy_linux(int point, const int64_t *arg) noexcept nogil:
+    return LINUX[point].decide(NULL, LINUX[point].param, arg)
+
+
+cdef int fill_linux() except -1:
+    cdef int point
+    for point, name in enumerate(POINT_NAMES):
+        LINUX[point].decide = always
+        if name in LINUX_RULES:
+            LINUX[point].decide = <decide_t><void *><size_t>RULES[name][LINUX_RULES[name]]
+    return 0
+
+
+fill_linux()
 
 
 def compiled_alternatives():
     """``{point: (names...)}`` of what is compiled in."""
-    return {point: tuple(names) for point, names in ALTERNATIVES.items()}
+    return {point: tuple(dict.fromkeys(
+        [name for name in answers if point not in RULES_ONLY] + list(RULES.get(point, ())) +
+        list(ALIASES.get(point, ())))) for point, answers in ANSWERS.items()}

@@ -8,7 +8,7 @@ from foliosim._core.debug cimport BUG_ON
 from foliosim._core.folio cimport folio_materialize
 from foliosim._core.deferred_split cimport deferred_split_folio
 from foliosim._core.mlock cimport mlock_folio, munlock_folio
-from foliosim._core.policy cimport ask_mlock_rule
+from foliosim._core.policy cimport *
 
 cdef extern from *:
     """

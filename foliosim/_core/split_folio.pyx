@@ -19,6 +19,7 @@ from foliosim._core.mlock cimport lru_add_drain, mlock_drain_local
 from foliosim._core.rmap cimport *
 from foliosim._core.swap cimport folio_put
 from foliosim._core.try_to_unmap cimport try_to_unmap
+from foliosim._core.policy cimport *
 from foliosim._core.zap cimport folio_pte_batch
 
 ctypedef void (*walk_fn_t)(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t pfn, uint64_t addr) noexcept nogil
@@ -323,7 +324,7 @@ cdef void vma_split_policy(machine_t *m, vma_t *vma, uint64_t addr) noexcept nog
     folio = page_of(m, head)
     if pfn == head or not folio.flags & PG_anon:
         return
-    answer = m.policy.vma_split(m.policy.ctx, folio_order(folio), pfn - head, folio_maybe_mapped_shared(folio))
+    answer = ask_vma_split(m, folio_order(folio), pfn - head, folio_maybe_mapped_shared(folio))
     if answer == VMA_SPLIT_KEEP:
         return
     if answer == VMA_SPLIT_DEFER_ALWAYS:

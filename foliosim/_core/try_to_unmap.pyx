@@ -11,7 +11,7 @@ from foliosim._core.pgtable cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.huge_memory cimport split_huge_pmd
 from foliosim._core.mlock cimport mlock_drain_local, mlock_folio
-from foliosim._core.policy cimport ask_mlock_rule
+from foliosim._core.policy cimport *
 from foliosim._core.rmap cimport folio_remove_rmap_ptes, vma_reaches
 from foliosim._core.swap cimport folio_put_refs
 from foliosim._core.zap cimport folio_pte_batch_write

@@ -216,42 +216,46 @@ cdef struct thp_settings_t:  # /sys/kernel/mm/transparent_hugepage
     uint32_t shmem_always, shmem_inherit, shmem_within_size, shmem_advise
     bint use_zero_page
 
-# Answers of policy points (policy.pxd has the table of names).
-cdef enum vma_split_e:       # P01
-    VMA_SPLIT_KEEP
-    VMA_SPLIT_TRY
-    VMA_SPLIT_TRY_DEFER
-    VMA_SPLIT_DEFER_ALWAYS
-    VMA_SPLIT_NONUNIFORM
+cdef enum point_e:           # policy points; names, alternatives and sources: foliosim/policy/points.py
+    POINT_VMA_SPLIT          # P01
+    POINT_MLOCK_RULE         # P02
+    POINT_PARTIAL_EVICT      # P03
+    POINT_FORK_CHILD_MPROTECT   # P05
+    POINT_COW_ORDER          # P06
+    POINT_COW_NEIGHBOURS     # P06: how the neighbours of a page are mapped that was copied with it
+    POINT_COW_REUSE          # P07
+    POINT_MAPCOUNT_MODEL     # P08
+    POINT_PIN_SHORT          # P10
+    POINT_PIN_LONG           # P11
+    POINT_PIN_ACCOUNT        # P12
+    POINT_FORK_PINNED        # P13
+    POINT_FAULT_ORDER        # P14
+    POINT_FAULT_FALLBACK     # P15
+    POINT_ZERO_PAGE          # P17
+    POINT_COLLAPSE_RULE      # P18
+    POINT_COLLAPSE_VS_FREE   # P19
+    POINT_PARTIAL_UNMAP      # P21
+    POINT_DEFERRED_MEMBERS   # P22
+    POINT_UNDERUSED          # P23
+    POINT_SPLIT_TARGET       # P24
+    POINT_MADV_FREE_PARTIAL  # P25
+    POINT_AGE_UNIT           # P27
+    POINT_SWAP_LARGE         # P29
+    NR_POINTS
 
-cdef enum mlock_e:           # P02
-    MLOCK_NO
-    MLOCK_YES
-    MLOCK_SPLIT              # split the folio, then ask again for the pieces
+# What a point is asked with: its arguments in the order of points.py.  Gives one of the point's answers.
+ctypedef int (*decide_t)(void *ctx, int param, const int64_t *arg) noexcept nogil
 
-cdef enum mlock_event_e:     # when P02 is asked
-    MLOCK_AT_SYSCALL         # mlock() meets an existing mapping
-    MLOCK_AT_RMAP_ADD        # a mapping of a folio is made in a VM_LOCKED VMA
-    MLOCK_AT_RMAP_REMOVE     # a mapping of a folio goes away in a VM_LOCKED VMA: unlock it?
-    MLOCK_AT_MUNLOCK         # munlock() meets an existing mapping: unlock it?
-
-cdef enum cow_order_e:       # P06
-    COW_ORDER0
-    COW_INHERIT
-
-cdef enum pin_e:             # P10, P11
-    PIN_NO_SPLIT
-    PIN_SPLIT
+cdef struct point_t:
+    decide_t decide
+    void *ctx
+    int param                # "fixed(2)": 2
 
 cdef struct policy_t:
     uint32_t size            # of this struct, bytes
     uint32_t abi
-    void *ctx                # handed to every slot
-    int (*vma_split)(void *ctx, int order, int page, bint shared) noexcept nogil
-    int (*mlock_rule)(void *ctx, int event, int order, int nr_mapped, bint pmd, bint within) noexcept nogil
-    int (*cow_order)(void *ctx, int order, bint pmd) noexcept nogil
-    int (*pin_short)(void *ctx, int order, int nr_pages) noexcept nogil
-    int (*pin_long)(void *ctx, int order, int nr_pages) noexcept nogil
+    uint64_t custom          # bit p: point p is not decided as in Linux 6.18
+    point_t point[NR_POINTS]
 
 cdef struct machine_t:
     int arch                 # ARCH_X86_64

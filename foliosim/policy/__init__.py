@@ -1,4 +1,5 @@
-"""Policy points: which decisions can be replaced, by what, and what each preset chooses."""
-from foliosim.policy.points import POINTS, PRESETS, Alternative, Point, preset
+"""Policy points: what can be decided otherwise than Linux does, and by whom."""
+from foliosim.policy.choose import choices, installed, preset, slot
+from foliosim.policy.points import POINTS, PRESETS, Alternative, Point
 
-__all__ = ["POINTS", "PRESETS", "Alternative", "Point", "preset"]
+__all__ = ["POINTS", "PRESETS", "Alternative", "Point", "choices", "installed", "preset", "slot"]

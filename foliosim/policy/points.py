@@ -21,11 +21,19 @@ class Alternative:
         What it does, in one line.
     source : str
         Kernel function, or subject, author and date of the mail that proposed it.
+    number : tuple, optional
+        Letter, least and greatest value of the number that is written behind the name: ``"fixed(2)"``.
     """
 
     name: str
     what: str
     source: str
+    number: tuple = ()
+
+    @property
+    def written(self):
+        """As it is written in a list of alternatives: ``"fixed(n)"``."""
+        return f"{self.name}({self.number[0]})" if self.number else self.name
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,36 @@ class Point:
     @property
     def names(self):
         return tuple(alternative.name for alternative in self.alternatives)
+
+    def parse(self, text):
+        """An alternative as a user writes it.
+
+        Parameters
+        ----------
+        text : str
+            ``"inherit"``, or with a number, ``"fixed(2)"``.
+
+        Returns
+        -------
+        tuple
+            Name, and the number (0 if it has none).
+
+        Raises
+        ------
+        ValueError
+            No such alternative, or not such a number; the message lists the valid ones.
+        """
+        valid = ", ".join(one.written for one in self.alternatives)
+        name, bracket, rest = text.partition("(") if isinstance(text, str) else ("", "", "")
+        chosen = next((one for one in self.alternatives if one.name == name), None)
+        if chosen is None or bool(bracket) != bool(chosen.number):
+            raise ValueError(f"policy {self.name}={text!r}: valid are {valid}")
+        if not chosen.number:
+            return name, 0
+        letter, least, greatest = chosen.number
+        if not rest[:-1].isdecimal() or rest[-1:] != ")" or not least <= int(rest[:-1]) <= greatest:
+            raise ValueError(f"policy {self.name}={text!r}: {letter} must be {least} to {greatest}")
+        return name, int(rest[:-1])
 
 
 POINTS = {point.name: point for point in (
@@ -89,30 +127,14 @@ POINTS = {point.name: point for point in (
     )),
 )}
 
-PRESETS = {
-    "linux-6.18": {point.name: point.names[0] for point in POINTS.values()},
-    "wilcox-2023": {"vma_split": "split_try_defer", "mlock_rule": "contained_eager", "cow_order": "inherit",
-                    "pin_short": "no_split", "pin_long": "split"},
-}
+_LINUX = {point.name: point.alternatives[0].name for point in POINTS.values()}
 
-
-def preset(name):
-    """The choices of a preset.
-
-    Parameters
-    ----------
-    name : str
-
-    Returns
-    -------
-    dict
-        Point name to alternative name.
-
-    Raises
-    ------
-    ValueError
-        No such preset.
-    """
-    if name not in PRESETS:
-        raise ValueError(f"policy preset {name!r}: valid are {', '.join(PRESETS)}")
-    return dict(PRESETS[name])
+# What differs from linux-6.18.
+PRESETS = {name: {**_LINUX, **changes} for name, changes in {
+    "linux-6.18": {},
+    "linux-6.12": {"mlock_rule": "contained_lazy"},
+    "linux-6.7": {"mlock_rule": "contained_lazy"},
+    "linux-6.1": {"mlock_rule": "pmd_only"},
+    "wilcox-2023": {"vma_split": "split_try_defer", "cow_order": "inherit", "pin_long": "split"},
+    "oracle": {},
+}.items()}

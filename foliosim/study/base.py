@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from rich.table import Table
 
 from foliosim.policy import POINTS, preset
+from foliosim.policy import choices as checked
 from foliosim.sizes import parse_size
 
 STUDIES = {"half-mlock": "foliosim.study.half_mlock"}
@@ -201,8 +202,10 @@ def policies(study, choices, preset_name):
         point, name = _pair("--policy", text)
         if point not in POINTS:
             raise StudyError(f"policy point {point!r}: valid are {', '.join(POINTS)}")
-        if name not in POINTS[point].names:
-            raise StudyError(f"policy {point}={name!r}: valid are {', '.join(POINTS[point].names)}")
+        try:
+            checked({point: name})
+        except ValueError as error:
+            raise StudyError(str(error)) from None
         names = asked.setdefault(point, [])
         if name not in names:
             names.append(name)

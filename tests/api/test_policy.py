@@ -1,7 +1,11 @@
+import json
+
 import pytest
+from click.testing import CliRunner
 
 import foliosim as fs
-from foliosim.policy import POINTS, PRESETS, preset
+from foliosim.cli import main
+from foliosim.policy import POINTS, PRESETS, Alternative, Point, choose, preset
 
 HUGE, HALF, PAGE = 2 << 20, 1 << 20, 4096
 
@@ -253,3 +257,71 @@ def test_two_methods_take_two_slots(machine):
     process.mlock(addr, HALF)
     machine.validate()
     assert unevictable(machine, process, addr) == 512
+
+
+class TestParse:
+    def test_a_number_behind_the_name(self):
+        point = Point("P00", "order", "?", (), (Alternative("none", "", ""), Alternative("fixed", "", "", ("n", 1, 9))))
+        assert point.parse("none") == ("none", 0) and point.parse("fixed(9)") == ("fixed", 9)
+        for wrong in ("fixed", "fixed(0)", "fixed(10)", "fixed(2", "fixed(x)", "none(1)", "other", "", None, 3):
+            with pytest.raises(ValueError, match="order"):
+                point.parse(wrong)
+
+
+class Entry:
+    def __init__(self, name, value):
+        self.name, self.value = name, value
+
+    def load(self):
+        return self.value
+
+
+class TestInstalled:
+    """Policies that other packages offer."""
+
+    @pytest.fixture
+    def offer(self, monkeypatch):
+        def offer(name, value):
+            monkeypatch.setattr(choose, "entry_points", lambda group: [Entry(name, value)])
+
+        return offer
+
+    def test_a_preset(self, offer):
+        offer("mine", {"vma_split": "split_try"})
+        assert fs.Machine(memory="64M", policy="mine").policy == {**PRESETS["linux-6.18"], "vma_split": "split_try"}
+
+    def test_a_class(self, offer):
+        class Mine:
+            def vma_split(self, order, page, shared):
+                return "split_try"
+
+        offer("mine", Mine)
+        machine = fs.Machine(memory="64M", policy="mine")
+        process, addr = thp_in(machine)
+        cut(process, addr)
+        assert orders(machine, process, addr) == [0] * 4
+
+    def test_an_alternative(self, offer):
+        offer("vma_split.mine", lambda order, page, shared: "split_try")
+        machine = fs.Machine(memory="64M", policy={"vma_split": "mine"})
+        process, addr = thp_in(machine)
+        cut(process, addr)
+        assert orders(machine, process, addr) == [0] * 4
+
+    def test_an_unknown_one_is_named(self, offer):
+        offer("mine", {})
+        with pytest.raises(ValueError, match="'yours'.*mine"):
+            fs.Machine(memory="64M", policy="yours")
+
+
+class TestCommand:
+    def test_it_lists_all(self):
+        result = CliRunner().invoke(main, ["policies"])
+        assert result.exit_code == 0
+        for point in POINTS.values():
+            assert point.name in result.output and all(one.written in result.output for one in point.alternatives)
+        assert all(name in result.output for name in PRESETS)
+
+    def test_json(self):
+        got = json.loads(CliRunner().invoke(main, ["policies", "--json"]).output)
+        assert got["presets"] == PRESETS and [point["name"] for point in got["points"]] == list(POINTS)
