@@ -19,6 +19,7 @@ extensions += [
 ]
 
 setup(
+    options={"build_ext": {"parallel": os.cpu_count() or 1}},
     ext_modules=cythonize(
         extensions,
         nthreads=os.cpu_count() or 1,
