@@ -40,7 +40,8 @@ PYTHON = [
     " verify.report verify.runner verify.command",
     "live live.errors live.build live.runs live.settings live.counters live.facts live.puppet live.observe"
     " live.recorder live.layout live.themes live.generate live.emulator live.shrink live.fuzz live.command",
-    "study study.base study.half_mlock_plot study.half_mlock study.command",
+    "tables study.base study.choose study.sweep study.report study.result study study.half_mlock_plot"
+    " study.half_mlock study.command",
     "policy.command",
     "testing testing.oracle testing.available testing.shapes testing.stateful testing.pytest_plugin",
     "cli __main__",

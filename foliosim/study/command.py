@@ -1,12 +1,13 @@
 """The command ``foliosim study``."""
+import multiprocessing
 from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from foliosim.policy import PRESETS
-from foliosim.study import base
+from foliosim.study import base, choose, report, sweep
 
 _NO_MATPLOTLIB = "no picture: matplotlib is not installed; it comes with the extra `plot`: pip install 'foliosim[plot]'"
 
@@ -14,17 +15,23 @@ _NO_MATPLOTLIB = "no picture: matplotlib is not installed; it comes with the ext
 @click.command()
 @click.argument("name", required=False, metavar="[NAME]")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a parameter (may be repeated).")
+@click.option("--sweep", "sweeps", multiple=True, metavar="KEY=A,B,...",
+              help="Run once for each value; several sweeps are combined.")
 @click.option("--policy", "choices", multiple=True, metavar="POINT=ALTERNATIVE",
               help="Run this alternative; a point may be given several times, all combinations are run.")
 @click.option("--preset", "preset_name", default="linux-6.18", show_default=True,
               help=f"What the other points do: {', '.join(PRESETS)}.")
+@click.option("--seed", default=0, show_default=True, help="Decides everything random.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes to run in.")
+@click.option("--executor", metavar="dask://HOST:PORT", help="Run on this Dask cluster instead.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the result here.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=".", show_default=True,
               help="Folder for the picture and the CSV file.")
-def study(name, settings, choices, preset_name, json_file, out):
+def study(name, settings, sweeps, choices, preset_name, seed, jobs, executor, json_file, out):
     """Put a question to several policies: a table, a picture, a CSV file and a conclusion.
 
-    Without NAME the studies are listed with the question that each decides.
+    Without NAME the studies are listed with the question that each decides.  A sweep that is interrupted goes on where
+    it was when the same command is given again.
     """
     console = _console()
     if name is None:
@@ -32,17 +39,18 @@ def study(name, settings, choices, preset_name, json_file, out):
         return
     try:
         chosen = base.load(name)
-        values = base.parameters(chosen, settings)
-        runs = _run(chosen, values, base.policies(chosen, choices, preset_name), preset_name)
-    except base.StudyError as error:
+        cases = choose.parameters(chosen, settings, sweeps)
+        todo = sweep.tasks(name, cases, choose.policies(chosen, choices, preset_name), preset_name, seed)
+        journal = sweep.Journal(out / f"{chosen.name}.unfinished.jsonl")
+        with sweep.open_executor(executor, min(jobs, len(todo))) as workers:
+            runs = _run(chosen, todo, workers, journal)
+    except (base.StudyError, sweep.SweepError) as error:
         raise click.ClickException(str(error)) from None
-    console.print(f"[bold]{chosen.question}[/bold]", soft_wrap=True, highlight=False)
-    for table in base.tables(chosen, runs):
-        console.print()
-        console.print(table)
-    console.print()
-    console.print(chosen.conclude(runs), soft_wrap=not console.is_terminal, highlight=False)
-    _write(chosen, runs, json_file, out)
+    except OSError as error:
+        raise click.ClickException(f"cannot write {error.filename}: {error.strerror}") from None
+    _show(console, chosen, runs)
+    _write(chosen, runs, seed, json_file, out)
+    journal.remove()
 
 
 def _console():
@@ -52,32 +60,46 @@ def _console():
 
 
 def _list_studies(console):
-    for name in base.STUDIES:
+    for name in base.names():
         one = base.load(name)
         console.print(f"[bold]{name}[/bold]: {one.question}", soft_wrap=True, highlight=False)
         for key, what in one.keys.items():
             console.print(f"    {key}={what.default}: {what.valid}", soft_wrap=True, highlight=False, markup=False)
+    console.print("each also takes:", highlight=False)
+    for key, what in base.MACHINE_KEYS.items():
+        console.print(f"    {key}={what.default}: {what.valid}", soft_wrap=True, highlight=False, markup=False)
 
 
-def _run(chosen, values, policies, preset_name):
-    columns = (TextColumn(chosen.name), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+def _run(chosen, todo, workers, journal):
+    columns = (TextColumn(chosen.name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=None)
+        bar = progress.add_task("", total=len(todo))
+        try:
+            return sweep.run_all(todo, executor=workers, journal=journal,
+                                 progress=lambda done, total: progress.update(bar, completed=done, total=total))
+        except KeyboardInterrupt:
+            for child in multiprocessing.active_children():
+                child.kill()
+            raise sweep.SweepError(f"interrupted; {journal.kept(todo)}") from None
 
-        def note(done, total, label):
-            progress.update(task, completed=done, total=total, description=label)
 
-        return base.run_all(chosen, values, policies, preset_name, note)
+def _show(console, chosen, runs):
+    console.print(f"[bold]{chosen.question}[/bold]", soft_wrap=True, highlight=False)
+    for table in report.tables(chosen, runs):
+        console.print()
+        console.print(table)
+    console.print()
+    console.print(chosen.conclude(runs), soft_wrap=not console.is_terminal, highlight=False)
 
 
-def _write(chosen, runs, json_file, out):
+def _write(chosen, runs, seed, json_file, out):
     try:
         out.mkdir(parents=True, exist_ok=True)
-        base.write_csv(chosen, runs, out / f"{chosen.name}.csv")
+        report.write_csv(chosen, runs, out / f"{chosen.name}.csv")
         click.echo(f"wrote {out / chosen.name}.csv")
         if json_file is not None:
-            base.write_json(chosen, runs, json_file)
+            report.write_json(chosen, runs, seed, json_file)
             click.echo(f"wrote {json_file}")
     except OSError as error:
         raise click.ClickException(f"cannot write {error.filename}: {error.strerror}") from None

@@ -10,7 +10,7 @@ import foliosim as fs
 from foliosim import metrics
 from foliosim.policy import POINTS
 from foliosim.study import half_mlock_plot
-from foliosim.study.base import Key, Run, Study, StudyError, choice_value, size_text, size_value
+from foliosim.study.base import Key, Outcome, Study, StudyError, choice_value, machine_of, size_text, size_value
 
 _PAGE, _HUGE = 4096, 2 << 20
 _MAX = 1 << 30
@@ -21,7 +21,7 @@ LOCKED, UNDERSHOOT, OVERSHOOT, EVICTABLE = range(4)
 
 
 def _size(text):
-    size = size_value(text)
+    size = size_value()(text)
     mthp = 4 * _PAGE <= size <= _HUGE and size & (size - 1) == 0
     if not mthp and (size == 0 or size % _HUGE or size > _MAX):
         raise ValueError(text)
@@ -31,10 +31,7 @@ def _size(text):
 def _locked(text):
     if text == "half":
         return text
-    locked = size_value(text)
-    if locked % _PAGE:
-        raise ValueError(text)
-    return locked
+    return size_value(multiple=_PAGE)(text)
 
 
 KEYS = {
@@ -66,13 +63,14 @@ def cases(values):
         raise StudyError(f"locked={locked}: valid are half, or a multiple of 4K up to size={size}")
     shape = "pte" if size < _HUGE else values["shape"]  # smaller folios have no PMD
     fails = ("no", "yes") if values["split_fails"] == "both" else (values["split_fails"],)
-    return [{"size": size, "locked": locked, "shape": shape, "split_fails": answer} for answer in fails]
+    return [{**values, "locked": locked, "shape": shape, "split_fails": answer} for answer in fails]
 
 
-def _populate(size, shape):
+def _populate(parameters):
     # A machine with one process whose mapping consists of folios as large as can be.
+    size, shape = parameters["size"], parameters["shape"]
     mthp = {} if size >= _HUGE else {f"{size >> 10}kB": "madvise"}
-    machine = fs.Machine(memory=max(64 << 20, 4 * size), thp="madvise", mthp=mthp)
+    machine = machine_of(parameters, memory=max(64 << 20, 4 * size), thp="madvise", mthp=mthp)
     process = machine.spawn()
     addr = process.mmap(size, addr=_START, flags=fs.MAP_PRIVATE | fs.MAP_ANONYMOUS | fs.MAP_FIXED)
     process.madvise(addr, size, fs.MADV_HUGEPAGE)
@@ -84,10 +82,10 @@ def _populate(size, shape):
     return machine, process, addr
 
 
-def run(parameters, policy):
+def run(parameters, policy, seed):
     """One policy in one case."""
     size = parameters["size"]
-    machine, process, addr = _populate(size, parameters["shape"])
+    machine, process, addr = _populate(parameters)
     held = []
     if parameters["split_fails"] == "yes":
         held = [process.get_user_pages(block, _PAGE) for block in range(addr, addr + size, _HUGE)]
@@ -100,18 +98,20 @@ def run(parameters, policy):
     numbers = metrics.mlock_metrics(machine, [process])
     for name, count in before.items():  # what making the shape cost does not count
         numbers[name] -= count
-    return Run(parameters=parameters, metrics=numbers, pages=_page_states(machine, process, addr, size))
+    return Outcome(numbers, _page_states(machine, process, addr, size))
 
 
 def _page_states(machine, process, addr, size):
-    # State and folio of each page of the mapping, in the order of addresses.
+    # Spans [state, folio, pages] of the mapping, in the order of addresses.
     pages = metrics.resident_pages(machine, [process])
     pfns = process.pagemap(addr, size) & np.uint64(fs.PM_PFRAME_MASK)
     at = np.searchsorted(pages.pfn, pfns)
     states = np.select(
         [pages.locked & pages.unevictable, pages.locked, pages.unevictable],
         [LOCKED, UNDERSHOOT, OVERSHOOT], EVICTABLE)
-    return states[at], pages.head[at]
+    states, heads = states[at], pages.head[at]
+    edges = [0, *(np.flatnonzero((np.diff(states) != 0) | (np.diff(heads) != 0)) + 1).tolist(), len(at)]
+    return [[int(states[start]), int(heads[start]), end - start] for start, end in zip(edges, edges[1:])]
 
 
 def _exact(one):
@@ -169,7 +169,7 @@ STUDY = Study(
     name="half-mlock",
     question="Half of a large folio is mlocked: which policy keeps exactly the locked pages, and at what price?",
     keys=KEYS,
-    points=(POINTS["mlock_rule"].name, POINTS["vma_split"].name),
+    points={point: POINTS[point].names for point in ("mlock_rule", "vma_split")},
     columns=COLUMNS,
     cases=cases,
     run=run,

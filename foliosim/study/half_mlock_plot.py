@@ -64,7 +64,8 @@ def _note(values):
 def _panel(ax, runs):
     nr_pages = runs[0].parameters["size"] // 4096
     for row, run in enumerate(runs):
-        states, heads = run.pages
+        spans = np.array(run.detail)
+        states, heads = np.repeat(spans[:, 0], spans[:, 2]), np.repeat(spans[:, 1], spans[:, 2])
         _bar(ax, row, states)
         _folios(ax, row, heads)
         ax.text(nr_pages * 1.015, row - _STRIP / 2, _note(run.metrics), va="center", fontsize=8)

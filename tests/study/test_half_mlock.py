@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 from foliosim.cli import main
 from foliosim.policy import POINTS, preset
-from foliosim.study import base
+from foliosim.study import base, run_study
 
 HALF, HUGE = 1 << 20, 2 << 20
 P01, P02 = POINTS["vma_split"].names, POINTS["mlock_rule"].names
@@ -17,10 +17,7 @@ def study(*arguments, out):
 
 
 def runs_of(settings=(), choices=(), preset_name="linux-6.18"):
-    chosen = base.load("half-mlock")
-    values = base.parameters(chosen, settings)
-    policies = base.policies(chosen, choices, preset_name)
-    return base.run_all(chosen, values, policies, preset_name, lambda *note: None)
+    return run_study("half-mlock", dict(one.split("=") for one in settings), policy=choices, preset=preset_name).runs
 
 
 def by_policy(runs, fails):
@@ -137,7 +134,7 @@ class TestCommand:
         assert result.exit_code == 0, result.output
         assert (out / "half-mlock.png").read_bytes().startswith(b"\x89PNG")
         written = json.loads((tmp_path / "x.json").read_text())
-        assert list(written) == ["study", "question", "runs", "conclusion"]
+        assert list(written) == ["study", "question", "seed", "runs", "conclusion"]
         assert written["study"] == "half-mlock" and written["conclusion"] in result.output
         rows = list(csv.DictReader((out / "half-mlock.csv").open()))
         assert len(rows) == len(written["runs"]) == 20
@@ -172,7 +169,7 @@ class TestCommand:
             assert f"{name}: {base.load(name).question}" in result.output
 
     @pytest.mark.parametrize("arguments, named", [
-        (["--set", "sizes=2M"], ["sizes", "size, locked, shape, split_fails"]),
+        (["--set", "sizes=2M"], ["sizes", "size, locked, shape, split_fails, arch, page_size"]),
         (["--set", "size=3M"], ["size='3M'", "multiple of 2M"]),
         (["--set", "size=12K"], ["12K"]),
         (["--set", "size=big"], ["big"]),

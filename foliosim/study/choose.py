@@ -1,0 +1,145 @@
+"""From the words of a command line to what is run: parameters, sweeps and policies."""
+import itertools
+
+from foliosim.policy import POINTS, preset
+from foliosim.policy import choices as checked
+from foliosim.study.base import StudyError, keys_of
+
+POLICY_OBJECT = "object"  # label of a policy that is a Python object
+
+
+def _pair(option, text):
+    name, equals, value = text.partition("=")
+    if not equals or not name or not value:
+        raise StudyError(f"{option} {text!r}: must be written {option} name=value")
+    return name, value
+
+
+def _value(keys, name, text):
+    if name not in keys:
+        raise StudyError(f"key {name!r}: valid are {', '.join(keys)}")
+    try:
+        return keys[name].parse(text)
+    except (ValueError, TypeError, OverflowError):
+        raise StudyError(f"{name}={text!r}: valid are {keys[name].valid}") from None
+
+
+def parameters(study, settings=(), sweeps=()):
+    """The parameter sets to run.
+
+    Parameters
+    ----------
+    study : Study
+    settings : iterable of str
+        ``key=value`` each.
+    sweeps : iterable of str
+        ``key=value,value,...`` each; all combinations are made, the last key changing fastest.
+
+    Returns
+    -------
+    list of dict
+        Parsed values; keys that are not given have their defaults.
+
+    Raises
+    ------
+    StudyError
+        A key or a value that is not valid, or a key that is both set and swept.
+    """
+    keys = keys_of(study)
+    texts = {name: [key.default] for name, key in keys.items()}
+    given = {}
+    for option, pairs in (("--set", settings), ("--sweep", sweeps)):
+        for name, text in (_pair(option, text) for text in pairs):
+            if name in given and "--sweep" in (option, given[name]):
+                raise StudyError(f"key {name!r}: given twice, by {given[name]} and {option}")
+            given[name] = option
+            texts[name] = text.split(",") if option == "--sweep" else [text]
+    parsed = {name: [_value(keys, name, text) for text in values] for name, values in texts.items()}
+    out = []
+    for values in itertools.product(*parsed.values()):
+        for case in study.cases(dict(zip(parsed, values))):
+            if case not in out:
+                out.append(case)
+    return out
+
+
+def policies(study, choices=(), preset_name="linux-6.18"):
+    """The policies to compare.
+
+    Parameters
+    ----------
+    study : Study
+    choices : iterable of str, or object
+        ``point=alternative`` each; a point may come several times.  All combinations are run.  If there are none,
+        the alternatives of each of the study's points are run while the other points stay at the preset's value.
+        An object whose methods are named like points is one policy.
+    preset_name : str
+
+    Returns
+    -------
+    list of (str, dict)
+        A label, and the choice for every point.
+
+    Raises
+    ------
+    StudyError
+        An unknown preset, point or alternative.
+    """
+    try:
+        base = preset(preset_name)
+        if not isinstance(choices, (str, list, tuple)):
+            return [(type(choices).__name__, {**base, **checked(choices)})]
+    except ValueError as error:
+        raise StudyError(str(error)) from None
+    asked = _asked(choices)
+    if asked:
+        combinations = [dict(zip(asked, names)) for names in itertools.product(*asked.values())]
+    else:
+        combinations = [{}] + [{point: name} for point, names in study.points.items() for name in names]
+    out = {}
+    for combination in combinations:
+        policy = {**base, **combination}
+        changes = overrides(policy, preset_name)
+        label = " + ".join(f"{point}={name}" for point, name in changes.items()) or preset_name
+        out.setdefault(tuple(policy.items()), (label, policy))
+    return list(out.values())
+
+
+def _asked(choices):
+    asked = {}
+    for text in choices:
+        point, name = _pair("--policy", text)
+        if point not in POINTS:
+            raise StudyError(f"policy point {point!r}: valid are {', '.join(POINTS)}")
+        try:
+            checked({point: name})
+        except ValueError as error:
+            raise StudyError(str(error)) from None
+        alternatives = asked.setdefault(point, [])
+        if name not in alternatives:
+            alternatives.append(name)
+    return asked
+
+
+def overrides(policy, preset_name):
+    """The points of a policy that are not the preset's value.
+
+    Parameters
+    ----------
+    policy : dict
+    preset_name : str
+
+    Returns
+    -------
+    dict
+        As JSON can hold it: a Python object is named by its module and name.
+    """
+    base = preset(preset_name)
+    return {point: answer if isinstance(answer, str) else _named(answer)
+            for point, answer in policy.items() if base[point] != answer}
+
+
+def _named(answer):
+    owner = getattr(answer, "__self__", None)
+    one = type(owner) if owner is not None else answer
+    return f"{getattr(one, '__module__', '?')}.{getattr(one, '__qualname__', type(one).__qualname__)}"
