@@ -1,4 +1,5 @@
 """The emulated machine."""
+from foliosim import kernels as _kernels
 from foliosim import policy as _policy
 from foliosim._core.machine import CoreMachine
 from foliosim.errors import ValidationError
@@ -37,17 +38,19 @@ class Machine(CoreMachine):
         ``transparent_hugepage/shmem_enabled``.
     mthp_shmem : dict, optional
         ``hugepages-<size>/shmem_enabled``.
-    soft_dirty : bool
-        CONFIG_MEM_SOFT_DIRTY.
-    pt_reclaim : bool
-        CONFIG_PT_RECLAIM: MADV_DONTNEED frees page tables that it empties.
+    kernel : str
+        The release whose rules hold where releases differ, one of ``foliosim.kernels.KERNELS``.
+    soft_dirty : bool, optional
+        CONFIG_MEM_SOFT_DIRTY; as the release usually has it if left out: off.
+    pt_reclaim : bool, optional
+        CONFIG_PT_RECLAIM: MADV_DONTNEED frees page tables that it empties; if left out on where it exists.
     max_map_count : int
         VMAs a process may have (``vm.max_map_count``).
 
     Raises
     ------
     ValueError
-        An unknown architecture, preset, mode or size; the message names it.
+        An unknown architecture, kernel, preset, mode or size; the message names it.
     MemoryError
         The host has no address space for the emulated memory.
 
@@ -62,13 +65,16 @@ class Machine(CoreMachine):
     """
 
     def __new__(cls, *, arch="x86_64", memory="64G", policy="linux-6.18", thp="madvise", mthp=None,
-                shmem_enabled="never", mthp_shmem=None, soft_dirty=False, pt_reclaim=True, max_map_count=65530):
+                shmem_enabled="never", mthp_shmem=None, kernel=_kernels.DEFAULT, soft_dirty=None, pt_reclaim=None,
+                max_map_count=65530):
         if arch not in _ARCHES:
             raise ValueError(f"arch {arch!r}: valid are {', '.join(_ARCHES)}")
         settings = _thp_settings(thp, mthp, shmem_enabled, mthp_shmem)
-        self = super().__new__(cls, parse_size(memory) // _PAGE, thp=settings, soft_dirty=soft_dirty,
-                               pt_reclaim=pt_reclaim, max_map_count=max_map_count)
+        rules = _kernels.rules(kernel, arch, {"soft_dirty": soft_dirty, "pt_reclaim": pt_reclaim})
+        self = super().__new__(cls, parse_size(memory) // _PAGE, thp=settings, rules=rules,
+                               max_map_count=max_map_count)
         self.arch = arch
+        self.kernel = kernel
         self.policy = {}
         self.set_policy(policy)
         return self

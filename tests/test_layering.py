@@ -29,7 +29,7 @@ LAYERS = [
 # The border and the trampolines that call Python know each other: a hook's exception is kept on the machine.
 BORDER = {"machine", "hooks", "file_handle", "procfs"}
 PYTHON = [
-    "errors flags sizes policy.points policy.choose policy",
+    "errors flags sizes kernels policy.points policy.choose policy",
     "BORDER",
     "procfs.maps procfs.smaps procfs.status procfs.pagemap procfs.kpage procfs.vmstat procfs.sysfs_thp procfs.tree"
     " procfs",

@@ -30,13 +30,14 @@ cdef int fill_with_markers(machine_t *m, vma_t *vma, uint64_t addr, uint64_t end
 
 
 cdef int madvise_guard_install(machine_t *m, vma_t *vma, uint64_t start, uint64_t end) noexcept nogil:
-    """The anon_vma makes fork copy the tables; shared file memory has them copied for VM_MAYBE_GUARD."""
+    """The anon_vma makes fork copy the tables; file memory has them copied for VM_MAYBE_GUARD, where that exists."""
     cdef int result
-    if vma.file == NULL:
+    if vma.file == NULL or not m.guard_flag:
         result = anon_vma_prepare(m, vma)
         if result < 0:
             return result
-    vma.flags |= VM_MAYBE_GUARD
+    if m.guard_flag:
+        vma.flags |= VM_MAYBE_GUARD
     zap_page_range_single(m, vma, start, end)
     return fill_with_markers(m, vma, start, end)
 

@@ -63,8 +63,7 @@ _SI_CODES = {SEGV_MAPERR: "MAPERR", SEGV_ACCERR: "ACCERR"}
 cdef class CoreMachine:
     """One emulated machine: physical memory, folios, processes, counters."""
 
-    def __cinit__(self, uint64_t nr_pages, *, dict thp, bint soft_dirty=False, bint pt_reclaim=True,
-                  int64_t max_map_count=65530, **_):
+    def __cinit__(self, uint64_t nr_pages, *, dict thp, dict rules, int64_t max_map_count=65530, **_):
         cdef int i
         memset(&self.m, 0, sizeof(machine_t))
         if nr_pages < 1024 or nr_pages > 0xfffff000ULL:
@@ -75,8 +74,7 @@ cdef class CoreMachine:
         self.known = WeakValueDictionary()
         if page_alloc_init(&self.m, nr_pages) < 0:
             raise MemoryError(f"cannot reserve address space for {nr_pages} frames")
-        self.m.soft_dirty = soft_dirty
-        self.m.pt_reclaim = pt_reclaim
+        self.set_rules(**rules)
         self.m.max_map_count = max_map_count
         self.m.mm_id_next = 1
         self.m.next_pid = 1
@@ -129,6 +127,11 @@ cdef class CoreMachine:
             out.append(cls(self, pid=mm.pid) if process is None else process)
             mm = mm.next
         return out
+
+    def set_rules(self, *, bint soft_dirty, bint pt_reclaim, bint guard_flag, bint pmd_modify_keeps_dirty):
+        """The rules of the kernel release; before the first process."""
+        self.m.soft_dirty, self.m.pt_reclaim = soft_dirty, pt_reclaim
+        self.m.guard_flag, self.m.pmd_modify_keeps_dirty = guard_flag, pmd_modify_keeps_dirty
 
     def set_thp(self, *, int enabled, uint32_t always, uint32_t madvise, uint32_t inherit, int shmem_enabled,
                 uint32_t shmem_always, uint32_t shmem_inherit, uint32_t shmem_within_size, uint32_t shmem_advise):

@@ -90,7 +90,8 @@ cdef inline uint64_t pte_modify(const machine_t *m, uint64_t e, uint64_t prot) n
     return x86_64_modify(e, prot, X86_CHG_MASK)
 
 cdef inline uint64_t pmd_modify(const machine_t *m, uint64_t e, uint64_t prot) noexcept nogil:
-    return x86_64_modify(e, prot, X86_CHG_MASK | X86_PSE | X86_PAT_LARGE)
+    cdef uint64_t keep = X86_CHG_MASK | X86_PSE | X86_PAT_LARGE
+    return x86_64_modify(e, prot, keep if m.pmd_modify_keeps_dirty else keep & ~X86_DIRTY)
 
 cdef inline uint64_t pte_hw_access(const machine_t *m, uint64_t e, bint write) noexcept nogil:
     """What the CPU makes of a present entry when it is used: accessed, and dirty for a store."""

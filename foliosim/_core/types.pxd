@@ -259,8 +259,11 @@ cdef struct policy_t:
 
 cdef struct machine_t:
     int arch                 # ARCH_X86_64
+    # rules of the kernel release (foliosim/kernels.py)
     bint soft_dirty          # CONFIG_MEM_SOFT_DIRTY
     bint pt_reclaim          # CONFIG_PT_RECLAIM
+    bint guard_flag
+    bint pmd_modify_keeps_dirty
     # emulated physical memory
     uint64_t nr_pages        # frames
     uint8_t *phys            # 4096 bytes per frame; only table frames are ever touched

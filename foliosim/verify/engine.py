@@ -13,7 +13,7 @@ PIPE_PAGES = 256
 VMSPLICE_BATCH = 16  # pages that vmsplice references before it puts them into the pipe
 MAX_TOUCH = 16384  # bytes that one read or mincore of the recorded program can return
 MAX_PIN = 1 << 30
-DEFAULT_FACTS = {"release": "6.18.44", "pt_reclaim": True}
+DEFAULT_RELEASE = "6.18.44"
 
 
 class Engine(Protocol):
@@ -47,6 +47,8 @@ class MachineEngine:
         self.machine = _build(foliosim.Machine, scenario.machine)
         self.procs = {"p0": self.machine.spawn()}
         self.files = {}
+        self._entries = any("entries" in proc for entry in scenario.expect[:1]
+                            for proc in entry["state"]["procs"].values())
         self._held = {}  # (process, "g" or "b", number) to reference or pin
 
     def validate(self):
@@ -62,8 +64,10 @@ class MachineEngine:
         self.machine.drain()
         entry.update(self.machine.counters_since(before))
         procs = dict(sorted(self.procs.items(), key=lambda item: int(item[0][1:])))
-        files = {"files": self.files} if self.files else {}
-        entry["state"] = self.machine.observe(procs, numbers.ARENA, numbers.ARENA + numbers.ARENA_SIZE, **files)
+        options = {"files": self.files} if self.files else {}
+        if self._entries:
+            options["entries"] = True
+        entry["state"] = self.machine.observe(procs, numbers.ARENA, numbers.ARENA + numbers.ARENA_SIZE, **options)
         return entry
 
     def _result(self, perform, step):
@@ -173,9 +177,9 @@ class MachineEngine:
 
 def _build(machine_class, facts):
     # The recorded machine; facts that this engine cannot have make the scenario unsupported.
-    keywords = {name: facts[name] for name, default in DEFAULT_FACTS.items() if facts.get(name, default) != default}
-    keywords |= {name: facts[name] for name in ("contpte", "hw_afdbm") if name in facts}
-    keywords["policy"] = "linux-" + ".".join(facts.get("release", DEFAULT_FACTS["release"]).split(".")[:2])
+    release = facts.get("release", DEFAULT_RELEASE)
+    keywords = {name: facts[name] for name in ("pt_reclaim", "contpte", "hw_afdbm") if name in facts}
+    keywords |= {"kernel": release, "policy": "linux-" + ".".join(release.split(".")[:2])}
     for name, fact in (("thp", "thp_enabled"), ("mthp", "mthp"), ("shmem_enabled", "shmem_enabled"),
                        ("mthp_shmem", "mthp_shmem")):
         if fact in facts:

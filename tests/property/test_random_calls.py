@@ -144,6 +144,7 @@ settings_of_machines = st.fixed_dictionaries({}, optional={
     "policy": st.one_of(KINDS[WORD], junk), "thp": st.one_of(KINDS[WORD], junk),
     "mthp": st.one_of(junk, st.dictionaries(KINDS[WORD], KINDS[WORD])), "shmem_enabled": st.one_of(KINDS[WORD], junk),
     "mthp_shmem": st.one_of(junk, st.dictionaries(KINDS[WORD], KINDS[WORD])), "soft_dirty": junk, "pt_reclaim": junk,
+    "kernel": KINDS[WORD],
     "max_map_count": numbers, "nonsense": junk,
 })
 
