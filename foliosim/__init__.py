@@ -14,6 +14,7 @@ from foliosim.flags import __all__ as _flag_names
 from foliosim.gup import PageReference
 from foliosim.machine import Machine
 from foliosim.process import Process
+from foliosim.tables import Table
 from foliosim.views import Folio
 
 __version__ = "0.1.0"
@@ -28,6 +29,7 @@ __all__ = [
     "ReentryError",
     "SegvError",
     "SyscallError",
+    "Table",
     "UnsupportedError",
     "ValidationError",
     *_flag_names,

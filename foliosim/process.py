@@ -5,6 +5,7 @@ from foliosim._core import procfs as _proc
 from foliosim._core.machine import SMAPS_NAMES, CoreProcess
 from foliosim.flags import MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE
 from foliosim.gup import PageReference
+from foliosim.tables import Table
 
 _FOLL_WRITE, _FOLL_GET, _FOLL_LONGTERM, _FOLL_PIN = 0x01, 0x02, 0x100, 0x80000
 _TOUCH_READ, _TOUCH_WRITE, _READ, _WRITE = range(4)
@@ -271,13 +272,13 @@ class Process(CoreProcess):
 
         Returns
         -------
-        numpy.ndarray
+        Table
             One record per address: ``pa`` (physical address), ``error`` (0; or bit 31 and the page-fault error code;
             or bit 30: not canonical), ``level`` (0 PTE, 1 PMD, 2 PUD, 3 PGD), ``rights`` (bits 1 R, 2 W, 4 U, 8 X).
         """
         if access not in _WALK_KINDS:
             raise ValueError(f"access {access!r}: valid are {', '.join(_WALK_KINDS)}")
-        return self.walk_array(addrs, _WALK_USER | _WALK_KINDS[access], set_accessed)
+        return self.walk_array(addrs, _WALK_USER | _WALK_KINDS[access], set_accessed).view(Table)
 
     def pagemap(self, addr, length):
         """Words of /proc/PID/pagemap.
@@ -294,21 +295,21 @@ class Process(CoreProcess):
 
         Returns
         -------
-        numpy.ndarray
+        Table
             ``start``, ``end`` (bytes), ``perms``, ``offset`` (bytes), ``inode`` (0: private anonymous memory).
         """
-        return np.array([_area(area) for area in _proc.areas(self)], dtype=MAPS_DTYPE)
+        return np.array([_area(area) for area in _proc.areas(self)], dtype=MAPS_DTYPE).view(Table)
 
     def smaps(self):
         """The areas with their accounting, as /proc/PID/smaps.
 
         Returns
         -------
-        numpy.ndarray
+        Table
             The fields of `maps`, those of smaps under their names (kB; ``THPeligible`` 0 or 1), and ``VmFlags``.
         """
         rows = [_area(area) + tuple(area[7]) + (area[3].strip(),) for area in _proc.areas(self)]
-        return np.array(rows, dtype=SMAPS_DTYPE)
+        return np.array(rows, dtype=SMAPS_DTYPE).view(Table)
 
 
 def _area(area):

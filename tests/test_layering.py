@@ -33,14 +33,14 @@ PYTHON = [
     "BORDER",
     "procfs.maps procfs.smaps procfs.status procfs.pagemap procfs.kpage procfs.vmstat procfs.sysfs_thp procfs.tree"
     " procfs",
-    "views file gup process machine",
+    "tables views file gup process machine",
     "foliosim",
     "metrics",
     "verify verify.numbers verify.leaves verify.compare verify.words verify.recording verify.engine verify.replay"
     " verify.report verify.runner verify.command",
     "live live.errors live.build live.runs live.settings live.counters live.facts live.puppet live.observe"
     " live.recorder live.layout live.themes live.generate live.emulator live.shrink live.fuzz live.command",
-    "tables study.base study.choose study.sweep study.report study.result study study.half_mlock_plot"
+    "study.base study.choose study.sweep study.report study.result study study.half_mlock_plot"
     " study.half_mlock study.command",
     "policy.command",
     "testing testing.oracle testing.available testing.shapes testing.stateful testing.pytest_plugin",
