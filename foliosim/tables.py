@@ -16,6 +16,10 @@ class Table(np.ndarray):
     ['rw-p']
     """
 
+    def __getitem__(self, key):
+        found = super().__getitem__(key)
+        return found.view(np.ndarray) if isinstance(key, str) else found  # a column is a plain array
+
     def to_pandas(self):
         """One row per record, one column per field; fields whose name begins with ``_`` are left out.
 
@@ -29,15 +33,15 @@ class Table(np.ndarray):
             No pandas; it comes with the extra ``tables``.
         """
         records = np.atleast_1d(self)
-        return import_pandas().DataFrame({name: np.asarray(records[name]) for name in records.dtype.names
+        return import_pandas().DataFrame({name: records[name] for name in records.dtype.names
                                           if not name.startswith("_")})
 
     def _repr_html_(self):
         from html import escape
 
-        if self.dtype.names is None or self.ndim != 1:
+        if self.ndim != 1:
             return f"<pre>{escape(repr(self))}</pre>"
-        fields = [name for name in self.dtype.names if not name.startswith("_") and _shown(np.asarray(self[name]))]
+        fields = [name for name in self.dtype.names if not name.startswith("_") and _shown(self[name])]
         head = "".join(f"<th>{escape(name)}</th>" for name in fields)
         rows = "".join("<tr>" + "".join(f"<td>{escape(_text(name, row[name]))}</td>" for name in fields) + "</tr>"
                        for row in self[:_MAX_ROWS])
