@@ -13,12 +13,13 @@ LAYERS = [
     # L0: numbers, structs, per-entry inlines
     "debug flags types arch.x86_64 page pgtable stat",
     # L1: services
-    "page_alloc content maple_tree policy deferred_split folio frame_ids",
+    "page_alloc content maple_tree policy held deferred_split folio frame_ids",
     # L2: objects and their rules
-    "swap mlock anon_vma mapping rmap",
+    "swap mlock anon_vma mapping rmap mapcount",
     # L3: operations on mappings
-    "shmem ext4 readahead filemap huge_memory zap try_to_unmap split_folio truncate page_writeback vmscan memory guard"
-    " fork change_prot mremap_tables mlock_range madvise_cold madvise_free fault gup"
+    "shmem ext4 readahead filemap huge_memory zap copy_pages try_to_unmap split_folio partial_unmap"
+    " truncate page_writeback vmscan memory guard"
+    " fork change_prot mremap_tables mlock_range madvise_cold madvise_free fault gup_policy gup vma_split"
     " collapse collapse_file",
     # L4: the address space
     "vma unmapped_area",

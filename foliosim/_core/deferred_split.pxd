@@ -5,5 +5,7 @@ from foliosim._core.types cimport *
 
 # Queue a large folio; partially: some page of it was just found unmapped.
 cdef void deferred_split_folio(machine_t *m, uint32_t head, bint partially) noexcept nogil
+# P22: the folio may become a member of the queue (deferred_event_e).
+cdef void deferred_split_offer(machine_t *m, uint32_t head, int event) noexcept nogil
 # Take a folio off the queue and forget that it was partially mapped.
 cdef void folio_unqueue_deferred_split(machine_t *m, uint32_t head) noexcept nogil

@@ -2,6 +2,7 @@
 """The deferred split queue: large folios that may be split under memory pressure.  Follows mm/huge_memory.c."""
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
+from foliosim._core.policy cimport DEFERRED_NEW, ask_deferred_members
 from foliosim._core.stat cimport *
 
 
@@ -31,6 +32,12 @@ cdef void deferred_split_folio(machine_t *m, uint32_t head, bint partially) noex
     if not folio.flags & PG_deferred:
         folio.flags |= PG_deferred
         queue_add_tail(m, head, folio_tail2(folio))
+
+
+cdef void deferred_split_offer(machine_t *m, uint32_t head, int event) noexcept nogil:
+    cdef int order = folio_order(page_of(m, head))
+    if order > 1 and ask_deferred_members(m, event, order):
+        deferred_split_folio(m, head, event != DEFERRED_NEW)
 
 
 cdef void folio_unqueue_deferred_split(machine_t *m, uint32_t head) noexcept nogil:

@@ -10,8 +10,8 @@ from foliosim._core.maple_tree cimport maple_find
 from foliosim._core.mapping cimport shmem_mapping
 from foliosim._core.memory cimport anon_fault_orders, do_anonymous_run, handle_mm_fault
 from foliosim._core.mlock cimport lru_add_drain
-from foliosim._core.split_folio cimport split_folio
-from foliosim._core.policy cimport PIN_SPLIT, ask_pin
+from foliosim._core.gup_policy cimport pin_policy
+from foliosim._core.policy cimport policy_is_linux
 from foliosim._core.swap cimport folio_mark_accessed, folio_put_refs
 
 cdef extern from *:
@@ -298,42 +298,16 @@ cdef int64_t get_user_pages(machine_t *m, mm_t *mm, uint64_t addr, int64_t nr, u
 
 # ---- entry points ----
 
-cdef void split_partly_pinned(machine_t *m, mm_t *mm, uint64_t addr, int64_t nr, uint32_t flags) noexcept nogil:
-    """P10, P11: before references are taken, split folios of which only a part is asked for, if the policy says so."""
-    cdef uint64_t end = addr + (<uint64_t>nr << FS_PAGE_SHIFT), at = addr
-    cdef uint64_t *pmd
-    cdef uint64_t entry
-    cdef uint32_t pfn, head
-    cdef page_t *folio
-    cdef int n
-    while at < end:
-        pmd = pmd_offset(m, mm, at)
-        if pmd == NULL or not pmd[0]:
-            at = pmd_addr_end(at, end)
-            continue
-        entry = pmd[0] if pmd_leaf(m, pmd[0]) else pte_offset(m, pmd[0], at)[0]
-        if not pte_present(m, entry) or pte_special(m, entry):
-            at += FS_PAGE_SIZE
-            continue
-        pfn = pte_pfn(m, entry) + (pte_index(at) if pmd_leaf(m, pmd[0]) else 0)
-        head = head_of(m, pfn)
-        folio = page_of(m, head)
-        n = head + folio_nr_pages(folio) - pfn
-        if n > <int>((end - at) >> FS_PAGE_SHIFT):
-            n = <int>((end - at) >> FS_PAGE_SHIFT)
-        if folio_test_large(folio) and folio.flags & PG_anon:
-            if ask_pin(m, folio_order(folio), n, flags & FOLL_LONGTERM) == PIN_SPLIT:
-                lru_add_drain(m)
-                split_folio(m, pfn)
-        at += <uint64_t>n << FS_PAGE_SHIFT
-
-
 cdef int64_t get_user_pages_fast(machine_t *m, mm_t *mm, uint64_t addr, int64_t nr, uint32_t flags,
                                  uint32_t *pfns) noexcept nogil:
     cdef int64_t done, more
     if flags & FOLL_PIN:
         mm.has_pinned = True
-    split_partly_pinned(m, mm, addr, nr, flags)
+    if not policy_is_linux(m, POINT_PIN_LONG if flags & FOLL_LONGTERM else POINT_PIN_SHORT):
+        get_user_pages(m, mm, addr, nr, flags & FOLL_WRITE, NULL)
+        done = pin_policy(m, mm, addr, nr, flags)
+        if done < 0:
+            return done
     done = gup_fast(m, mm, addr, nr, flags, pfns)
     if done == nr:
         return done

@@ -3,24 +3,41 @@
 
 A hook's exception is kept on the machine; meanwhile Linux 6.18's rule answers.
 """
+import re
 from cpython.pycapsule cimport (PyCapsule_CheckExact, PyCapsule_GetContext, PyCapsule_GetName, PyCapsule_GetPointer,
                                 PyCapsule_IsValid)
 from foliosim._core.types cimport *
 from foliosim._core.machine cimport CoreMachine
-from foliosim._core.policy cimport (MLOCK_AT_MUNLOCK, MLOCK_AT_RMAP_ADD, MLOCK_AT_RMAP_REMOVE, MLOCK_AT_SYSCALL,
-                                    policy_linux, policy_put)
-from foliosim._core.policy import ANSWERS, POINT_NAMES
+from foliosim._core.policy cimport *
+from foliosim._core.policy import ANSWERS, NUMBERS, POINT_NAMES
 
 CAPSULE = "foliosim.decide_t"
+NUMBERED = re.compile(r"(\w+)\((\d+)\)")
 EVENTS = {MLOCK_AT_SYSCALL: "mlock", MLOCK_AT_RMAP_ADD: "map", MLOCK_AT_RMAP_REMOVE: "unmap",
           MLOCK_AT_MUNLOCK: "munlock"}
+DEFERRED_EVENTS = {DEFERRED_NEW: "new", DEFERRED_PARTIAL: "partial", DEFERRED_UNMAPPED: "unmapped"}
 # How a hook gets each argument.
 ARGUMENTS = {
     "vma_split": (int, int, bool),
     "mlock_rule": (EVENTS.get, int, int, bool, bool),
+    "fork_child_mprotect": (int, int, bool),
     "cow_order": (int, bool),
+    "dirty_neighbours": (int,),
+    "cow_reuse": (int, bool, bool, int, int, bool, bool, int),
+    "reuse_around": (int,),
+    "mapcount_model": (int,),
     "pin_short": (int, int),
     "pin_long": (int, int),
+    "pin_account": (bool, int, int, int),
+    "fork_pinned": (int, bool),
+    "fault_order": (bool, bool, int, int),
+    "fault_fallback": (int,),
+    "zero_page": (bool,),
+    "partial_unmap": (int, int),
+    "deferred_members": (DEFERRED_EVENTS.get, int),
+    "split_target": (int,),
+    "drop_zero_pages": (),
+    "madv_free_partial": (int, int),
 }
 
 
@@ -28,12 +45,17 @@ cdef int answer_of(str point, answer) except -1:
     """A name, or a name with a number: ``"fixed(2)"``."""
     cdef dict answers = ANSWERS[point]
     try:
-        if answer in answers:
+        if answer in answers and (point, answer) not in NUMBERS:
             return answers[answer]
-        name, _, number = answer.rstrip(")").partition("(")
+        name, number = NUMBERED.fullmatch(answer).groups()
+        least, greatest = NUMBERS[point, name]
+        if not least <= int(number) <= greatest:
+            raise ValueError(number)
         return answers[name] | int(number) << 8
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise ValueError(f"policy {point}: answer {answer!r}, valid are {list(answers)}") from None
+        valid = [f"{name}({'..'.join(map(str, NUMBERS[point, name]))})" if (point, name) in NUMBERS else name
+                 for name in answers]
+        raise ValueError(f"policy {point}: answer {answer!r}, valid are {valid}") from None
 
 
 cdef int ask_python(void *ctx, int point, const int64_t *arg) noexcept with gil:

@@ -12,9 +12,14 @@ cdef enum tva_type_e:        # who asks which orders a VMA may use
 cdef uint32_t thp_vma_allowable_orders(machine_t *m, const vma_t *vma, int type, uint32_t orders) noexcept nogil
 # Does the aligned block of 2^order pages around addr lie in the VMA (and, for a file, fit its offset)?
 cdef bint thp_vma_suitable_order(const vma_t *vma, uint64_t addr, int order) noexcept nogil
+cdef enum:
+    VM_FAULT_NO_HUGE = 0x10000      # ours: along with VM_FAULT_FALLBACK, there was no memory for a huge folio
+
 # VM_FAULT_*, VM_FAULT_FALLBACK: go on at PTE level.
 cdef int do_huge_pmd_anonymous_page(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr,
                                     uint32_t flags) noexcept nogil
+# A copy of the folio that a PMD leaf maps takes its place, writable and dirty; False: no memory for it.
+cdef bint copy_huge_pmd_leaf(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t haddr) noexcept nogil
 cdef int do_huge_pmd_wp_page(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, uint32_t flags) noexcept nogil
 # Replace a PMD leaf by a table of PTEs (file memory: by nothing).  Cannot fail: the table was deposited.
 cdef void split_huge_pmd(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr) noexcept nogil

@@ -5,7 +5,7 @@ from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.anon_vma cimport anon_vma_prepare
-from foliosim._core.deferred_split cimport deferred_split_folio
+from foliosim._core.deferred_split cimport deferred_split_offer
 from foliosim._core.content cimport content_copy
 from foliosim._core.folio cimport folio_alloc, folio_materialize
 from foliosim._core.mapping cimport shmem_mapping
@@ -13,7 +13,7 @@ from foliosim._core.mlock cimport folio_add_lru_vma
 from foliosim._core.page_alloc cimport table_alloc, table_free
 from foliosim._core.rmap cimport *
 from foliosim._core.shmem cimport shmem_allowable_huge_orders
-from foliosim._core.policy cimport COW_INHERIT, ask_cow_order
+from foliosim._core.policy cimport *
 from foliosim._core.swap cimport folio_put, folio_mark_accessed
 
 cdef extern from *:
@@ -55,13 +55,30 @@ cdef uint32_t enabled_orders(machine_t *m, const vma_t *vma) noexcept nogil:
     return mask
 
 
+cdef uint32_t anon_orders(machine_t *m, const vma_t *vma, int type) noexcept nogil:
+    """P14: the sizes that a fault may use."""
+    cdef uint32_t sysfs = enabled_orders(m, vma)
+    cdef int answer
+    if type != TVA_PAGEFAULT or policy_is_linux(m, POINT_FAULT_ORDER):
+        return sysfs
+    answer = ask_fault_order(m, False, (vma.flags & VM_HUGEPAGE) != 0, sysfs,
+                             (vma.end - vma.start) >> FS_PAGE_SHIFT)
+    if answer == FAULT_ORDER_NEVER:
+        return 0
+    if answer == FAULT_ORDER_PMD:
+        return 1U << FS_HPAGE_PMD_ORDER
+    if answer & 0xff == FAULT_ORDER_UP_TO:
+        return (2U << min(answer_number(answer), FS_HPAGE_PMD_ORDER)) - 1
+    return sysfs
+
+
 cdef uint32_t thp_vma_allowable_orders(machine_t *m, const vma_t *vma, int type, uint32_t orders) noexcept nogil:
     """Follows thp_vma_allowable_orders and __thp_vma_allowable_orders.  Forced collapse ignores the sizes that sysfs
     gives to anonymous memory, but wants memory that has been written to."""
     cdef bint forced = type == TVA_FORCED_COLLAPSE
     cdef int order = 9
     if vma.file == NULL:
-        orders &= FS_ORDERS_ANON if forced else FS_ORDERS_ANON & enabled_orders(m, vma)
+        orders &= FS_ORDERS_ANON if forced else FS_ORDERS_ANON & anon_orders(m, vma, type)
     else:
         orders &= FS_ORDERS_FILE
     if not orders or vma_thp_disabled(vma, forced) or (forced and vma.flags & (VM_SPECIAL | VM_HUGETLB)):
@@ -115,7 +132,7 @@ cdef void map_anon_folio_pmd(machine_t *m, vma_t *vma, uint64_t *pmd, uint32_t h
     vma.mm.rss_anon += FS_HPAGE_PMD_NR
     count_vm_events(m, THP_FAULT_ALLOC, 1)
     mod_mthp_stat(m, FS_HPAGE_PMD_ORDER, ANON_FAULT_ALLOC, 1)
-    deferred_split_folio(m, head, False)
+    deferred_split_offer(m, head, DEFERRED_NEW)
 
 
 cdef uint32_t alloc_huge(machine_t *m) noexcept nogil:
@@ -131,7 +148,9 @@ cdef int do_huge_pmd_anonymous_page(machine_t *m, vma_t *vma, uint64_t *pmd, uin
                                     uint32_t flags) noexcept nogil:
     cdef uint64_t haddr = addr & ~(FS_PMD_SIZE - 1)
     cdef uint32_t table, head = m.huge_zero_pfn
-    cdef bint zero = not flags & FAULT_FLAG_WRITE and m.thp.use_zero_page
+    cdef bint read = not flags & FAULT_FLAG_WRITE, zero = read and m.thp.use_zero_page
+    if read and not policy_is_linux(m, POINT_ZERO_PAGE) and ask_zero_page(m, False) == ZERO_SMALL:
+        return VM_FAULT_FALLBACK
     if not thp_vma_suitable_order(vma, haddr, FS_HPAGE_PMD_ORDER):
         return VM_FAULT_FALLBACK
     if anon_vma_prepare(m, vma) < 0:
@@ -143,7 +162,7 @@ cdef int do_huge_pmd_anonymous_page(machine_t *m, vma_t *vma, uint64_t *pmd, uin
         head = alloc_huge(m)
         if head == FS_NO_PFN:
             table_free(m, table)
-            return VM_FAULT_FALLBACK
+            return VM_FAULT_FALLBACK | VM_FAULT_NO_HUGE
     pgtable_deposit(m, pmd, table)
     vma.mm.nr_ptes += 1
     if zero:
@@ -154,10 +173,9 @@ cdef int do_huge_pmd_anonymous_page(machine_t *m, vma_t *vma, uint64_t *pmd, uin
     return 0
 
 
-cdef bint cow_huge(machine_t *m, vma_t *vma, uint64_t *pmd, uint32_t old, uint64_t haddr) noexcept nogil:
-    """P06 inherit: copy a shared huge folio whole and map the copy; False: that is not wanted, or cannot be."""
-    cdef uint32_t head, i
-    if ask_cow_order(m, FS_HPAGE_PMD_ORDER, True) != COW_INHERIT or anon_vma_prepare(m, vma) < 0:
+cdef bint copy_huge_pmd_leaf(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t haddr) noexcept nogil:
+    cdef uint32_t head, i, old = pte_pfn(m, pmd[0])
+    if anon_vma_prepare(m, vma) < 0:
         return False
     head = alloc_huge(m)
     if head == FS_NO_PFN:
@@ -176,26 +194,52 @@ cdef bint cow_huge(machine_t *m, vma_t *vma, uint64_t *pmd, uint32_t old, uint64
     return True
 
 
+cdef bint cow_huge(machine_t *m, vma_t *vma, uint64_t *pmd, page_t *folio, uint64_t haddr) noexcept nogil:
+    """P06: copy a shared huge folio whole and map the copy; False: that is not wanted, or cannot be."""
+    if ask_cow_order(m, FS_HPAGE_PMD_ORDER, True) != FS_HPAGE_PMD_ORDER:
+        return False
+    if folio_maybe_dma_pinned(folio) or (m.soft_dirty and not vma.flags & VM_SOFTDIRTY):
+        return False
+    return copy_huge_pmd_leaf(m, vma, pmd, haddr)
+
+
+cdef bint may_reuse_pmd(machine_t *m, page_t *folio) noexcept nogil:
+    """P07 for a folio that a PMD maps."""
+    cdef reuse_t known
+    if folio.flags & PG_anon_exclusive and (folio_maybe_dma_pinned(folio) or policy_is_linux(m, POINT_COW_REUSE)):
+        return True
+    known.order = FS_HPAGE_PMD_ORDER
+    known.pmd = True
+    known.exclusive = (folio.flags & PG_anon_exclusive) != 0
+    known.refcount = folio.refcount
+    known.mapcount = known.page_mapcount = folio_mapcount(folio)
+    known.shared = folio_maybe_mapped_shared(folio)
+    known.stopped = (folio_tail3(folio).marks & TAIL3_STOPPED) != 0
+    return ask_cow_reuse(m, &known)
+
+
 cdef int do_huge_pmd_wp_page(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, uint32_t flags) noexcept nogil:
     """A write (or unshare) fault on a read-only PMD leaf of private memory."""
     cdef uint64_t haddr = addr & ~(FS_PMD_SIZE - 1)
     cdef uint32_t head = pte_pfn(m, pmd[0])
     cdef page_t *folio
     if head == m.huge_zero_pfn:
-        head = alloc_huge(m)
-        if head != FS_NO_PFN:
-            map_anon_folio_pmd(m, vma, pmd, head, haddr)
-            return 0
+        if ask_zero_page(m, True) == ZERO_HUGE:
+            head = alloc_huge(m)
+            if head != FS_NO_PFN:
+                map_anon_folio_pmd(m, vma, pmd, head, haddr)
+                return 0
         split_huge_pmd(m, vma, pmd, addr)
         return VM_FAULT_FALLBACK
     folio = page_of(m, head)
-    if not folio.flags & PG_anon or (not folio.flags & PG_anon_exclusive and folio.refcount != 1):
-        if folio.flags & PG_anon and not flags & FAULT_FLAG_UNSHARE and cow_huge(m, vma, pmd, head, haddr):
+    if not folio.flags & PG_anon or not may_reuse_pmd(m, folio):
+        if folio.flags & PG_anon and not flags & FAULT_FLAG_UNSHARE and cow_huge(m, vma, pmd, folio, haddr):
             return 0
         split_huge_pmd(m, vma, pmd, addr)
         return VM_FAULT_FALLBACK
     if not folio.flags & PG_anon_exclusive:
-        folio_move_anon_rmap(folio, vma)
+        if folio.refcount == 1:
+            folio_move_anon_rmap(folio, vma)
         folio.flags |= PG_anon_exclusive
     if not flags & FAULT_FLAG_UNSHARE:
         pmd[0] = maybe_mkwrite(m, vma, pte_mkdirty(m, pte_mkyoung(m, pmd[0])))

@@ -9,7 +9,8 @@ from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
 from foliosim._core.collapse_file cimport collapse_pte_mapped_thp, hpage_collapse_scan_file
 from foliosim._core.content cimport content_copy, content_page
-from foliosim._core.deferred_split cimport deferred_split_folio
+from foliosim._core.deferred_split cimport deferred_split_offer
+from foliosim._core.policy cimport DEFERRED_NEW
 from foliosim._core.folio cimport folio_materialize
 from foliosim._core.huge_memory cimport *
 from foliosim._core.mlock cimport folio_add_lru_vma, lru_add_drain
@@ -133,7 +134,7 @@ cdef int collapse_huge_page(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t ha
     folio_add_lru_vma(m, head, vma)
     pgtable_deposit(m, pmd, table)
     pmd[0] = maybe_mkwrite(m, vma, pte_mkdirty(m, mk_pmd_leaf(m, head, vma.page_prot)))
-    deferred_split_folio(m, head, False)
+    deferred_split_offer(m, head, DEFERRED_NEW)
     return SCAN_SUCCEED
 
 

@@ -4,6 +4,7 @@
 Fidelity: identical for folios, zero pages, page tables and free memory; file systems' private bits are never shown.
 """
 from foliosim._core.flags cimport *
+from foliosim._core.mapcount cimport shown_mapcount
 from foliosim._core.page cimport *
 
 
@@ -47,6 +48,10 @@ cdef uint64_t stable_page_flags(machine_t *m, uint64_t pfn) noexcept nogil:
 
 cdef int64_t get_kpage_count(machine_t *m, uint64_t pfn) noexcept nogil:
     """Follows get_kpage_count, CONFIG_PAGE_MAPCOUNT."""
+    cdef page_t *folio
+    cdef int32_t exact
     if pfn >= m.fresh_pfn or folio_of(m, <uint32_t>pfn).refcount <= 0:
         return 0
-    return page_precise_mapcount(m, <uint32_t>pfn)
+    folio = folio_of(m, <uint32_t>pfn)
+    exact = page_precise_mapcount(m, <uint32_t>pfn)
+    return shown_mapcount(m, folio, exact) if page_kind(folio) == PG_KIND_HEAD else exact

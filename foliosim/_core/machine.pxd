@@ -15,6 +15,7 @@ cdef class CoreMachine:
 
     cdef int enter(self) except -1
     cdef int leave(self) except -1
+    cdef int refuse(self) except -1
     cdef mm_t *find_mm(self, uint32_t pid) noexcept
 
 cdef class CoreMapping:          # an open file
@@ -32,8 +33,6 @@ cdef class CoreProcess:
 cdef class CoreReference:
     cdef readonly CoreMachine machine
     cdef readonly CoreProcess process
-    cdef uint32_t *pfns
-    cdef int64_t nr
-    cdef uint32_t flags          # FOLL_GET or FOLL_PIN
+    cdef held_t held
     cdef readonly int64_t nbytes
     cdef readonly int64_t offset

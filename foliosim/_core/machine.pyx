@@ -35,7 +35,9 @@ from foliosim._core.mremap cimport do_mremap
 from foliosim._core.mseal cimport do_mseal
 from foliosim._core.observe cimport observe_state
 from foliosim._core.page_alloc cimport page_alloc_deinit, page_alloc_init
-from foliosim._core.policy cimport policy_init, policy_point, policy_set
+from foliosim._core.held cimport held_add, held_del
+from foliosim._core.partial_unmap cimport split_marked
+from foliosim._core.policy cimport *
 from foliosim._core.split_folio cimport split_folio_to_order
 from foliosim._core.stat cimport get_mm_rss
 from foliosim._core.swap cimport folio_put
@@ -97,6 +99,7 @@ cdef class CoreMachine:
         content_deinit(&self.m)
         free(self.m.mappings)
         free(self.m.mm_ids)
+        free(self.m.split_now)
         page_alloc_deinit(&self.m)
 
     cdef int enter(self) except -1:
@@ -107,9 +110,22 @@ cdef class CoreMachine:
     cdef int leave(self) except -1:
         """End of an operation: drain, then raise what a hook raised."""
         lru_add_drain(&self.m)
+        if self.m.nr_split_now:
+            split_marked(&self.m)
+        if self.m.refused_point:
+            self.refuse()
         if self.hook_error is not None:
             error, self.hook_error = self.hook_error, None
             raise error
+        return 0
+
+    cdef int refuse(self) except -1:
+        """A compiled policy gave an answer that cannot be carried out."""
+        cdef str point = policy_point_name(self.m.refused_point - 1)
+        answer = self.m.refused_answer
+        self.m.refused_point = 0
+        if self.hook_error is None:
+            self.hook_error = ValueError(f"policy {point}: answer {answer}{policy_refusal(point, answer)}")
         return 0
 
     cdef mm_t *find_mm(self, uint32_t pid) noexcept:
@@ -197,9 +213,9 @@ cdef class CoreMachine:
         cdef int64_t i
         cdef dict where
         for reference in self.references:
-            where = gets if reference.flags & FOLL_GET else pins
-            for i in range(reference.nr):
-                where[reference.pfns[i]] = where.get(reference.pfns[i], 0) + 1
+            where = gets if reference.held.flags & FOLL_GET else pins
+            for i in range(reference.held.nr):
+                where[reference.held.pfns[i]] = where.get(reference.held.pfns[i], 0) + 1
         return validate_machine(&self.m, gets, pins)
 
     def corrupt(self, str kind, uint64_t number, str field, int64_t delta=1):
@@ -508,13 +524,13 @@ cdef class CoreProcess:
         cdef CoreReference reference = cls(self, flags)
         if addr + length < addr or nr > 1LL << 36:
             raise syscall_error(EFAULT, "get_user_pages", (addr, length))
-        reference.pfns = <uint32_t *>malloc(nr * sizeof(uint32_t) + 1)
-        if reference.pfns == NULL:
+        reference.held.pfns = <uint32_t *>malloc(nr * sizeof(uint32_t) + 1)
+        if reference.held.pfns == NULL:
             raise MemoryError(f"get_user_pages: {nr} pages")
         while got < nr:
             more = nr - got if nr - got < <int64_t>batch else <int64_t>batch
             more = get_user_pages_fast(&self.machine.m, mm, first + (<uint64_t>got << FS_PAGE_SHIFT), more, flags,
-                                       reference.pfns + got)
+                                       reference.held.pfns + got)
             if more <= 0:
                 if got == 0:
                     got = more
@@ -524,10 +540,11 @@ cdef class CoreProcess:
                 break
         if got < nr and (got < 0 or flags & FOLL_PIN):
             if got > 0:
-                put_user_pages(&self.machine.m, reference.pfns, got, flags)
+                put_user_pages(&self.machine.m, reference.held.pfns, got, flags)
                 got = -EFAULT
             self.leave(got, "get_user_pages", (addr, length))
-        reference.nr = got
+        reference.held.nr = got
+        held_add(&self.machine.m, &reference.held)
         reference.offset = addr - first
         reference.nbytes = min(<int64_t>length, (got << FS_PAGE_SHIFT) - reference.offset)
         self.machine.references.add(reference)
@@ -602,31 +619,32 @@ cdef class CoreReference:
     def __cinit__(self, CoreProcess process, uint32_t flags):
         self.process = process
         self.machine = process.machine
-        self.flags = flags
-        self.pfns = NULL
-        self.nr = 0
+        self.held.flags = flags
+        self.held.pfns = NULL
+        self.held.nr = 0
 
     def __dealloc__(self):
-        free(self.pfns)
+        free(self.held.pfns)
 
     @property
     def pinned(self):
-        return bool(self.flags & FOLL_PIN)
+        return bool(self.held.flags & FOLL_PIN)
 
     @property
     def page_frames(self):
         """Frame numbers, in order."""
-        return [self.pfns[i] for i in range(self.nr)]
+        return [self.held.pfns[i] for i in range(self.held.nr)]
 
     def bytes_at(self, uint32_t offset):
         """The byte at an offset in each page."""
-        return bytes([content_read(&self.machine.m, self.pfns[i], offset) for i in range(self.nr)])
+        return bytes([content_read(&self.machine.m, self.held.pfns[i], offset) for i in range(self.held.nr)])
 
     def drop(self):
         """Drop the references; nothing if that was done."""
         self.machine.enter()
         if self in self.machine.references:
             self.machine.references.discard(self)
-            put_user_pages(&self.machine.m, self.pfns, self.nr, self.flags)
-            self.nr = 0
+            held_del(&self.machine.m, &self.held)
+            put_user_pages(&self.machine.m, self.held.pfns, self.held.nr, self.held.flags)
+            self.held.nr = 0
             self.machine.leave()

@@ -1,21 +1,27 @@
 # cython: language_level=3
 """MADV_FREE.  Follows madvise_free_pte_range in mm/madvise.c and madvise_free_huge_pmd in mm/huge_memory.c."""
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
+from foliosim._core.huge_memory cimport split_huge_pmd
 from foliosim._core.mlock cimport lru_add_drain
+from foliosim._core.policy cimport *
 from foliosim._core.split_folio cimport folio_batch_or_split, split_folio
 from foliosim._core.swap cimport folio_mark_lazyfree
+from foliosim._core.zap cimport folio_pte_batch
 
 
-cdef bint free_pmd(machine_t *m, uint64_t *pmd, bint whole) noexcept nogil:
-    """False: the folio was split, go on with the PTEs."""
+cdef bint free_pmd(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, uint32_t nr) noexcept nogil:
+    """nr pages of a leaf; False: it was split, or its folio, go on with the PTEs."""
     cdef uint32_t head = pte_pfn(m, pmd[0])
     cdef page_t *folio = page_of(m, head)
     if head == m.huge_zero_pfn or folio_maybe_mapped_shared(folio):
         return True
-    if not whole:
+    if nr < FS_HPAGE_PMD_NR:
+        if ask_madv_free_partial(m, FS_HPAGE_PMD_ORDER, nr) == MADV_FREE_MARK_WHOLE:
+            split_huge_pmd(m, vma, pmd, addr)
+            return False
         return split_folio(m, head) < 0
     folio.flags &= ~PG_dirty
     pmd[0] = pte_mkclean(m, pte_mkold(m, pmd[0]))
@@ -23,11 +29,55 @@ cdef bint free_pmd(machine_t *m, uint64_t *pmd, bint whole) noexcept nogil:
     return True
 
 
+cdef bint keep_others(machine_t *m, uint64_t *pte, uint32_t nr) noexcept nogil:
+    """P25 mark_whole: what the folio's other pages hold is kept by making their entries dirty; False: this table does
+    not have all of them, or they are not this process's alone."""
+    cdef uint32_t pfn = pte_pfn(m, pte[0]), head = head_of(m, pfn), before = pfn - head, i
+    cdef page_t *folio = page_of(m, head)
+    cdef uint32_t at = (<uint64_t>pte & (FS_PAGE_SIZE - 1)) / sizeof(uint64_t), all = folio_nr_pages(folio)
+    cdef uint64_t *first = pte - before
+    cdef int32_t mapped = 0
+    if before > at or at - before + all > FS_PTRS_PER_PTE or folio_maybe_mapped_shared(folio):
+        return False
+    for i in range(all):
+        mapped += first[i] != 0 and pte_present(m, first[i]) and pte_pfn(m, first[i]) == head + i
+    if mapped != folio_mapcount(folio):
+        return False
+    for i in range(all):
+        if not before <= i < before + nr and first[i] and pte_present(m, first[i]) and pte_pfn(m, first[i]) == head + i:
+            first[i] = pte_mkdirty(m, first[i])
+    return True
+
+
+cdef int32_t free_policy(machine_t *m, uint64_t *pte, uint32_t max_nr) noexcept nogil:
+    """P25: the other answers; entries dealt with, 0: look again, -1: as Linux."""
+    cdef uint32_t pfn = pte_pfn(m, pte[0]), nr = folio_pte_batch(m, pte, pfn, max_nr), i
+    cdef page_t *folio = folio_of(m, pfn)
+    cdef int answer
+    if not folio_test_large(folio):
+        return -1
+    answer = ask_madv_free_partial(m, folio_order(folio), nr)
+    if answer == MADV_FREE_GIVE_UP:
+        return max_nr if folio_maybe_mapped_shared(folio) or split_folio(m, pfn) < 0 else 0
+    if answer != MADV_FREE_MARK_WHOLE or nr == folio_nr_pages(folio):
+        return -1
+    if keep_others(m, pte, nr):
+        folio.flags &= ~PG_dirty
+        for i in range(nr):
+            pte[i] = pte_mkclean(m, pte_mkold(m, pte[i]))
+        folio_mark_lazyfree(m, head_of(m, pfn))
+    return nr
+
+
 cdef uint32_t free_batch(machine_t *m, uint64_t *pte, uint32_t max_nr) noexcept nogil:
     """The folio that the entry maps; how many entries were dealt with, 0: look again."""
     cdef bint whole = False
-    cdef uint32_t nr = folio_batch_or_split(m, pte, max_nr, &whole), head, i
+    cdef uint32_t nr, head, i
+    cdef int32_t done = -1 if policy_is_linux(m, POINT_MADV_FREE_PARTIAL) else free_policy(m, pte, max_nr)
     cdef page_t *folio
+    if done >= 0:
+        return done
+    nr = folio_batch_or_split(m, pte, max_nr, &whole)
     if not whole:
         return nr
     head = head_of(m, pte_pfn(m, pte[0]))
@@ -42,10 +92,10 @@ cdef uint32_t free_batch(machine_t *m, uint64_t *pte, uint32_t max_nr) noexcept 
     return nr
 
 
-cdef void free_pte_range(machine_t *m, uint64_t *pmd, uint64_t addr, uint64_t end) noexcept nogil:
+cdef void free_pte_range(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, uint64_t end) noexcept nogil:
     cdef uint64_t *pte
     cdef uint32_t left = <uint32_t>((end - addr) >> FS_PAGE_SHIFT), i = 0
-    if pmd_leaf(m, pmd[0]) and free_pmd(m, pmd, left == FS_PTRS_PER_PTE):
+    if pmd_leaf(m, pmd[0]) and free_pmd(m, vma, pmd, addr, left):
         return
     pte = pte_offset(m, pmd[0], addr)
     while i < left:
@@ -66,6 +116,6 @@ cdef int madvise_free(machine_t *m, vma_t *vma, uint64_t start, uint64_t end) no
             continue
         next = pmd_addr_end(addr, end)
         if pmd[0]:
-            free_pte_range(m, pmd, addr, next)
+            free_pte_range(m, vma, pmd, addr, next)
         addr = next
     return 0

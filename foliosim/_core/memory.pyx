@@ -7,14 +7,21 @@ from foliosim._core.pgtable cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.anon_vma cimport anon_vma_prepare
 from foliosim._core.content cimport content_copy
+from foliosim._core.copy_pages cimport copy_window, may_copy
+from foliosim._core.deferred_split cimport deferred_split_offer
 from foliosim._core.filemap cimport do_fault, do_wp_shared
 from foliosim._core.folio cimport folio_alloc, folio_init
+from foliosim._core.held cimport page_maybe_dma_pinned
 from foliosim._core.huge_memory cimport *
 from foliosim._core.mlock cimport folio_add_lru_vma, lru_add_drain
 from foliosim._core.page_alloc cimport alloc_run, table_alloc
 from foliosim._core.rmap cimport *
-from foliosim._core.policy cimport COW_INHERIT, ask_cow_order
-from foliosim._core.swap cimport folio_put, folio_put_refs, lru_link_run
+from foliosim._core.policy cimport *
+from foliosim._core.swap cimport folio_put, lru_link_run
+
+cdef enum:
+    PAGE_ALLOC_COSTLY_ORDER = 3
+    FAULT_FLAG_NO_HUGE = 0x10000     # ours: there was no memory for a huge folio
 
 
 # ---- tables ----
@@ -84,11 +91,27 @@ cdef bint pte_range_none(machine_t *m, const uint64_t *pte, uint32_t n) noexcept
     return True
 
 
-cdef uint32_t alloc_anon_folio(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr) noexcept nogil:
-    """Follows alloc_anon_folio: the largest enabled order whose block fits the VMA and is empty, then smaller ones."""
+cdef uint32_t orders_after(machine_t *m, uint32_t orders, int order) noexcept nogil:
+    """P15: of the lower orders that are enabled, those to try when there is no memory for this one."""
+    cdef int answer
+    if policy_is_linux(m, POINT_FAULT_FALLBACK):
+        return orders
+    answer = ask_fault_fallback(m, order)
+    if answer == FALLBACK_NEXT_LOWER:
+        return orders
+    return 1U << PAGE_ALLOC_COSTLY_ORDER if answer == FALLBACK_COSTLY and order > PAGE_ALLOC_COSTLY_ORDER else 0
+
+
+cdef uint32_t alloc_anon_folio(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, bint no_huge) noexcept nogil:
+    """Follows alloc_anon_folio: the largest enabled order whose block fits the VMA and is empty, then smaller ones.
+
+    no_huge: a huge folio was tried for, and there was no memory.
+    """
     cdef uint32_t orders = anon_fault_orders(m, vma), head
     cdef uint64_t *table = table_of(m, table_pfn(m, pmd[0]))
     cdef int order
+    if no_huge:
+        orders = orders_after(m, orders, FS_HPAGE_PMD_ORDER)
     while orders:
         order = highest_order(orders)
         if thp_vma_suitable_order(vma, addr, order):
@@ -101,7 +124,7 @@ cdef uint32_t alloc_anon_folio(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t
         if head != FS_NO_PFN:
             return head
         mod_mthp_stat(m, order, ANON_FAULT_FALLBACK, 1)
-        orders &= ~(1U << order)
+        orders = orders_after(m, orders & ~(1U << order), order)
     return folio_alloc(m, 0)
 
 
@@ -117,7 +140,7 @@ cdef int do_anonymous_page(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t add
         return 0
     if anon_vma_prepare(m, vma) < 0:
         return VM_FAULT_OOM
-    head = alloc_anon_folio(m, vma, pmd, addr)
+    head = alloc_anon_folio(m, vma, pmd, addr, (flags & FAULT_FLAG_NO_HUGE) != 0)
     if head == FS_NO_PFN:
         return VM_FAULT_OOM
     folio = page_of(m, head)
@@ -131,6 +154,8 @@ cdef int do_anonymous_page(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t add
     folio_add_new_anon_rmap(m, head, vma, addr)
     folio_add_lru_vma(m, head, vma)
     set_ptes(m, pte, entry, nr)
+    if nr > 1:
+        deferred_split_offer(m, head, DEFERRED_NEW)
     return 0
 
 
@@ -172,24 +197,32 @@ cdef uint32_t do_anonymous_run(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t
 
 # ---- copy on write ----
 
-cdef bint wp_can_reuse_large(page_t *folio) noexcept nogil:
-    """Follows __wp_can_reuse_large_anon_folio: every reference is a mapping of this process, and more than one."""
-    if folio_large_mapcount(folio) <= 1 or folio_maybe_mapped_shared(folio):
-        return False
-    return folio_large_mapcount(folio) == folio.refcount
+cdef void reuse_known(machine_t *m, page_t *folio, uint32_t pfn, reuse_t *known) noexcept nogil:
+    cdef bint large = folio_test_large(folio)
+    known.order = folio_order(folio)
+    known.pmd = False
+    known.exclusive = (page_of(m, pfn).flags & PG_anon_exclusive) != 0
+    known.refcount = folio.refcount
+    known.mapcount = folio_mapcount(folio)
+    known.shared = folio_maybe_mapped_shared(folio)
+    known.stopped = large and folio_tail3(folio).marks & TAIL3_STOPPED
+    known.page_mapcount = page_precise_mapcount(m, pfn)
 
 
-cdef bint wp_can_reuse_anon_folio(machine_t *m, uint32_t head, const vma_t *vma) noexcept nogil:
-    cdef page_t *folio = page_of(m, head)
-    if folio_test_large(folio):
-        return wp_can_reuse_large(folio)
-    if folio.refcount > 3:
-        return False
-    if not folio.flags & PG_lru:
+cdef bint wp_can_reuse_anon_folio(machine_t *m, uint32_t pfn, const vma_t *vma) noexcept nogil:
+    """Follows wp_can_reuse_anon_folio, P07.  No policy may take a page from under a pin."""
+    cdef page_t *folio = folio_of(m, pfn)
+    cdef bint exclusive = (page_of(m, pfn).flags & PG_anon_exclusive) != 0
+    cdef reuse_t known
+    if exclusive and (policy_is_linux(m, POINT_COW_REUSE) or page_maybe_dma_pinned(m, folio, pfn)):
+        return True
+    if not folio_test_large(folio) and folio.refcount <= 3 and not folio.flags & PG_lru:
         lru_add_drain(m)
-    if folio.refcount != 1:
+    reuse_known(m, folio, pfn, &known)
+    if not ask_cow_reuse(m, &known):
         return False
-    folio_move_anon_rmap(folio, vma)
+    if folio.refcount == 1 and not folio_test_large(folio):
+        folio_move_anon_rmap(folio, vma)
     return True
 
 
@@ -241,53 +274,66 @@ cdef int wp_page_copy(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, bi
 
 
 cdef bint cow_window(machine_t *m, const vma_t *vma, const uint64_t *pte, uint64_t addr, int order) noexcept nogil:
-    """P06 inherit: is the aligned window of 2^order pages around addr all of one shared folio, in this VMA?"""
-    cdef uint32_t nr = 1U << order, at = pte_index(addr) & (nr - 1), i, pfn = pte_pfn(m, pte[0]) - at
+    """P06: are all pages of the aligned window of 2^order around addr in this VMA, shared and without pins?"""
+    cdef uint32_t nr = 1U << order, at = pte_index(addr) & (nr - 1), i, pfn
     cdef const uint64_t *first = pte - at
-    if not thp_vma_suitable_order(vma, addr, order) or head_of(m, pfn) != head_of(m, pte_pfn(m, pte[0])):
+    if not thp_vma_suitable_order(vma, addr, order):
         return False
     for i in range(nr):
-        if not pte_present(m, first[i]) or pte_special(m, first[i]) or pte_pfn(m, first[i]) != pfn + i:
+        if not may_copy(m, first[i]):
             return False
-        if page_of(m, pfn + i).flags & PG_anon_exclusive:
+        pfn = pte_pfn(m, first[i])
+        if page_of(m, pfn).flags & PG_anon_exclusive or folio_maybe_dma_pinned(folio_of(m, pfn)):
             return False
     return True
 
 
 cdef bint wp_copy_window(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, int order) noexcept nogil:
-    """Copy the window that starts at addr to a new folio of its size; False: no memory for it."""
-    cdef uint32_t nr = 1U << order, i, head = folio_alloc(m, order), old = pte_pfn(m, pte[0])
-    cdef uint64_t entry
-    if head == FS_NO_PFN:
+    """P06: copy the largest window, up to this order, that can be; False: copy one page."""
+    cdef uint32_t at, nr, i
+    cdef bint dirty
+    if order >= FS_HPAGE_PMD_ORDER:
+        order = FS_HPAGE_PMD_ORDER - 1
+    if (m.soft_dirty and not vma.flags & VM_SOFTDIRTY) or anon_vma_prepare(m, vma) < 0:
         return False
+    while order >= 2 and not cow_window(m, vma, pte, addr, order):
+        order -= 1
+    if order < 2:
+        return False
+    nr = 1U << order
+    at = pte_index(addr) & (nr - 1)
+    if not copy_window(m, vma, pte - at, addr - (<uint64_t>at << FS_PAGE_SHIFT), order):
+        return False
+    dirty = ask_dirty_neighbours(m, order)
     for i in range(nr):
-        if content_copy(m, head + i, old + i) < 0:
-            folio_put(m, head)
-            return False
-    count_vm_events(m, COW_BYTES, FS_PAGE_SIZE * nr)
-    page_of(m, head).refcount += nr - 1
-    folio_add_new_anon_rmap(m, head, vma, addr)
-    folio_add_lru_vma(m, head, vma)
-    folio_remove_rmap_ptes(m, old, nr, vma)
-    entry = anon_entry(m, vma, head)
-    set_ptes(m, pte, entry, nr)
-    folio_put_refs(m, head_of(m, old), nr)
+        if dirty or i == at:
+            pte[<int64_t>i - at] = anon_entry(m, vma, pte_pfn(m, pte[<int64_t>i - at]))
     return True
 
 
-cdef bint wp_copy_inherit(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, int order) noexcept nogil:
-    """P06 inherit: copy the largest window, up to the folio's size, that the VMA holds whole; False: copy one page."""
-    cdef uint32_t at
-    if order >= FS_HPAGE_PMD_ORDER:
-        order = FS_HPAGE_PMD_ORDER - 1
-    if anon_vma_prepare(m, vma) < 0:
+cdef void wp_reuse_around(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, int order) noexcept nogil:
+    """P07: the neighbours that could be kept too become writable in the same fault."""
+    cdef uint32_t nr = 1U << order, at = pte_index(addr) & (nr - 1), i
+    cdef uint64_t start = addr - (<uint64_t>at << FS_PAGE_SHIFT), page
+    cdef uint64_t *entry
+    for i in range(nr):
+        page = start + (<uint64_t>i << FS_PAGE_SHIFT)
+        entry = pte + (<int64_t>i - at)
+        if i == at or page < vma.start or page >= vma.end or not may_keep(m, vma, entry[0]):
+            continue
+        page_of(m, pte_pfn(m, entry[0])).flags |= PG_anon_exclusive
+        entry[0] = pte_mkwrite(m, entry[0])
+
+
+cdef bint may_keep(machine_t *m, const vma_t *vma, uint64_t entry) noexcept nogil:
+    """Is this the entry of an anonymous page that a write fault would keep?"""
+    if not entry or not pte_present(m, entry) or pte_special(m, entry) or pte_write(m, entry) or pte_protnone(m, entry):
         return False
-    while order >= 2:
-        if cow_window(m, vma, pte, addr, order):
-            at = pte_index(addr) & ((1U << order) - 1)
-            return wp_copy_window(m, vma, pte - at, addr - (<uint64_t>at << FS_PAGE_SHIFT), order)
-        order -= 1
-    return False
+    if not vma.flags & VM_WRITE or not folio_of(m, pte_pfn(m, entry)).flags & PG_anon:
+        return False
+    if m.soft_dirty and not vma.flags & VM_SOFTDIRTY and not pte_soft_dirty(m, entry):
+        return False
+    return wp_can_reuse_anon_folio(m, pte_pfn(m, entry), vma)
 
 
 cdef int do_wp_page(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, uint32_t flags) noexcept nogil:
@@ -304,15 +350,17 @@ cdef int do_wp_page(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, uint
     page = page_of(m, pfn)
     folio = folio_of(m, pfn)
     if folio.flags & PG_anon:
-        if page.flags & PG_anon_exclusive or wp_can_reuse_anon_folio(m, head_of(m, pfn), vma):
+        if wp_can_reuse_anon_folio(m, pfn, vma):
             page.flags |= PG_anon_exclusive
             if not unshare:
                 wp_page_reuse(m, vma, pte)
+                order = ask_reuse_around(m, folio_order(folio))
+                if order:
+                    wp_reuse_around(m, vma, pte, addr, order)
             return 0
-        order = folio_order(folio)
-        if order and not unshare and ask_cow_order(m, order, False) == COW_INHERIT:
-            if wp_copy_inherit(m, vma, pte, addr, order):
-                return 0
+        order = 0 if unshare else ask_cow_order(m, folio_order(folio), False)
+        if order >= 2 and wp_copy_window(m, vma, pte, addr, order):
+            return 0
     return wp_page_copy(m, vma, pte, addr, unshare)
 
 
@@ -362,8 +410,10 @@ cdef int handle_mm_fault(machine_t *m, vma_t *vma, uint64_t addr, uint32_t flags
     if not pmd[0] and vma.file == NULL:
         if thp_vma_allowable_orders(m, vma, TVA_PAGEFAULT, 1U << FS_HPAGE_PMD_ORDER):
             result = do_huge_pmd_anonymous_page(m, vma, pmd, addr, flags)
-            if result != VM_FAULT_FALLBACK:
+            if not result & VM_FAULT_FALLBACK:
                 return result
+            if result & VM_FAULT_NO_HUGE:
+                flags |= FAULT_FLAG_NO_HUGE
     elif pmd[0] and pmd_leaf(m, pmd[0]):
         result = handle_pmd_leaf(m, vma, pmd, addr, flags)
         if result != VM_FAULT_FALLBACK:

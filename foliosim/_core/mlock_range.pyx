@@ -4,6 +4,7 @@ from libc.stdint cimport uint32_t
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
+from foliosim._core.copy_pages cimport copy_out
 from foliosim._core.mlock cimport lru_add_drain, mlock_folio, mlock_run, munlock_folio, munlock_run
 from foliosim._core.policy cimport *
 from foliosim._core.split_folio cimport split_folio
@@ -47,7 +48,10 @@ cdef uint32_t mlock_batch(machine_t *m, vma_t *vma, const uint64_t *pte, uint64_
     answer = ask_mlock_rule(m, event, folio, n, False, folio_within_range(folio, vma, start, end))
     if answer == MLOCK_SPLIT and folio.flags & PG_anon and split_for_mlock(m, pfn):
         return 0
-    if answer == MLOCK_YES:
+    if answer == MLOCK_COPY_OUT and n < folio_nr_pages(folio):
+        if copy_out(m, vma, head, addr, addr + (<uint64_t>n << FS_PAGE_SHIFT)):
+            return 0
+    elif answer == MLOCK_YES or answer == MLOCK_COPY_OUT:
         lock_or_unlock(m, vma, head)
     return n
 
@@ -95,7 +99,7 @@ cdef bint mlock_pmd(machine_t *m, vma_t *vma, uint64_t *pmd) noexcept nogil:
     answer = ask_mlock_rule(m, event, folio, folio_nr_pages(folio), True, True)
     if answer == MLOCK_SPLIT and folio.flags & PG_anon and split_for_mlock(m, head):
         return False
-    if answer == MLOCK_YES:
+    if answer == MLOCK_YES or answer == MLOCK_COPY_OUT:
         lock_or_unlock(m, vma, head)
     return True
 

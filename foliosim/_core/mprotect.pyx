@@ -7,7 +7,9 @@ from foliosim._core.types cimport *
 from foliosim._core.change_prot cimport change_protection
 from foliosim._core.gup cimport mm_populate
 from foliosim._core.maple_tree cimport vma_find
+from foliosim._core.policy cimport policy_is_linux
 from foliosim._core.vma cimport *
+from foliosim._core.vma_split cimport fork_child_mprotect_policy
 
 cdef extern from *:
     """
@@ -42,6 +44,8 @@ cdef int mprotect_fixup(machine_t *m, vma_t *vma, uint64_t start, uint64_t end, 
             newflags |= VM_ACCOUNT
     elif oldflags & VM_ACCOUNT and vma_is_anonymous(vma) and vma.anon_vma == NULL:
         newflags &= ~VM_ACCOUNT
+    if not policy_is_linux(m, POINT_FORK_CHILD_MPROTECT):
+        fork_child_mprotect_policy(m, vma, start, end)
     err = vma_modify_flags(m, vma, start, end, &newflags, result)
     if err:
         return err

@@ -74,6 +74,9 @@ cdef inline tail1_t *folio_tail1(page_t *folio) noexcept nogil:
 cdef inline tail2_t *folio_tail2(page_t *folio) noexcept nogil:
     return <tail2_t *>(folio + 2)
 
+cdef inline tail3_t *folio_tail3(page_t *folio) noexcept nogil:
+    return <tail3_t *>(folio + 3)
+
 cdef inline uint64_t folio_index(const page_t *folio) noexcept nogil:
     """Page offset of the head in its mapping (linear_page_index of its first page)."""
     return <uint64_t>folio.index | (<uint64_t>(folio.mapping >> 24) << 32)

@@ -8,7 +8,7 @@ that users see is foliosim/policy/points.py; a test keeps the two alike.
 from libc.string cimport memcpy
 
 cdef enum:
-    POLICY_ABI = 2
+    POLICY_ABI = 3
 
 
 cdef int always(void *ctx, int param, const int64_t *arg) noexcept nogil:
@@ -42,6 +42,13 @@ cdef int mlock_split(void *ctx, int param, const int64_t *arg) noexcept nogil:
     return mlock_contained_eager(ctx, param, arg)
 
 
+cdef int mlock_copy_out(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """The locked part of a folio that is only partly locked gets folios of its own."""
+    if arg[0] == MLOCK_AT_SYSCALL and not (arg[3] or (arg[4] and arg[2] == 1 << arg[1])):
+        return MLOCK_COPY_OUT
+    return mlock_contained_eager(ctx, param, arg)
+
+
 cdef int mlock_forbid(void *ctx, int param, const int64_t *arg) noexcept nogil:
     """No large folio in a locked range: split it on mlock."""
     if arg[0] == MLOCK_AT_SYSCALL:
@@ -49,45 +56,224 @@ cdef int mlock_forbid(void *ctx, int param, const int64_t *arg) noexcept nogil:
     return MLOCK_NO if arg[0] == MLOCK_AT_RMAP_ADD else MLOCK_YES
 
 
+# ---- P07 cow_reuse: reuse_t ----
+
+cdef int reuse_two_slots(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """Follows wp_can_reuse_anon_folio and __wp_can_reuse_large_anon_folio, and for PMDs do_huge_pmd_wp_page, of 6.15:
+    all references of a large folio are mappings of this process, and there is more than one."""
+    cdef const reuse_t *known = <const reuse_t *>arg
+    if known.exclusive:
+        return COW_REUSE
+    if known.pmd or not known.order:
+        return COW_REUSE if known.refcount == 1 else COW_COPY
+    return COW_REUSE if known.mapcount > 1 and not known.shared and known.mapcount == known.refcount else COW_COPY
+
+
+cdef int reuse_exclusive_only(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """As 6.10 to 6.14: of a large folio mapped by PTEs only pages that were never shared."""
+    cdef const reuse_t *known = <const reuse_t *>arg
+    if known.order and not known.pmd:
+        return COW_REUSE if known.exclusive else COW_COPY
+    return reuse_two_slots(ctx, param, arg)
+
+
+cdef int reuse_exclusive_or_last(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """As 5.19 to 6.9: the last page that is still mapped keeps the whole large folio."""
+    cdef const reuse_t *known = <const reuse_t *>arg
+    return COW_REUSE if known.exclusive or known.refcount == 1 else COW_COPY
+
+
+cdef int reuse_refcount_one(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """As before 5.19, when nothing marked a page as exclusive."""
+    cdef const reuse_t *known = <const reuse_t *>arg
+    return COW_REUSE if known.refcount == 1 else COW_COPY
+
+
+cdef int reuse_exact(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """Whenever nobody else maps the page and all references of the folio are mappings."""
+    cdef const reuse_t *known = <const reuse_t *>arg
+    if known.exclusive:
+        return COW_REUSE
+    return COW_REUSE if known.page_mapcount == 1 and known.mapcount == known.refcount else COW_COPY
+
+
+cdef int reuse_saturating(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """A count of owners that stops for good once there were three."""
+    cdef const reuse_t *known = <const reuse_t *>arg
+    return COW_COPY if known.stopped and not known.exclusive else reuse_two_slots(ctx, param, arg)
+
+
 # ---- P10 pin_short, P11 pin_long: order, nr_pages ----
 
-cdef int pin_split(void *ctx, int param, const int64_t *arg) noexcept nogil:
-    """Split a folio of which only a part is pinned."""
-    return PIN_SPLIT if arg[1] < 1 << arg[0] else PIN_NO_SPLIT
+cdef int pin_partly(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """What param says, for a folio of which only a part is pinned."""
+    return param if arg[1] < 1 << arg[0] else PIN_NO_SPLIT
+
+
+# ---- P12 pin_account: registering, order, nr_pages, others ----
+
+cdef int account_per_page(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    return PIN_ACCOUNT_PAGES
+
+
+cdef int account_head_once(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """Follows io_buffer_account_pin and headpage_already_acct; what was charged is given back by the buffer it was
+    charged to."""
+    if not arg[1]:
+        return PIN_ACCOUNT_PAGES
+    return PIN_ACCOUNT_NOTHING if arg[0] and arg[3] else PIN_ACCOUNT_FOLIO
+
+
+cdef int account_head_refcounted(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """The first buffer charges a large folio, the last one gives it back."""
+    if not arg[1]:
+        return PIN_ACCOUNT_PAGES
+    return PIN_ACCOUNT_NOTHING if arg[3] else PIN_ACCOUNT_FOLIO
+
+
+cdef int account_per_buffer(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """Every buffer charges the whole of each folio that it touches."""
+    return PIN_ACCOUNT_FOLIO if arg[1] else PIN_ACCOUNT_PAGES
+
+
+# ---- P14 fault_order: khugepaged, advised, sysfs, pages ----
+
+cdef int fault_advised(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """The huge size where MADV_HUGEPAGE asks for it."""
+    return FAULT_ORDER_PMD if arg[1] else FAULT_ORDER_NEVER
+
+
+cdef int fault_defer(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """Single pages at a fault, unless advised; khugepaged makes them huge wherever it may."""
+    return FAULT_ORDER_PMD if arg[0] or arg[1] else FAULT_ORDER_NEVER
+
+
+cdef int fault_pmd_enabled(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """As before 6.8: the huge size is the only one, and transparent_hugepage/enabled rules it."""
+    return FAULT_ORDER_PMD if arg[2] & (1 << FS_HPAGE_PMD_ORDER) else FAULT_ORDER_NEVER
+
+
+cdef int fault_vma_scaled(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """Sizes up to 1/32 of the VMA."""
+    cdef int order = 0
+    while order < FS_HPAGE_PMD_ORDER and arg[3] >> 5 >= 2 << order:
+        order += 1
+    return FAULT_ORDER_UP_TO | order << 8 if order >= 2 else FAULT_ORDER_NEVER
+
+
+# ---- P17 zero_page: write ----
+
+cdef int zero_then_small(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """As before 6.13: a write to the huge zero page gets a single page."""
+    return ZERO_SMALL if arg[0] else ZERO_HUGE
+
+
+# ---- P21 partial_unmap: order, nr_mapped ----
+
+cdef int unmap_split_up_to(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    return PARTIAL_UNMAP_SPLIT_NOW if arg[0] <= param else PARTIAL_UNMAP_DEFER
+
+
+# ---- P22 deferred_members: event, order ----
+
+cdef int members_all_new_thp(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """Follows map_anon_folio_pmd and __folio_remove_rmap since 6.12: new huge folios too, for the underused shrinker."""
+    if arg[0] == DEFERRED_NEW:
+        return DEFERRED_YES if arg[1] == FS_HPAGE_PMD_ORDER else DEFERRED_NO
+    return DEFERRED_YES if arg[0] == DEFERRED_PARTIAL else DEFERRED_NO
+
+
+cdef int members_partially_mapped(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """As before 6.10: also folios whose last pages went away page by page."""
+    return DEFERRED_NO if arg[0] == DEFERRED_NEW else DEFERRED_YES
+
+
+cdef int members_not_unmapped(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """As 6.10 and 6.11."""
+    return DEFERRED_YES if arg[0] == DEFERRED_PARTIAL else DEFERRED_NO
+
+
+cdef int members_any_order(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """New folios of every order that has room for the list."""
+    return DEFERRED_NO if arg[0] == DEFERRED_UNMAPPED else DEFERRED_YES
 
 
 # ---- the table ----
 
 POINT_NAMES = (
-    "vma_split", "mlock_rule", "partial_evict", "fork_child_mprotect", "cow_order", "cow_neighbours", "cow_reuse",
-    "mapcount_model", "pin_short", "pin_long", "pin_account", "fork_pinned", "fault_order", "fault_fallback",
-    "zero_page", "collapse_rule", "collapse_vs_free", "partial_unmap", "deferred_members", "underused",
-    "split_target", "madv_free_partial", "age_unit", "swap_large")
+    "vma_split", "mlock_rule", "partial_evict", "fork_child_mprotect", "cow_order", "dirty_neighbours", "cow_reuse",
+    "reuse_around", "mapcount_model", "pin_short", "pin_long", "pin_account", "fork_pinned", "fault_order",
+    "fault_fallback", "zero_page", "collapse_rule", "collapse_vs_free", "partial_unmap", "deferred_members",
+    "underused", "split_target", "drop_zero_pages", "madv_free_partial", "age_unit", "swap_large")
 
 # What may be answered, also by a hook.
 ANSWERS = {
     "vma_split": {"keep": VMA_SPLIT_KEEP, "split_try": VMA_SPLIT_TRY, "split_try_defer": VMA_SPLIT_TRY_DEFER,
-                  "defer_always": VMA_SPLIT_DEFER_ALWAYS, "split_nonuniform": VMA_SPLIT_NONUNIFORM},
-    "mlock_rule": {False: MLOCK_NO, True: MLOCK_YES, "split": MLOCK_SPLIT},
-    "cow_order": {"order0": COW_ORDER0, "inherit": COW_INHERIT},
-    "pin_short": {"no_split": PIN_NO_SPLIT, "split": PIN_SPLIT},
-    "pin_long": {"no_split": PIN_NO_SPLIT, "split": PIN_SPLIT},
+                  "defer_always": VMA_SPLIT_DEFER_ALWAYS, "defer_recheck": VMA_SPLIT_DEFER_RECHECK,
+                  "split_nonuniform": VMA_SPLIT_NONUNIFORM, "copy_out": VMA_SPLIT_COPY_OUT,
+                  "retry": VMA_SPLIT_RETRY, "fail": VMA_SPLIT_FAIL},
+    "mlock_rule": {False: MLOCK_NO, True: MLOCK_YES, "split": MLOCK_SPLIT, "copy_out": MLOCK_COPY_OUT},
+    "fork_child_mprotect": {"pmd_split_child": FORK_MPROTECT_KEEP, "split_both": FORK_MPROTECT_SPLIT,
+                            "cow_whole": FORK_MPROTECT_COW_WHOLE, "cow_part": FORK_MPROTECT_COW_PART},
+    "cow_order": {"order0": COW_ORDER0, "inherit": COW_INHERIT, "fixed": COW_FIXED, "whole_huge": COW_WHOLE_HUGE},
+    "dirty_neighbours": {"yes": NEIGHBOURS_DIRTY, "no": NEIGHBOURS_CLEAN},
+    "cow_reuse": {"copy": COW_COPY, "reuse": COW_REUSE},
+    "reuse_around": {"off": REUSE_ONE, "window": REUSE_WINDOW},
+    "mapcount_model": {"per_page+nr_mapped": MAPCOUNT_PER_PAGE, "large_only": MAPCOUNT_LARGE_ONLY,
+                       "per_vma_table": MAPCOUNT_PER_VMA_TABLE},
+    "pin_short": {"no_split": PIN_NO_SPLIT, "split": PIN_SPLIT_TRY, "per_page_count": PIN_PER_PAGE},
+    "pin_long": {"no_split": PIN_NO_SPLIT, "split_try": PIN_SPLIT_TRY, "split": PIN_SPLIT, "move_out": PIN_MOVE_OUT},
+    "pin_account": {"nothing": PIN_ACCOUNT_NOTHING, "pages": PIN_ACCOUNT_PAGES, "folio": PIN_ACCOUNT_FOLIO},
+    "fork_pinned": {"copy_whole_folio": FORK_PINNED_FOLIO, "copy_pinned_page": FORK_PINNED_PAGE,
+                    "dontfork": FORK_PINNED_DONTFORK},
+    "fault_order": {"mthp": FAULT_ORDER_SYSFS, "never": FAULT_ORDER_NEVER, "always": FAULT_ORDER_PMD,
+                    "up_to": FAULT_ORDER_UP_TO},
+    "fault_fallback": {"next_lower_enabled": FALLBACK_NEXT_LOWER, "costly_then_0": FALLBACK_COSTLY,
+                       "straight_to_0": FALLBACK_SMALL},
+    "zero_page": {"huge": ZERO_HUGE, "small": ZERO_SMALL},
+    "partial_unmap": {"defer": PARTIAL_UNMAP_DEFER, "split_now": PARTIAL_UNMAP_SPLIT_NOW,
+                      "free_part_only": PARTIAL_UNMAP_FREE_PART},
+    "deferred_members": {False: DEFERRED_NO, True: DEFERRED_YES},
+    "split_target": {"order0_uniform": SPLIT_ORDER0, "lower_uniform": SPLIT_LOWER, "nonuniform": SPLIT_NONUNIFORM},
+    "drop_zero_pages": {"yes": ZERO_PAGES_DROP, "no": ZERO_PAGES_KEEP},
+    "madv_free_partial": {"split_continue": MADV_FREE_SPLIT, "give_up": MADV_FREE_GIVE_UP,
+                          "mark_whole": MADV_FREE_MARK_WHOLE},
 }
 
-# Alternatives that are not one answer always: the function, or the answer under another name.
+# Answers that take a number, and the least and greatest one.
+NUMBERS = {("vma_split", "retry"): (1, 100), ("cow_order", "fixed"): (2, 9), ("reuse_around", "window"): (1, 9),
+           ("fault_order", "up_to"): (2, 9), ("split_target", "lower_uniform"): (2, 8)}
+
+# Alternatives that are not one answer always: the function, and its param where that is not the user's number.
 cdef dict RULES = {
     "mlock_rule": {
         "contained_eager": <size_t>&mlock_contained_eager, "contained_lazy": <size_t>&mlock_contained_lazy,
-        "pmd_only": <size_t>&mlock_pmd_only, "split": <size_t>&mlock_split, "forbid": <size_t>&mlock_forbid},
-    "pin_short": {"split": <size_t>&pin_split},
-    "pin_long": {"split": <size_t>&pin_split},
+        "pmd_only": <size_t>&mlock_pmd_only, "split": <size_t>&mlock_split, "copy_out": <size_t>&mlock_copy_out,
+        "forbid": <size_t>&mlock_forbid},
+    "cow_reuse": {
+        "mm_owner_two_slots": <size_t>&reuse_two_slots, "anon_exclusive_only": <size_t>&reuse_exclusive_only,
+        "exclusive_or_last": <size_t>&reuse_exclusive_or_last, "refcount_one": <size_t>&reuse_refcount_one,
+        "exact_owner_set": <size_t>&reuse_exact, "saturating": <size_t>&reuse_saturating},
+    "pin_short": {"split": <size_t>&pin_partly},
+    "pin_long": {"split": <size_t>&pin_partly, "split_try": <size_t>&pin_partly, "move_out": <size_t>&pin_partly},
+    "pin_account": {
+        "head_once": <size_t>&account_head_once, "per_page": <size_t>&account_per_page,
+        "head_refcounted": <size_t>&account_head_refcounted, "per_buffer": <size_t>&account_per_buffer},
+    "fault_order": {"madvise": <size_t>&fault_advised, "defer": <size_t>&fault_defer,
+                    "pmd_enabled": <size_t>&fault_pmd_enabled, "vma_scaled": <size_t>&fault_vma_scaled},
+    "zero_page": {"huge_then_small": <size_t>&zero_then_small},
+    "partial_unmap": {"split_now_if_order": <size_t>&unmap_split_up_to},
+    "deferred_members": {
+        "+all_new_thp": <size_t>&members_all_new_thp, "partially_mapped": <size_t>&members_partially_mapped,
+        "exclude_fully_unmapped": <size_t>&members_not_unmapped, "order>=2": <size_t>&members_any_order},
 }
 cdef dict ALIASES = {"mlock_rule": {"whole": MLOCK_YES}}
 # Answers of these points are only given by rules and hooks.
-cdef set RULES_ONLY = {"mlock_rule"}
+cdef set RULES_ONLY = {"mlock_rule", "cow_reuse", "pin_account", "deferred_members"}
 
 # Linux 6.18's alternative where it is a rule; elsewhere it is answer 0.
-cdef dict LINUX_RULES = {"mlock_rule": "contained_eager"}
+cdef dict LINUX_RULES = {"mlock_rule": "contained_eager", "cow_reuse": "mm_owner_two_slots",
+                         "pin_account": "head_once", "deferred_members": "+all_new_thp"}
 cdef point_t LINUX[NR_POINTS]
 
 
@@ -104,6 +290,16 @@ cdef int policy_point(str point) except -1:
     return POINT_NAMES.index(point)
 
 
+cdef str policy_point_name(int point):
+    return POINT_NAMES[point]
+
+
+cdef str policy_refusal(str point, int answer):
+    if point == "cow_reuse" and answer == COW_REUSE:
+        return " ('reuse') for a page that another process maps"
+    return f", valid are {', '.join(f'{number} ({name!r})' for name, number in ANSWERS[point].items())}"
+
+
 cdef void policy_put(policy_t *policy, int point, decide_t decide, void *ctx, int param) noexcept nogil:
     policy.point[point].decide = decide
     policy.point[point].ctx = ctx
@@ -117,12 +313,18 @@ cdef void policy_put(policy_t *policy, int point, decide_t decide, void *ctx, in
 cdef int policy_set(policy_t *policy, int point, str name, int param) except -1:
     cdef str which = POINT_NAMES[point]
     if name in RULES.get(which, ()):
-        policy_put(policy, point, <decide_t><void *><size_t>RULES[which][name], NULL, param)
+        policy_put(policy, point, <decide_t><void *><size_t>RULES[which][name], NULL, ANSWERS[which].get(name, param))
     elif name in ALIASES.get(which, ()):
         policy_put(policy, point, always, NULL, ALIASES[which][name])
     else:
         policy_put(policy, point, always, NULL, ANSWERS[which][name] | param << 8)
     return 0
+
+
+cdef void policy_refuse(machine_t *m, int point, int answer) noexcept nogil:
+    if not m.refused_point:
+        m.refused_point = 1 + point
+        m.refused_answer = answer
 
 
 cdef int policy_linux(int point, const int64_t *arg) noexcept nogil:

@@ -1,12 +1,14 @@
 # cython: language_level=3
 """Mapcounts and the owner slots of large folios.  Follows mm/rmap.c and include/linux/rmap.h, CONFIG_PAGE_MAPCOUNT."""
 from libc.errno cimport EBUSY
+from libc.stdlib cimport realloc
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.debug cimport BUG_ON
 from foliosim._core.folio cimport folio_materialize
-from foliosim._core.deferred_split cimport deferred_split_folio
+from foliosim._core.deferred_split cimport deferred_split_offer
+from foliosim._core.held cimport page_pinned, pins_per_page
 from foliosim._core.mlock cimport mlock_folio, munlock_folio
 from foliosim._core.policy cimport *
 
@@ -44,6 +46,8 @@ cdef void large_mapcount_add(page_t *folio, int32_t n, const vma_t *vma) noexcep
     elif (one.mm_id[1] & ~FS_MM_SHARED) == 0:
         one.mm_id[1] = id | FS_MM_SHARED
         one.mm_mapcount[1] = n
+    elif folio_order(folio) >= 2:
+        folio_tail3(folio).marks |= TAIL3_STOPPED
 
 
 cdef void large_mapcount_sub(page_t *folio, int32_t n, const vma_t *vma) noexcept nogil:
@@ -199,7 +203,7 @@ cdef void folio_remove_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const v
         large_mapcount_sub(folio, n, vma)
         if folio_order(folio) >= 2:
             two.nr_pages_mapped -= last
-            if last and two.nr_pages_mapped and two.nr_pages_mapped < FS_ENTIRELY_MAPPED:
+            if lost_mappings(m, folio, last > 0):
                 queue_partially_mapped(m, head, folio)
     munlock_vma_folio(m, head, vma, n, False)
 
@@ -213,17 +217,71 @@ cdef void folio_remove_rmap_pmd(machine_t *m, uint32_t head, const vma_t *vma) n
     two.entire_mapcount -= 1
     if two.entire_mapcount == 0:
         two.nr_pages_mapped -= FS_ENTIRELY_MAPPED
-        if 0 < two.nr_pages_mapped < nr_pages:
+        if two.nr_pages_mapped and lost_mappings(m, folio, two.nr_pages_mapped < nr_pages):
             queue_partially_mapped(m, head, folio)
     munlock_vma_folio(m, head, vma, nr_pages, True)
 
 
-cdef inline void queue_partially_mapped(machine_t *m, uint32_t head, page_t *folio) noexcept nogil:
-    if folio.flags & PG_anon and not folio.flags & PG_partially_mapped:
-        deferred_split_folio(m, head, True)
+cdef inline bint lost_mappings(machine_t *m, page_t *folio, bint last) noexcept nogil:
+    """P08: can it be seen that some pages of the folio lost their last mapping?  last: some did."""
+    cdef int model = ask_mapcount_model(m, folio_order(folio))
+    if model == MAPCOUNT_PER_PAGE:
+        return last and folio_tail2(folio).nr_pages_mapped < FS_ENTIRELY_MAPPED
+    if folio_entire_mapcount(folio) or (model == MAPCOUNT_PER_VMA_TABLE and folio_maybe_mapped_shared(folio)):
+        return False
+    return folio_large_mapcount(folio) < <int32_t>folio_nr_pages(folio)
+
+
+cdef void queue_partially_mapped(machine_t *m, uint32_t head, page_t *folio) noexcept nogil:
+    """P21, P22: what becomes of a folio that is no longer mapped whole."""
+    cdef bint mapped = folio_large_mapcount(folio) > 0
+    if not folio.flags & PG_anon:
+        return
+    if not folio.flags & PG_partially_mapped and (mapped or not policy_is_linux(m, POINT_DEFERRED_MEMBERS)):
+        deferred_split_offer(m, head, DEFERRED_PARTIAL if mapped else DEFERRED_UNMAPPED)
+    if mapped and not policy_is_linux(m, POINT_PARTIAL_UNMAP):
+        mark_split_now(m, head, folio)
+
+
+cdef bint split_now_room(machine_t *m) noexcept nogil:
+    cdef int64_t cap = 2 * m.split_now_cap + 16
+    cdef void *grown
+    if m.nr_split_now < m.split_now_cap:
+        return True
+    grown = realloc(m.split_now, cap * sizeof(uint32_t))
+    if grown == NULL:
+        return False
+    m.split_now = <uint32_t *>grown
+    m.split_now_cap = cap
+    return True
+
+
+cdef void mark_split_now(machine_t *m, uint32_t head, page_t *folio) noexcept nogil:
+    """P21: the folio cannot be split while it is being unmapped; it is when the operation ends."""
+    cdef int answer
+    cdef tail3_t *three = folio_tail3(folio)
+    if three.marks & TAIL3_SPLIT_NOW:
+        return
+    answer = ask_partial_unmap(m, folio_order(folio), folio_tail2(folio).nr_pages_mapped)
+    if answer == PARTIAL_UNMAP_DEFER or not split_now_room(m):
+        return
+    three.marks |= TAIL3_SPLIT_NOW | (TAIL3_FREE_PART if answer == PARTIAL_UNMAP_FREE_PART else 0)
+    m.split_now[m.nr_split_now] = head
+    m.nr_split_now += 1
 
 
 # ---- fork ----
+
+cdef bint fork_must_copy(machine_t *m, page_t *folio, uint32_t pfn, uint32_t n) noexcept nogil:
+    """P13: must some of n pages of a folio with pins stay the parent's own?"""
+    cdef uint32_t i
+    if not pins_per_page(folio) and ask_fork_pinned(m, folio_order(folio), False) != FORK_PINNED_PAGE:
+        return pages_any_exclusive(m, pfn, n)
+    for i in range(n):
+        if page_of(m, pfn + i).flags & PG_anon_exclusive and page_pinned(m, pfn + i):
+            return True
+    return False
+
 
 cdef int folio_try_dup_anon_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *dst,
                                       const vma_t *src) noexcept nogil:
@@ -231,7 +289,7 @@ cdef int folio_try_dup_anon_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, co
     cdef uint32_t head = head_of(m, pfn)
     cdef page_t *folio = page_of(m, head)
     cdef int32_t fresh
-    if src.mm.has_pinned and folio_maybe_dma_pinned(folio) and pages_any_exclusive(m, pfn, n):
+    if src.mm.has_pinned and folio_maybe_dma_pinned(folio) and fork_must_copy(m, folio, pfn, n):
         return -EBUSY
     pages_clear_exclusive(m, pfn, n)
     fresh = mapcounts_inc(m, pfn, n)

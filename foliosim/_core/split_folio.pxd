@@ -7,8 +7,11 @@ from foliosim._core.types cimport *
 # holds page `keep`, or, if it has isolated the folio, one reference on each piece.
 # 0, -EINVAL, -EBUSY (not mapped anonymous folio), -EAGAIN (other references).
 cdef int split_folio_to_order(machine_t *m, uint32_t head, int new_order, uint32_t keep) noexcept nogil
-# Split the folio that holds a page into single pages; for callers without a reference.  Errors as above.
+# Split the folio that holds a page, into single pages unless P24 says otherwise; for callers without a reference.
+# Errors as above.
 cdef int split_folio(machine_t *m, uint32_t pfn) noexcept nogil
+# The same for callers with a reference, as split_folio_to_order has it.
+cdef int split_folio_held(machine_t *m, uint32_t head, uint32_t keep) noexcept nogil
 # Halve again and again, down to new_order, only the half that holds page `at`.  Errors as above.
 cdef int folio_split(machine_t *m, uint32_t head, int new_order, uint32_t at) noexcept nogil
 # The same down to single pages; the caller's reference stays on the piece with the first page.
@@ -18,5 +21,3 @@ cdef int32_t folio_expected_ref_count(page_t *folio) noexcept nogil
 # madvise works on whole folios.  The folio mapped by pte: how many entries from there on map it (at most max_nr), and
 # `*whole`: that is all of it.  Else it is split, unless others may map it or somebody holds it; 0: it was, look again.
 cdef uint32_t folio_batch_or_split(machine_t *m, const uint64_t *pte, uint32_t max_nr, bint *whole) noexcept nogil
-# P01: the VMA was just cut at addr; what becomes of the folio that lies across?
-cdef void vma_split_policy(machine_t *m, vma_t *vma, uint64_t addr) noexcept nogil

@@ -11,11 +11,12 @@ from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.content cimport content_is_zero
-from foliosim._core.deferred_split cimport deferred_split_folio, folio_unqueue_deferred_split
-from foliosim._core.folio cimport folio_materialize
+from foliosim._core.deferred_split cimport folio_unqueue_deferred_split
+from foliosim._core.folio cimport folio_materialize, init_overlays
+from foliosim._core.held cimport pins_per_page
 from foliosim._core.huge_memory cimport split_huge_pmd_frozen
 from foliosim._core.mapping cimport filemap_remove_folio, mapping_pages
-from foliosim._core.mlock cimport lru_add_drain, mlock_drain_local
+from foliosim._core.mlock cimport mlock_drain_local
 from foliosim._core.rmap cimport *
 from foliosim._core.swap cimport folio_put
 from foliosim._core.try_to_unmap cimport try_to_unmap
@@ -94,7 +95,7 @@ cdef void remap_one(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t pfn, uint6
     cdef page_t *folio = page_of(m, head)
     cdef uint64_t old = pte[0], entry
     if not folio_test_large(folio) and not folio.flags & PG_mlocked and not vma.flags & VM_LOCKED:
-        if content_is_zero(m, pfn):
+        if content_is_zero(m, pfn) and not folio_maybe_dma_pinned(folio) and ask_drop_zero_pages(m):
             pte[0] = pte_mkspecial(m, mk_pte(m, m.zero_pfn, vma.page_prot))
             pte[0] = pte_copy_soft_dirty(m, pte[0], old)
             update_hiwater_rss(vma.mm)
@@ -154,7 +155,7 @@ cdef void split_records(machine_t *m, uint32_t head, int old_order, int new_orde
         page = page_of(m, head + at)
         page.refcount = 1 + cache
         folio_set_mapping(page, id, index + at)
-        reset_overlays(page, new_order)
+        init_overlays(page, new_order)
         link_piece(m, head, head + at)
         at += step
     for i in range(step):
@@ -163,28 +164,18 @@ cdef void split_records(machine_t *m, uint32_t head, int old_order, int new_orde
     folio.refcount = 1 + cache
     if flags & PG_unevictable:
         folio.prev = 0
-    reset_overlays(folio, new_order)
-
-
-cdef void reset_overlays(page_t *folio, int order) noexcept nogil:
-    """The words of an unmapped, unpinned large folio."""
-    cdef tail1_t *one = folio_tail1(folio)
-    cdef tail2_t *two = folio_tail2(folio)
-    if order == 0:
-        return
-    one.large_mapcount = 0
-    one.mm_mapcount[0] = one.mm_mapcount[1] = 0
-    one.mm_id[0] = one.mm_id[1] = 0
-    if order < 2:
-        return
-    two.nr_pages_mapped = two.pincount = two.entire_mapcount = 0
-    two.deferred_next = two.deferred_prev = FS_NO_PFN
+    init_overlays(folio, new_order)
 
 
 cdef void count_split(machine_t *m, int order, int result) noexcept nogil:
     if order == FS_HPAGE_PMD_ORDER:
         count_vm_events(m, THP_SPLIT_PAGE if result == 0 else THP_SPLIT_PAGE_FAILED, 1)
     mod_mthp_stat(m, order, MTHP_SPLIT if result == 0 else MTHP_SPLIT_FAILED, 1)
+
+
+cdef inline int32_t movable_pins(page_t *folio) noexcept nogil:
+    """Pins that need not keep the folio whole."""
+    return folio_tail2(folio).pincount if pins_per_page(folio) else 0
 
 
 cdef int check_split(machine_t *m, uint32_t head, page_t *folio, int new_order) noexcept nogil:
@@ -199,9 +190,28 @@ cdef int check_split(machine_t *m, uint32_t head, page_t *folio, int new_order) 
         return -EBUSY     # the file system does not let its buffers go
     if anon and not folio_mapped(folio):
         return -EBUSY
-    if folio_expected_ref_count(folio) != folio.refcount - 1:
+    if folio_expected_ref_count(folio) + movable_pins(folio) != folio.refcount - 1:
         return -EAGAIN
     return 0
+
+
+cdef void hand_out_pins(machine_t *m, uint32_t head, uint32_t nr) noexcept nogil:
+    """P10 per_page_count: each pin of the folio that was goes to the piece that has its page."""
+    cdef const held_t *held = m.held
+    cdef int64_t i
+    cdef page_t *piece
+    while held != NULL:
+        for i in range(held.nr if held.flags & FOLL_PIN else 0):
+            if not head <= held.pfns[i] < head + nr:
+                continue
+            piece = folio_of(m, held.pfns[i])
+            if folio_order(piece) >= 2:
+                piece.refcount += 1
+                folio_tail2(piece).pincount += 1
+                folio_tail3(piece).marks |= TAIL3_PIN_PER_PAGE
+            else:
+                piece.refcount += FS_GUP_PIN_COUNTING_BIAS
+        held = held.next
 
 
 cdef void shatter(machine_t *m, uint32_t head, int new_order, uint32_t at, bint uniform) noexcept nogil:
@@ -239,7 +249,7 @@ cdef int do_split(machine_t *m, uint32_t head, int new_order, uint32_t at, uint3
     cdef int old_order = folio_order(folio)
     cdef uint32_t nr = 1U << old_order, id, pfn = head, piece
     cdef uint64_t index
-    cdef bint anon = (folio.flags & PG_anon) != 0, isolated = not folio.flags & PG_lru
+    cdef bint anon = (folio.flags & PG_anon) != 0, isolated = not folio.flags & PG_lru, pins
     cdef int result = check_split(m, head, folio, new_order)
     if result < 0:
         if page_kind(folio) == PG_KIND_HEAD:
@@ -253,7 +263,10 @@ cdef int do_split(machine_t *m, uint32_t head, int new_order, uint32_t at, uint3
     else:
         try_to_unmap(m, head, True)
     folio_unqueue_deferred_split(m, head)
+    pins = pins_per_page(folio)
     shatter(m, head, new_order, at, uniform)
+    if pins:
+        hand_out_pins(m, head, nr)
     if anon:
         rmap_walk_anon(m, head, index, id, nr, remap_one)
     else:
@@ -274,9 +287,18 @@ cdef int split_folio(machine_t *m, uint32_t pfn) noexcept nogil:
     cdef uint32_t head = head_of(m, pfn)
     cdef int result
     page_of(m, head).refcount += 1
-    result = split_folio_to_order(m, head, 0, pfn)
+    result = split_folio_held(m, head, pfn)
     folio_put(m, head_of(m, pfn))
     return result
+
+
+cdef int split_folio_held(machine_t *m, uint32_t head, uint32_t keep) noexcept nogil:
+    cdef int order = folio_order(page_of(m, head)), answer = ask_split_target(m, order)
+    if answer == SPLIT_NONUNIFORM:
+        return do_split(m, head, 0, keep, keep, False)
+    if answer & 0xff == SPLIT_LOWER and 2 <= answer_number(answer) < order:
+        return do_split(m, head, answer_number(answer), keep, keep, True)
+    return do_split(m, head, 0, keep, keep, True)
 
 
 cdef int folio_split(machine_t *m, uint32_t head, int new_order, uint32_t at) noexcept nogil:
@@ -295,47 +317,3 @@ cdef uint32_t folio_batch_or_split(machine_t *m, const uint64_t *pte, uint32_t m
     if whole[0] or folio_maybe_mapped_shared(folio) or split_folio(m, pfn) < 0:
         return nr
     return 0
-
-
-# ---- P01 ----
-
-cdef int boundary_order(uint32_t page) noexcept nogil:
-    """Largest order of a piece that starts at this page of its folio; anonymous folios of order 1 do not exist."""
-    cdef int order = 0
-    while not page & (1U << order):
-        order += 1
-    return 0 if order == 1 else order
-
-
-cdef void vma_split_policy(machine_t *m, vma_t *vma, uint64_t addr) noexcept nogil:
-    """Ask P01 about the folio that lies across addr, where two VMAs meet from now on, and do what it says."""
-    cdef uint64_t *pmd = pmd_offset(m, vma.mm, addr)
-    cdef uint64_t pte
-    cdef uint32_t pfn, head
-    cdef page_t *folio
-    cdef int answer, result = 0
-    if pmd == NULL or not pmd_table(m, pmd[0]):
-        return
-    pte = pte_offset(m, pmd[0], addr)[0]
-    if not pte_present(m, pte) or pte_special(m, pte):
-        return
-    pfn = pte_pfn(m, pte)
-    head = head_of(m, pfn)
-    folio = page_of(m, head)
-    if pfn == head or not folio.flags & PG_anon:
-        return
-    answer = ask_vma_split(m, folio_order(folio), pfn - head, folio_maybe_mapped_shared(folio))
-    if answer == VMA_SPLIT_KEEP:
-        return
-    if answer == VMA_SPLIT_DEFER_ALWAYS:
-        deferred_split_folio(m, head, True)
-        return
-    lru_add_drain(m)
-    folio.refcount += 1
-    if answer == VMA_SPLIT_NONUNIFORM:
-        result = folio_split(m, head, boundary_order(pfn - head), pfn)
-    else:
-        result = split_folio_to_order(m, head, 0, pfn)
-    if result < 0 and answer == VMA_SPLIT_TRY_DEFER:
-        deferred_split_folio(m, head, True)
-    folio_put(m, head_of(m, pfn))

@@ -9,6 +9,7 @@ from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
 from foliosim._core.maple_tree cimport find_vma
+from foliosim._core.mapcount cimport shown_mapcount, shown_private
 from foliosim._core.mapping cimport mapping_lookup
 from foliosim._core.huge_memory cimport TVA_SMAPS, thp_vma_allowable_orders
 from foliosim._core.stat cimport get_mm_rss
@@ -64,15 +65,15 @@ cdef inline void smaps_account_folio(mem_size_stats_t *mss, const page_t *folio,
         mss.referenced += size
 
 
-cdef inline void smaps_account_pages(mem_size_stats_t *mss, const page_t *folio, uint64_t nr, int32_t mapcount,
+cdef inline void smaps_account_pages(machine_t *m, mem_size_stats_t *mss, page_t *folio, uint64_t nr, int32_t exact,
                                      bint dirty, bint locked) noexcept nogil:
     """nr pages with the same mapcount; Pss is truncated page by page."""
     cdef uint64_t pss = FS_PAGE_SIZE << PSS_SHIFT
-    if folio.refcount == 1:
-        mapcount = 1
+    cdef int32_t mapcount = 1 if folio.refcount == 1 else shown_mapcount(m, folio, exact)
     if mapcount >= 2:
         pss = pss / <uint64_t>mapcount
-    smaps_page_accumulate(mss, folio, nr << FS_PAGE_SHIFT, nr * pss, dirty, locked, mapcount < 2)
+    smaps_page_accumulate(mss, folio, nr << FS_PAGE_SHIFT, nr * pss, dirty, locked,
+                          folio.refcount == 1 or shown_private(m, folio, exact))
 
 
 cdef void smaps_pmd_entry(machine_t *m, const vma_t *vma, uint64_t pmd, mem_size_stats_t *mss) noexcept nogil:
@@ -94,10 +95,10 @@ cdef void smaps_pmd_entry(machine_t *m, const vma_t *vma, uint64_t pmd, mem_size
     smaps_account_folio(mss, folio, FS_PMD_SIZE, pte_young(m, pmd), dirty)
     entire = folio_entire_mapcount(folio)
     if folio.refcount == 1 or not folio_tail2(folio).nr_pages_mapped & PTES_MAPPED_MASK:
-        smaps_account_pages(mss, folio, FS_HPAGE_PMD_NR, entire, dirty, locked)
+        smaps_account_pages(m, mss, folio, FS_HPAGE_PMD_NR, entire, dirty, locked)
         return
     for i in range(FS_HPAGE_PMD_NR):
-        smaps_account_pages(mss, folio, 1, entire + page_of(m, head + i).mapcount, dirty, locked)
+        smaps_account_pages(m, mss, folio, 1, entire + page_of(m, head + i).mapcount, dirty, locked)
 
 
 cdef void smaps_pte_range(machine_t *m, const vma_t *vma, const uint64_t *pte, uint32_t n,
@@ -119,7 +120,7 @@ cdef void smaps_pte_range(machine_t *m, const vma_t *vma, const uint64_t *pte, u
             end = head + folio_nr_pages(folio)
             entire = folio_entire_mapcount(folio)
         smaps_account_folio(mss, folio, FS_PAGE_SIZE, pte_young(m, e), pte_dirty(m, e))
-        smaps_account_pages(mss, folio, 1, entire + page_of(m, pfn).mapcount, pte_dirty(m, e), locked)
+        smaps_account_pages(m, mss, folio, 1, entire + page_of(m, pfn).mapcount, pte_dirty(m, e), locked)
 
 
 cdef void smap_gather_stats(machine_t *m, const vma_t *vma, uint64_t start, mem_size_stats_t *mss) noexcept nogil:
@@ -225,7 +226,7 @@ cdef void pagemap_pmd_leaf(machine_t *m, uint64_t pmd, uint64_t word, uint64_t a
         word |= PM_SOFT_DIRTY
     if page_kind(folio) == PG_KIND_ZERO or not folio.flags & PG_anon:
         word |= PM_FILE
-    if page_precise_mapcount(m, head) == 1:
+    if page_kind(folio) == PG_KIND_HEAD and shown_private(m, folio, page_precise_mapcount(m, head)):
         word |= PM_MMAP_EXCLUSIVE
     word |= head + ((addr >> FS_PAGE_SHIFT) & (FS_HPAGE_PMD_NR - 1))
     for i in range(n):
@@ -272,7 +273,7 @@ cdef bint pagemap_ptes(machine_t *m, const uint64_t *pte, uint64_t word, uint32_
             w |= PM_SOFT_DIRTY
         if not folio.flags & PG_anon:
             w |= PM_FILE
-        if entire + page_of(m, pfn).mapcount == 1:
+        if shown_private(m, folio, entire + page_of(m, pfn).mapcount):
             w |= PM_MMAP_EXCLUSIVE
         out[i] = w
     return any

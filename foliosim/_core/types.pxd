@@ -36,6 +36,18 @@ cdef struct tail2_t:    # page 2 of a large folio of order >= 2
     uint32_t deferred_next   # pfn of heads on the deferred split queue
     uint32_t deferred_prev
 
+cdef enum tail3_flag_e:      # what only policies other than Linux's ask for
+    TAIL3_STOPPED = 1        # a third mm once found both owner slots taken
+    TAIL3_RECHECK = 2        # queued for P01 defer_recheck
+    TAIL3_SPLIT_NOW = 4      # to be split when the operation ends
+    TAIL3_FREE_PART = 8      # as above, and only as far as it takes to free what is not mapped
+    TAIL3_PIN_PER_PAGE = 16  # each of its pins is known by its page
+
+cdef struct tail3_t:         # page 3 of a large folio of order >= 2
+    uint32_t flags
+    int32_t mapcount
+    uint32_t marks           # TAIL3_*
+
 cdef struct anon_vma_t:
     uint32_t id              # mapping id
     int32_t refcount         # VMAs' chain entries and child anon_vmas that keep it alive
@@ -222,8 +234,9 @@ cdef enum point_e:           # policy points; names, alternatives and sources: f
     POINT_PARTIAL_EVICT      # P03
     POINT_FORK_CHILD_MPROTECT   # P05
     POINT_COW_ORDER          # P06
-    POINT_COW_NEIGHBOURS     # P06: how the neighbours of a page are mapped that was copied with it
+    POINT_DIRTY_NEIGHBOURS   # P06: how the neighbours of a page are mapped that was copied with it
     POINT_COW_REUSE          # P07
+    POINT_REUSE_AROUND       # P07: how many pages become writable with one that is kept
     POINT_MAPCOUNT_MODEL     # P08
     POINT_PIN_SHORT          # P10
     POINT_PIN_LONG           # P11
@@ -238,6 +251,7 @@ cdef enum point_e:           # policy points; names, alternatives and sources: f
     POINT_DEFERRED_MEMBERS   # P22
     POINT_UNDERUSED          # P23
     POINT_SPLIT_TARGET       # P24
+    POINT_DROP_ZERO_PAGES    # P24: what becomes of single pages full of zeros
     POINT_MADV_FREE_PARTIAL  # P25
     POINT_AGE_UNIT           # P27
     POINT_SWAP_LARGE         # P29
@@ -256,6 +270,13 @@ cdef struct policy_t:
     uint32_t abi
     uint64_t custom          # bit p: point p is not decided as in Linux 6.18
     point_t point[NR_POINTS]
+
+cdef struct held_t:          # references that a caller holds: one per pfn
+    uint32_t *pfns
+    int64_t nr
+    uint32_t flags           # FOLL_GET or FOLL_PIN
+    held_t *next
+    held_t *prev
 
 cdef struct machine_t:
     int arch                 # ARCH_X86_64
@@ -301,3 +322,8 @@ cdef struct machine_t:
     thp_settings_t thp
     int64_t max_map_count
     policy_t policy
+    int refused_point        # the first answer of a policy that could not be carried out: 1 + point, 0: none
+    int refused_answer
+    uint32_t *split_now      # P21: heads that this operation marked TAIL3_SPLIT_NOW; some may be gone by its end
+    int64_t nr_split_now, split_now_cap
+    held_t *held             # references of all callers

@@ -97,5 +97,5 @@ cdef int vma_modify_flags(machine_t *m, vma_t *vma, uint64_t start, uint64_t end
 # Cut vma at addr; the new VMA is the part below if new_below, else the part above.  0, -ENOMEM at max_map_count,
 # or -FS_EHOSTMEM.
 cdef int split_vma(machine_t *m, vma_t *vma, uint64_t addr, bint new_below) noexcept nogil
-# The same without looking at max_map_count (__split_vma).
+# The same for a part that will be unmapped, without looking at max_map_count (__split_vma).
 cdef int split_vma_nocheck(machine_t *m, vma_t *vma, uint64_t addr, bint new_below) noexcept nogil

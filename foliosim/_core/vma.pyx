@@ -9,7 +9,8 @@ from foliosim._core.anon_vma cimport anon_vma_clone, unlink_anon_vmas, vma_is_fo
 from foliosim._core.huge_memory cimport vma_adjust_trans_huge
 from foliosim._core.maple_tree cimport maple_erase, maple_find, maple_insert, maple_last, maple_set_end, maple_split
 from foliosim._core.mapping cimport mapping_put
-from foliosim._core.split_folio cimport vma_split_policy
+from foliosim._core.policy cimport policy_is_linux
+from foliosim._core.vma_split cimport vma_split_policy
 
 # ---- life of a VMA ----
 
@@ -294,6 +295,14 @@ cdef int prepare_merge(machine_t *m, vmg_t *vmg, bint left, bint right) noexcept
         vmg.pgoff = middle.pgoff
     return dup_anon_vma(m, vmg.next, middle)
 
+cdef int moved_edge_policy(machine_t *m, vmg_t *vmg, bint left_side, bint right_side) noexcept nogil:
+    """P01 where a merge moves the edge of middle into it; an errno: the edge must not move."""
+    if left_side and right_side:
+        return 0
+    if left_side:
+        return vma_split_policy(m, vmg.middle, vmg.end, False, False)
+    return vma_split_policy(m, vmg.middle, vmg.start, True, False)
+
 cdef vma_t *vma_merge_existing_range(machine_t *m, vmg_t *vmg) noexcept nogil:
     """Follows: vma_merge_existing_range.  Only a range at an edge of its VMA can merge."""
     cdef vma_t *middle = vmg.middle
@@ -308,6 +317,8 @@ cdef vma_t *vma_merge_existing_range(machine_t *m, vmg_t *vmg) noexcept nogil:
     left = left_side and can_vma_merge_left(vmg)
     right = right_side and can_vma_merge_right(vmg, left)
     if not left and not right:
+        return NULL
+    if not policy_is_linux(m, POINT_VMA_SPLIT) and moved_edge_policy(m, vmg, left_side, right_side):
         return NULL
     if left:
         sticky |= vmg.prev.flags & VM_MAYBE_GUARD
@@ -346,11 +357,17 @@ cdef int vma_modify_flags(machine_t *m, vma_t *vma, uint64_t start, uint64_t end
 
 # ---- splitting ----
 
-cdef int split_vma_nocheck(machine_t *m, vma_t *vma, uint64_t addr, bint new_below) noexcept nogil:
-    """Follows: __split_vma."""
+cdef int split_vma_for(machine_t *m, vma_t *vma, uint64_t addr, bint new_below, bint going) noexcept nogil:
+    """Follows: __split_vma.  The part that vma stands for afterwards is going to be changed, or unmapped."""
     cdef mm_t *mm = vma.mm
     cdef uint64_t below = (addr - vma.start) >> FS_PAGE_SHIFT
-    cdef vma_t *new = vma_dup(vma)
+    cdef vma_t *new
+    cdef int err
+    if not policy_is_linux(m, POINT_VMA_SPLIT):
+        err = vma_split_policy(m, vma, addr, new_below, going)
+        if err:
+            return err
+    new = vma_dup(vma)
     if new == NULL:
         return -FS_EHOSTMEM
     if anon_vma_clone(m, new, vma):
@@ -377,10 +394,12 @@ cdef int split_vma_nocheck(machine_t *m, vma_t *vma, uint64_t addr, bint new_bel
         new.file.refcount += 1
         vma_link_file(new)
     mm.map_count += 1
-    vma_split_policy(m, vma, addr)
     return 0
+
+cdef int split_vma_nocheck(machine_t *m, vma_t *vma, uint64_t addr, bint new_below) noexcept nogil:
+    return split_vma_for(m, vma, addr, new_below, True)
 
 cdef int split_vma(machine_t *m, vma_t *vma, uint64_t addr, bint new_below) noexcept nogil:
     if vma.mm.map_count >= m.max_map_count:
         return -ENOMEM
-    return split_vma_nocheck(m, vma, addr, new_below)
+    return split_vma_for(m, vma, addr, new_below, False)

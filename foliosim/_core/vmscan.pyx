@@ -9,7 +9,7 @@ from foliosim._core.page cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.ext4 cimport ext4_evict_folio
 from foliosim._core.mapping cimport filemap_remove_folio, shmem_mapping
-from foliosim._core.split_folio cimport folio_expected_ref_count, split_folio_to_order
+from foliosim._core.split_folio cimport folio_expected_ref_count, split_folio_held
 from foliosim._core.swap cimport folio_add_lru, folio_evictable, folio_put, folio_put_refs, lruvec_del_folio
 from foliosim._core.try_to_unmap cimport try_to_unmap
 
@@ -67,13 +67,15 @@ cdef void folio_putback_lru(machine_t *m, uint32_t head) noexcept nogil:
 
 cdef int fail_swap_out(machine_t *m, uint32_t head, page_t *folio, folio_list_t *folios) noexcept nogil:
     """No swap entry for a folio that needs one; a large folio is split to try its pages one by one."""
-    cdef uint32_t nr = folio_nr_pages(folio), i
+    cdef uint32_t nr = folio_nr_pages(folio), piece
     if folio_maybe_dma_pinned(folio):
         return KEEP
     if nr > 1 and folio_expected_ref_count(folio) == folio.refcount - 1:
-        if split_folio_to_order(m, head, 0, head) == 0:
-            for i in range(1, nr):
-                list_push(m, folios, head + i)
+        if split_folio_held(m, head, head) == 0:
+            piece = head + folio_nr_pages(folio)
+            while piece < head + nr:
+                list_push(m, folios, piece)
+                piece += folio_nr_pages(page_of(m, piece))
     return ACTIVATE
 
 
