@@ -75,16 +75,9 @@ cdef enum pin_e:             # P10, P11
     PIN_PER_PAGE             # count the pins page by page: the folio can still be split
     NR_PIN
 
-cdef enum pin_account_e:     # P12: what of a folio a registered buffer charges
-    PIN_ACCOUNT_NOTHING
-    PIN_ACCOUNT_PAGES        # its own pages in the folio
-    PIN_ACCOUNT_FOLIO        # the whole folio
-    NR_PIN_ACCOUNT
-
 cdef enum fork_pinned_e:     # P13
     FORK_PINNED_FOLIO        # every exclusive page of a folio with a pin is copied
     FORK_PINNED_PAGE         # only the pages that are pinned
-    FORK_PINNED_DONTFORK     # pinning marks the range MADV_DONTFORK
     NR_FORK_PINNED
 
 cdef enum fault_order_e:     # P14: which sizes a fault may allocate
@@ -275,21 +268,12 @@ cdef inline int ask_pin(machine_t *m, int order, int nr_pages, bint longterm) no
     return policy_ask(m, POINT_PIN_LONG if longterm else POINT_PIN_SHORT, arg, NR_PIN)
 
 
-cdef inline int ask_pin_account(machine_t *m, bint registering, int order, int nr_pages, int others) noexcept nogil:
-    """P12: what does a buffer charge (or, not registering, give back) for a folio that it holds nr_pages of, and that
-    so many other buffers hold too?  pin_account_e."""
-    cdef int64_t arg[4]
-    arg[0], arg[1], arg[2], arg[3] = registering, order, nr_pages, others
-    return policy_ask(m, POINT_PIN_ACCOUNT, arg, NR_PIN_ACCOUNT)
-
-
-cdef inline int ask_fork_pinned(machine_t *m, int order, bint longterm) noexcept nogil:
-    """P13: which pages of a folio with pins does fork copy?  Asked at a pin too, longterm or not.  fork_pinned_e."""
-    cdef int64_t arg[2]
+cdef inline int ask_fork_pinned(machine_t *m, int order) noexcept nogil:
+    """P13: which pages of a folio with pins does fork copy?  fork_pinned_e."""
+    cdef int64_t arg = order
     if policy_is_linux(m, POINT_FORK_PINNED):
         return FORK_PINNED_FOLIO
-    arg[0], arg[1] = order, longterm
-    return policy_ask(m, POINT_FORK_PINNED, arg, NR_FORK_PINNED)
+    return policy_ask(m, POINT_FORK_PINNED, &arg, NR_FORK_PINNED)
 
 
 cdef inline int ask_fault_order(machine_t *m, bint khugepaged, bint advised, uint32_t sysfs,

@@ -110,32 +110,6 @@ cdef int pin_partly(void *ctx, int param, const int64_t *arg) noexcept nogil:
     return param if arg[1] < 1 << arg[0] else PIN_NO_SPLIT
 
 
-# ---- P12 pin_account: registering, order, nr_pages, others ----
-
-cdef int account_per_page(void *ctx, int param, const int64_t *arg) noexcept nogil:
-    return PIN_ACCOUNT_PAGES
-
-
-cdef int account_head_once(void *ctx, int param, const int64_t *arg) noexcept nogil:
-    """Follows io_buffer_account_pin and headpage_already_acct; what was charged is given back by the buffer it was
-    charged to."""
-    if not arg[1]:
-        return PIN_ACCOUNT_PAGES
-    return PIN_ACCOUNT_NOTHING if arg[0] and arg[3] else PIN_ACCOUNT_FOLIO
-
-
-cdef int account_head_refcounted(void *ctx, int param, const int64_t *arg) noexcept nogil:
-    """The first buffer charges a large folio, the last one gives it back."""
-    if not arg[1]:
-        return PIN_ACCOUNT_PAGES
-    return PIN_ACCOUNT_NOTHING if arg[3] else PIN_ACCOUNT_FOLIO
-
-
-cdef int account_per_buffer(void *ctx, int param, const int64_t *arg) noexcept nogil:
-    """Every buffer charges the whole of each folio that it touches."""
-    return PIN_ACCOUNT_FOLIO if arg[1] else PIN_ACCOUNT_PAGES
-
-
 # ---- P14 fault_order: khugepaged, advised, sysfs, pages ----
 
 cdef int fault_advised(void *ctx, int param, const int64_t *arg) noexcept nogil:
@@ -177,7 +151,8 @@ cdef int unmap_split_up_to(void *ctx, int param, const int64_t *arg) noexcept no
 # ---- P22 deferred_members: event, order ----
 
 cdef int members_all_new_thp(void *ctx, int param, const int64_t *arg) noexcept nogil:
-    """Follows map_anon_folio_pmd and __folio_remove_rmap since 6.12: new huge folios too, for the underused shrinker."""
+    """Follows map_anon_folio_pmd and __folio_remove_rmap since 6.12: new huge folios too, for the underused
+    shrinker."""
     if arg[0] == DEFERRED_NEW:
         return DEFERRED_YES if arg[1] == FS_HPAGE_PMD_ORDER else DEFERRED_NO
     return DEFERRED_YES if arg[0] == DEFERRED_PARTIAL else DEFERRED_NO
@@ -223,9 +198,7 @@ ANSWERS = {
                        "per_vma_table": MAPCOUNT_PER_VMA_TABLE},
     "pin_short": {"no_split": PIN_NO_SPLIT, "split": PIN_SPLIT_TRY, "per_page_count": PIN_PER_PAGE},
     "pin_long": {"no_split": PIN_NO_SPLIT, "split_try": PIN_SPLIT_TRY, "split": PIN_SPLIT, "move_out": PIN_MOVE_OUT},
-    "pin_account": {"nothing": PIN_ACCOUNT_NOTHING, "pages": PIN_ACCOUNT_PAGES, "folio": PIN_ACCOUNT_FOLIO},
-    "fork_pinned": {"copy_whole_folio": FORK_PINNED_FOLIO, "copy_pinned_page": FORK_PINNED_PAGE,
-                    "dontfork": FORK_PINNED_DONTFORK},
+    "fork_pinned": {"copy_whole_folio": FORK_PINNED_FOLIO, "copy_pinned_page": FORK_PINNED_PAGE},
     "fault_order": {"mthp": FAULT_ORDER_SYSFS, "never": FAULT_ORDER_NEVER, "always": FAULT_ORDER_PMD,
                     "up_to": FAULT_ORDER_UP_TO},
     "fault_fallback": {"next_lower_enabled": FALLBACK_NEXT_LOWER, "costly_then_0": FALLBACK_COSTLY,
@@ -256,9 +229,6 @@ cdef dict RULES = {
         "exact_owner_set": <size_t>&reuse_exact, "saturating": <size_t>&reuse_saturating},
     "pin_short": {"split": <size_t>&pin_partly},
     "pin_long": {"split": <size_t>&pin_partly, "split_try": <size_t>&pin_partly, "move_out": <size_t>&pin_partly},
-    "pin_account": {
-        "head_once": <size_t>&account_head_once, "per_page": <size_t>&account_per_page,
-        "head_refcounted": <size_t>&account_head_refcounted, "per_buffer": <size_t>&account_per_buffer},
     "fault_order": {"madvise": <size_t>&fault_advised, "defer": <size_t>&fault_defer,
                     "pmd_enabled": <size_t>&fault_pmd_enabled, "vma_scaled": <size_t>&fault_vma_scaled},
     "zero_page": {"huge_then_small": <size_t>&zero_then_small},
@@ -269,11 +239,11 @@ cdef dict RULES = {
 }
 cdef dict ALIASES = {"mlock_rule": {"whole": MLOCK_YES}}
 # Answers of these points are only given by rules and hooks.
-cdef set RULES_ONLY = {"mlock_rule", "cow_reuse", "pin_account", "deferred_members"}
+cdef set RULES_ONLY = {"mlock_rule", "cow_reuse", "deferred_members"}
 
 # Linux 6.18's alternative where it is a rule; elsewhere it is answer 0.
 cdef dict LINUX_RULES = {"mlock_rule": "contained_eager", "cow_reuse": "mm_owner_two_slots",
-                         "pin_account": "head_once", "deferred_members": "+all_new_thp"}
+                         "deferred_members": "+all_new_thp"}
 cdef point_t LINUX[NR_POINTS]
 
 

@@ -275,7 +275,7 @@ cdef void mark_split_now(machine_t *m, uint32_t head, page_t *folio) noexcept no
 cdef bint fork_must_copy(machine_t *m, page_t *folio, uint32_t pfn, uint32_t n) noexcept nogil:
     """P13: must some of n pages of a folio with pins stay the parent's own?"""
     cdef uint32_t i
-    if not pins_per_page(folio) and ask_fork_pinned(m, folio_order(folio), False) != FORK_PINNED_PAGE:
+    if not pins_per_page(folio) and ask_fork_pinned(m, folio_order(folio)) != FORK_PINNED_PAGE:
         return pages_any_exclusive(m, pfn, n)
     for i in range(n):
         if page_of(m, pfn + i).flags & PG_anon_exclusive and page_pinned(m, pfn + i):

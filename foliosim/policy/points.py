@@ -6,6 +6,8 @@ A point is a decision that Linux takes in one place.  Its alternatives are compi
 from dataclasses import dataclass
 
 _WILCOX = "M. Wilcox, Re: [RFC PATCH 0/3] support large folio for mlock, July 2023"
+_SIZE = "M. Wilcox, What size anonymous folios should we allocate?, 21 Feb 2023"
+_THREAD = "Re: [RFC PATCH 0/3] support large folio for mlock, July 2023"
 _HILDENBRAND = "D. Hildenbrand, Re: [RFC PATCH 0/3] support large folio for mlock, July 2023"
 
 
@@ -97,11 +99,15 @@ POINTS = {point.name: point for point in (
     Point("P01", "vma_split", "A VMA is cut in the middle of a folio: what becomes of the folio?",
           ("order", "page", "shared"), (
               Alternative("keep", "split only the PMD; the folio stays whole", "vma_adjust_trans_huge"),
-              Alternative("split_try", "split the folio to single pages; if that fails, leave it", _WILCOX),
+              Alternative("split_try", "split the folio; if that fails, leave it", _WILCOX),
               Alternative("split_try_defer", "the same, and queue it for later if it fails", _WILCOX),
               Alternative("defer_always", "queue it on the deferred split queue", _HILDENBRAND),
+              Alternative("defer_recheck", "queue it; the shrinker may find that it is whole again", _HILDENBRAND),
               Alternative("split_nonuniform", "split it only along the boundary, in ever smaller halves",
                           "folio_split"),
+              Alternative("copy_out", "split; if that fails, the changed part gets a copy of its own", _WILCOX),
+              Alternative("retry", "try up to n more times, then leave it; rejected", _THREAD, ("n", 1, 100)),
+              Alternative("fail", "the system call fails if the folio cannot be split; rejected", _THREAD),
           )),
     Point("P02", "mlock_rule", "Which large folios become unevictable when part of them is in a VM_LOCKED VMA?",
           ("event", "order", "nr_mapped", "pmd", "within"), (
@@ -111,30 +117,135 @@ POINTS = {point.name: point for point in (
               Alternative("pmd_only", "those mapped by a PMD", "mlock_pte_range before 6.7"),
               Alternative("whole", "those with any page in a locked VMA", "reference P02"),
               Alternative("split", "split those only partly in it; the locked pages stand alone", _WILCOX),
+              Alternative("copy_out", "the locked part of such a folio gets folios of its own", _WILCOX),
               Alternative("forbid", "split all of them on mlock", "mlock of the 4.5 cycle"),
           )),
-    Point("P06", "cow_order", "How much does a write fault on a shared large folio copy?", ("order", "pmd"), (
+    Point("P05", "fork_child_mprotect", "Part of a folio that is shared since fork is protected: who keeps it?",
+          ("order", "nr_pages", "pmd"), (
+              Alternative("pmd_split_child", "only the caller's PMD is split; both share the folio", "split_huge_pmd"),
+              Alternative("split_both", "the folio is split for everybody", _WILCOX),
+              Alternative("cow_whole", "the caller gets a copy of the folio at once", _WILCOX),
+              Alternative("cow_part", "the caller gets a copy of the part that is protected", "reference P05"),
+          )),
+    Point("P06", "cow_order", "How much does a write fault on a shared folio copy?", ("order", "pmd"), (
         Alternative("order0", "one page; a PMD is split first", "wp_page_copy"),
-        Alternative("inherit", "the block of the folio's order around the fault", _WILCOX),
+        Alternative("inherit", "the block of the folio's order around the fault", _SIZE),
+        Alternative("fixed", "an aligned window of 2^n pages, less where it does not fit", "reference P06",
+                    ("n", 2, 9)),
+        Alternative("whole_huge", "what a PMD maps whole, else one page", "do_huge_pmd_wp_page before 5.8"),
+    )),
+    Point("P06", "dirty_neighbours", "Are pages that were copied along mapped as if written too?", ("order",), (
+        Alternative("yes", "writable and dirty, as a new folio is", "do_anonymous_page"),
+        Alternative("no", "read-only and exclusive", "reference P06"),
+    )),
+    Point("P07", "cow_reuse", "When may a writer keep a page instead of copying it?",
+          ("order", "pmd", "exclusive", "refcount", "mapcount", "shared", "stopped", "page_mapcount"), (
+              Alternative("mm_owner_two_slots", "all references are mappings of one process, by two owner slots",
+                          "wp_can_reuse_anon_folio since 6.15; D. Hildenbrand, mm: MM owner tracking for large folios, "
+                          "3 Mar 2025"),
+              Alternative("anon_exclusive_only", "of a large folio only pages that were never shared",
+                          "B. Song, mm: prohibit the last subpage from reusing the entire large folio, 8 Mar 2024"),
+              Alternative("exclusive_or_last", "those, or the last page of a folio that is mapped",
+                          "do_wp_page from 5.19 until then"),
+              Alternative("refcount_one", "the folio has one reference", "do_wp_page before 5.19"),
+              Alternative("exact_owner_set", "nobody else maps the page: the upper bound", "reference P07"),
+              Alternative("saturating", "two slots, but after a third process never again", "reference P07"),
+          )),
+    Point("P07", "reuse_around", "How many pages become writable when one is kept?", ("order",), (
+        Alternative("off", "the one", "wp_page_reuse"),
+        Alternative("window", "those of 2^n around it that could be kept too", "reference P07", ("n", 1, 9)),
+    )),
+    Point("P08", "mapcount_model", "Which mapcounts of a large folio are kept?", ("order",), (
+        Alternative("per_page+nr_mapped", "one per page, and how many are mapped", "__folio_remove_rmap"),
+        Alternative("large_only", "the folio's alone", "__folio_remove_rmap with CONFIG_NO_PAGE_MAPCOUNT"),
+        Alternative("per_vma_table", "one for each VMA and page table that maps some of it",
+                    "M. Wilcox, January 2023 (reference P08)"),
     )),
     Point("P10", "pin_short", "Does a short-term reference to a part split the folio?", ("order", "nr_pages"), (
         Alternative("no_split", "never", "try_grab_folio"),
-        Alternative("split", "yes, before the reference is taken", "reference P10"),
+        Alternative("split", "try to, before the reference is taken", "reference P10"),
+        Alternative("per_page_count", "no; pins are counted by page, so the folio can still be split", _WILCOX),
     )),
     Point("P11", "pin_long", "Does a long-term pin of a part split the folio?", ("order", "nr_pages"), (
         Alternative("no_split", "never", "try_grab_folio"),
-        Alternative("split", "yes, so that the rest is not pinned along with it", _WILCOX),
+        Alternative("split", "yes; if it cannot be split, the pin fails with EAGAIN", _WILCOX),
+        Alternative("split_try", "yes; if it cannot be split, it is pinned whole", "reference P11"),
+        Alternative("move_out", "the range is copied to folios of its own first", "reference P11"),
+    )),
+    Point("P13", "fork_pinned", "Which exclusive pages of a folio with pins does fork copy?", ("order",), (
+        Alternative("copy_whole_folio", "all of them: pins are counted by folio", "copy_present_page"),
+        Alternative("copy_pinned_page", "those that are pinned; the others are shared", "reference P13"),
+    )),
+    Point("P14", "fault_order", "Which sizes may a fault allocate?", ("khugepaged", "advised", "sysfs", "pages"), (
+        Alternative("mthp", "those that hugepages-*/enabled and madvise allow", "thp_vma_allowable_orders since 6.8"),
+        Alternative("pmd_enabled", "2 MiB, as transparent_hugepage/enabled says", "hugepage_vma_check before 6.8"),
+        Alternative("never", "single pages", "reference P14"),
+        Alternative("madvise", "2 MiB where MADV_HUGEPAGE asks for it", "reference P14"),
+        Alternative("always", "2 MiB", "reference P14"),
+        Alternative("defer", "as madvise; elsewhere single pages, and khugepaged makes them huge",
+                    "N. Pache, [RFC v2 0/5] mm: introduce THP deferred setting, 10 Feb 2025"),
+        Alternative("vma_scaled", "sizes up to 1/32 of the VMA", _SIZE),
+        Alternative("up_to", "every size up to 2^n pages", "reference P14 (hook)", ("n", 2, 9)),
+    )),
+    Point("P15", "fault_fallback", "No memory for a size: which is tried next?", ("order",), (
+        Alternative("next_lower_enabled", "the next lower one that is enabled", "alloc_anon_folio"),
+        Alternative("costly_then_0", "8 pages, then one", "reference P15"),
+        Alternative("straight_to_0", "one page", "reference P15"),
+    )),
+    Point("P17", "zero_page", "Is the zero page, and what a write to it makes, huge where it can be?", ("write",), (
+        Alternative("huge", "the huge zero page; a write makes a huge folio",
+                    "do_huge_zero_wp_pmd since 6.13; D. Jain, mm: Allocate THP on hugezeropage wp-fault, Sep 2024"),
+        Alternative("huge_then_small", "the huge zero page; a write makes a single page",
+                    "do_huge_pmd_wp_page before 6.13"),
+        Alternative("small", "the small zero page", "reference P17"),
+    )),
+    Point("P21", "partial_unmap", "Part of a folio is unmapped: when is it split?", ("order", "nr_mapped"), (
+        Alternative("defer", "under memory pressure", "deferred_split_folio"),
+        Alternative("split_now", "when the operation ends", "reference P21"),
+        Alternative("split_now_if_order", "the same up to 2^n pages; larger ones wait", "reference P21", ("n", 2, 9)),
+        Alternative("free_part_only", "at once, and only as far as it frees what is not mapped", "reference P21"),
+    )),
+    Point("P22", "deferred_members", "Which folios are on the deferred split queue?", ("event", "order"), (
+        Alternative("+all_new_thp", "the partially mapped, and every new huge folio",
+                    "map_anon_folio_pmd since 6.12; U. Arif, mm: split underused THPs, Aug 2024"),
+        Alternative("exclude_fully_unmapped", "the partially mapped", "Z. Yan, mm/rmap: do not add fully unmapped "
+                    "large folio to deferred split list, 2 May 2024"),
+        Alternative("partially_mapped", "those, and for a moment the ones whose last pages went away",
+                    "__folio_remove_rmap before 6.10"),
+        Alternative("order>=2", "the partially mapped, and new folios of every size from 4 pages on", "reference P22"),
+    )),
+    Point("P24", "split_target", "Into what is a folio split that must go?", ("order",), (
+        Alternative("order0_uniform", "single pages", "split_folio"),
+        Alternative("lower_uniform", "folios of 2^n pages", "split_huge_page_to_list_to_order", ("n", 2, 8)),
+        Alternative("nonuniform", "ever smaller halves around the page that is wanted", "folio_split"),
+    )),
+    Point("P24", "drop_zero_pages", "Does the zero page take the place of zero-filled pages after a split?", (), (
+        Alternative("yes", "yes", "try_to_map_unused_to_zeropage, since 6.12"),
+        Alternative("no", "no", "remove_migration_pte before 6.12"),
+    )),
+    Point("P25", "madv_free_partial", "MADV_FREE covers part of a folio: and then?", ("order", "nr_pages"), (
+        Alternative("split_continue", "split it; where that fails, leave it and go on",
+                    "madvise_free_pte_range since 6.10; L. Yang, mm/madvise: enhance lazyfreeing with mTHP, Apr 2024"),
+        Alternative("give_up", "split what is covered whole, too; where that fails, leave the rest of the table",
+                    "madvise_free_pte_range before 6.10"),
+        Alternative("mark_whole", "mark the folio lazily freed and the other pages dirty", "reference P25"),
     )),
 )}
 
 _LINUX = {point.name: point.alternatives[0].name for point in POINTS.values()}
+_BEFORE_6_15 = {"cow_reuse": "anon_exclusive_only", "mlock_rule": "contained_lazy", "zero_page": "huge_then_small"}
+_BEFORE_6_8 = {"cow_reuse": "exclusive_or_last", "zero_page": "huge_then_small", "fault_order": "pmd_enabled",
+               "fault_fallback": "straight_to_0", "deferred_members": "partially_mapped", "drop_zero_pages": "no",
+               "madv_free_partial": "give_up"}
 
 # What differs from linux-6.18.
 PRESETS = {name: {**_LINUX, **changes} for name, changes in {
     "linux-6.18": {},
-    "linux-6.12": {"mlock_rule": "contained_lazy"},
-    "linux-6.7": {"mlock_rule": "contained_lazy"},
-    "linux-6.1": {"mlock_rule": "pmd_only"},
-    "wilcox-2023": {"vma_split": "split_try_defer", "cow_order": "inherit", "pin_long": "split"},
-    "oracle": {},
+    "linux-6.12": _BEFORE_6_15,
+    "linux-6.7": {**_BEFORE_6_8, "mlock_rule": "contained_lazy"},
+    "linux-6.1": {**_BEFORE_6_8, "mlock_rule": "pmd_only"},
+    "wilcox-2023": {"vma_split": "split_try_defer", "fork_child_mprotect": "cow_whole", "cow_order": "inherit",
+                    "pin_long": "split"},
+    "oracle": {"mlock_rule": "split", "cow_reuse": "exact_owner_set", "pin_short": "per_page_count",
+               "pin_long": "move_out", "fork_pinned": "copy_pinned_page", "partial_unmap": "free_part_only"},
 }.items()}

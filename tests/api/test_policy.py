@@ -37,11 +37,12 @@ class TestTable:
     def test_the_default_is_linux(self):
         assert fs.Machine(memory="64M").policy == PRESETS["linux-6.18"]
 
-    @pytest.mark.parametrize("point, name", [(point.id, name) for point in POINTS.values() for name in point.names])
+    @pytest.mark.parametrize("point, name", [
+        (name, one.name + (f"({one.number[1]})" if one.number else ""))
+        for name, point in POINTS.items() for one in point.alternatives])
     def test_every_alternative_is_compiled_in(self, point, name):
-        point = next(one for one in POINTS.values() if one.id == point)
-        machine = fs.Machine(memory="64M", policy={point.name: name})
-        assert machine.policy == {**PRESETS["linux-6.18"], point.name: name}
+        machine = fs.Machine(memory="64M", policy={point: name})
+        assert machine.policy == {**PRESETS["linux-6.18"], point: name}
 
     def test_an_unknown_policy_leaves_the_machine_as_it_was(self, machine):
         machine.set_policy({"mlock_rule": "whole"})
@@ -168,9 +169,87 @@ def pin(process, addr):
     process.pin_user_pages(addr, PAGE, longterm=True).release()
 
 
-OPERATIONS = {"vma_split": cut, "mlock_rule": lock, "cow_order": copy_page, "pin_short": reference, "pin_long": pin}
-ANSWERS = {"vma_split": "split_try", "mlock_rule": True, "cow_order": "inherit", "pin_short": "split",
-           "pin_long": "split"}
+def protect_shared(process, addr):
+    process.fork().mprotect(addr, HALF, fs.PROT_READ)
+
+
+def copy_with_neighbours(process, addr):
+    process.machine.set_policy({"cow_order": "fixed(2)"})
+    copy_page(process, addr)
+
+
+def keep(process, addr):
+    process.fork().exit()
+    process.write(addr, PAGE, value=9)
+
+
+def keep_by_pte(process, addr):
+    process.mprotect(addr, PAGE, fs.PROT_READ)
+    process.fork().exit()
+    process.write(addr + HALF, PAGE, value=9)
+
+
+def unmap_part(process, addr):
+    process.madvise(addr, PAGE, fs.MADV_DONTNEED)
+
+
+def fork_with_pin(process, addr):
+    with process.pin_user_pages(addr, PAGE, longterm=True, write=True):
+        process.fork()
+
+
+def fault(process, addr):
+    process.mmap(HUGE)
+    process.write(process.mmap(HUGE), PAGE, value=1)
+
+
+def fault_without_memory(process, addr):
+    """Everything but single pages is in use."""
+    machine = process.machine
+    small = process.mmap(machine.vmstat()["nr_free_pages"] * PAGE)
+    heap = process.mmap(2 * HUGE)
+    process.madvise(heap, 2 * HUGE, fs.MADV_HUGEPAGE)
+    while machine.vmstat()["nr_free_pages"] >= 64:
+        process.write(small, PAGE, value=1)
+        small += PAGE
+    process.write(heap + HUGE, PAGE, value=1)
+
+
+def read_hole(process, addr):
+    process.madvise(addr, HUGE, fs.MADV_DONTNEED)
+    process.read(addr, PAGE)
+
+
+def fault_huge(process, addr):
+    read_hole(process, addr)
+    process.write(addr, PAGE, value=1)
+
+
+def split(process, addr):
+    process.madvise(addr, PAGE, fs.MADV_FREE)
+
+
+def split_zeros(process, addr):
+    process.write(addr, HUGE, value=0)
+    process.machine.split_folio(process.translate(addr) >> 12)
+
+
+OPERATIONS = {"vma_split": cut, "mlock_rule": lock, "fork_child_mprotect": protect_shared, "cow_order": copy_page,
+              "dirty_neighbours": copy_with_neighbours, "cow_reuse": keep, "reuse_around": keep_by_pte,
+              "mapcount_model": unmap_part, "pin_short": reference, "pin_long": pin, "fork_pinned": fork_with_pin,
+              "fault_order": fault, "fault_fallback": fault_without_memory, "zero_page": read_hole,
+              "partial_unmap": unmap_part, "deferred_members": fault_huge, "split_target": split,
+              "drop_zero_pages": split_zeros, "madv_free_partial": split}
+ANSWERS = {"vma_split": "split_try", "mlock_rule": True, "fork_child_mprotect": "cow_part", "cow_order": "inherit",
+           "dirty_neighbours": "no", "cow_reuse": "copy", "reuse_around": "window(2)", "mapcount_model": "large_only",
+           "pin_short": "split", "pin_long": "split", "fork_pinned": "copy_pinned_page", "fault_order": "up_to(4)",
+           "fault_fallback": "straight_to_0", "zero_page": "small", "partial_unmap": "split_now",
+           "deferred_members": True, "split_target": "lower_uniform(3)", "drop_zero_pages": "no",
+           "madv_free_partial": "mark_whole"}
+
+
+def test_each_point_is_tried():
+    assert set(OPERATIONS) == set(ANSWERS) == set(POINTS)
 
 
 @pytest.mark.parametrize("point", OPERATIONS)
@@ -193,19 +272,19 @@ class TestPythonPolicies:
 
     def test_an_exception_reaches_the_caller(self, machine, point):
         error = LookupError("no idea")
-        machine.set_policy(Asked(point, error))
         process, addr = thp_in(machine)
+        machine.set_policy(Asked(point, error))
         with pytest.raises(LookupError) as caught:
             OPERATIONS[point](process, addr)
         assert caught.value is error
         machine.validate()
         machine.set_policy("linux-6.18")
-        OPERATIONS[point](process, addr)                         # and nothing is left over
+        cut(process, addr)                                       # and nothing is left over
         machine.validate()
 
     def test_a_wrong_answer_is_named(self, machine, point):
-        machine.set_policy(Asked(point, "nonsense"))
         process, addr = thp_in(machine)
+        machine.set_policy(Asked(point, "nonsense"))
         with pytest.raises(ValueError, match="nonsense"):
             OPERATIONS[point](process, addr)
         machine.validate()

@@ -1,5 +1,5 @@
 """What is compiled in and what users are told are one table."""
-from foliosim._core.policy import compiled_alternatives
+from foliosim._core.policy import NUMBERS, compiled_alternatives
 from foliosim.policy import POINTS, PRESETS
 
 
@@ -12,3 +12,8 @@ def test_presets_choose_known_alternatives():
     for choices in PRESETS.values():
         assert set(choices) == set(POINTS)
         assert all(answer in POINTS[point].names for point, answer in choices.items())
+
+
+def test_numbers_have_one_range():
+    told = {(name, one.name): one.number[1:] for name, point in POINTS.items() for one in point.alternatives if one.number}
+    assert {key: told[key] for key in NUMBERS} == NUMBERS
