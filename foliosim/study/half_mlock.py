@@ -15,6 +15,7 @@ from foliosim.study.base import Key, Outcome, Study, StudyError, choice_value, m
 _PAGE, _HUGE = 4096, 2 << 20
 _MAX = 1 << 30
 _START = 16 << 20  # a 2 MiB boundary
+REJECTED = ("fail", "retry")  # of P01: mlock itself would fail, or do the same again
 
 # What one page can be; the picture's colours.
 LOCKED, UNDERSHOOT, OVERSHOOT, EVICTABLE = range(4)
@@ -169,7 +170,8 @@ STUDY = Study(
     name="half-mlock",
     question="Half of a large folio is mlocked: which policy keeps exactly the locked pages, and at what price?",
     keys=KEYS,
-    points={point: POINTS[point].names for point in ("mlock_rule", "vma_split")},
+    points={point: tuple(name for name in POINTS[point].names if name not in REJECTED)
+            for point in ("mlock_rule", "vma_split")},
     columns=COLUMNS,
     cases=cases,
     run=run,
