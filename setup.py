@@ -15,7 +15,8 @@ options = {
 }
 extensions = [Extension(SHARED, sources=[str(CORE / "_cyutility.c")])]
 extensions += [
-    Extension(f"foliosim._core.{path.stem}", [str(path)], **options) for path in sorted(CORE.glob("*.pyx"))
+    Extension(".".join(path.with_suffix("").parts), [str(path)], **options)
+    for folder in (CORE, Path("foliosim/replay")) for path in sorted(folder.glob("*.pyx"))
 ]
 
 setup(

@@ -42,6 +42,7 @@ MADV_GUARD_INSTALL = 102
 MADV_GUARD_REMOVE = 103
 
 MLOCK_ONFAULT = 1
+MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
 
 MS_ASYNC, MS_INVALIDATE, MS_SYNC = 1, 2, 4
 
@@ -71,5 +72,5 @@ PM_SWAP = 1 << 62
 PM_PRESENT = 1 << 63
 PM_PFRAME_MASK = (1 << 55) - 1
 
-_PREFIXES = ("PROT_", "MAP_", "MADV_", "MLOCK_", "MS_", "MREMAP_", "KPF_", "PM_")
+_PREFIXES = ("PROT_", "MAP_", "MADV_", "MLOCK_", "MCL_", "MS_", "MREMAP_", "KPF_", "PM_")
 __all__ = [name for name in dir() if name.startswith(_PREFIXES)]

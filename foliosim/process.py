@@ -127,6 +127,59 @@ class Process(CoreProcess):
         """Unlock a range, as munlock(2)."""
         self.sys_munlock(addr, length)
 
+    def mlockall(self, flags):
+        """Lock all areas, as mlockall(2).
+
+        Parameters
+        ----------
+        flags : int
+            ``MCL_CURRENT``: those that are there; ``MCL_FUTURE``: those to come; with ``MCL_ONFAULT`` nothing is
+            populated.
+
+        Raises
+        ------
+        SyscallError
+            EINVAL: no flag, an unknown one, or MCL_ONFAULT alone.
+        """
+        self.sys_mlockall(flags)
+
+    def munlockall(self):
+        """Unlock all areas, as munlockall(2)."""
+        self.sys_munlockall()
+
+    def brk(self, addr):
+        """Move the end of the heap, as brk(2).
+
+        Parameters
+        ----------
+        addr : int
+            The new end; 0 only asks.
+
+        Returns
+        -------
+        int
+            The end: ``addr``, or the old one if that cannot be.  A process that has started no program has a heap at
+            address 0, with which nothing can be done.
+        """
+        return self.sys_brk(addr)
+
+    def name_area(self, addr, length, name):
+        """Name anonymous memory, as prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME).
+
+        Parameters
+        ----------
+        addr, length : int
+            Bytes.
+        name : int
+            A number that stands for the name; 0: none.  Areas with different names do not merge.
+
+        Raises
+        ------
+        SyscallError
+            EBADF: a file's area; ENOMEM: a hole, or too many areas; EINVAL: not aligned.
+        """
+        self.sys_set_vma_name(addr, length, name)
+
     def mincore(self, addr, length):
         """Which pages are resident, as mincore(2).
 

@@ -19,16 +19,17 @@ LAYERS = [
     # L3: operations on mappings
     "shmem ext4 readahead filemap huge_memory zap copy_pages try_to_unmap split_folio partial_unmap"
     " truncate page_writeback vmscan memory guard"
-    " fork change_prot mremap_tables mlock_range madvise_cold madvise_free fault gup_policy gup vma_split"
+    " fork change_prot mremap_tables mlock_range madvise_cold madvise_free expand_stack fault gup_policy gup"
+    " vma_split"
     " collapse collapse_file",
     # L4: the address space
     "vma unmapped_area",
     # L5: system calls, what /proc shows, the audit
-    "file_ops mprotect khugepaged madvise mlock_syscall mmap mremap mseal kpage task_mmu walk observe counters"
+    "file_ops mprotect khugepaged madvise mlock_syscall mmap brk mremap mseal kpage task_mmu walk observe counters"
     " tally validate_frames validate_vma validate_mm validate corrupt",
 ]
 # The border and the trampolines that call Python know each other: a hook's exception is kept on the machine.
-BORDER = {"machine", "hooks", "file_handle", "procfs"}
+BORDER = {"machine", "hooks", "file_handle", "procfs", "binfmt", "touch"}
 PYTHON = [
     "errors flags sizes kernels policy.points policy.choose policy",
     "BORDER",
@@ -43,6 +44,8 @@ PYTHON = [
     " live.recorder live.layout live.themes live.generate live.emulator live.shrink live.fuzz live.command",
     "study.base study.choose study.sweep study.report study.result study study.half_mlock_plot"
     " study.half_mlock study.command",
+    "replay.scan replay.events replay.reader replay.truth replay.files replay.program replay.calls replay.engine"
+    " replay.compare replay.run replay replay.command",
     "policy.command",
     "testing testing.oracle testing.available testing.shapes testing.stateful testing.pytest_plugin",
     "cli __main__",

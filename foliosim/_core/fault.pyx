@@ -12,6 +12,7 @@ from foliosim._core.pgtable cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.content cimport content_read, content_write, flags_with_byte0
 from foliosim._core.folio cimport folio_materialize
+from foliosim._core.expand_stack cimport vma_lookup_or_grow
 from foliosim._core.maple_tree cimport vma_lookup
 from foliosim._core.memory cimport anon_fault_orders, do_anonymous_run, handle_mm_fault
 
@@ -42,7 +43,7 @@ cdef bint access_error(const vma_t *vma, bint write, bint present) noexcept nogi
 
 cdef int user_fault(machine_t *m, mm_t *mm, access_t *a, bint present) noexcept nogil:
     """0: retry; 1: a signal; -ENOMEM."""
-    cdef vma_t *vma = vma_lookup(mm, a.addr) if a.addr < FS_TASK_SIZE else NULL
+    cdef vma_t *vma = vma_lookup_or_grow(m, mm, a.addr) if a.addr < FS_TASK_SIZE else NULL
     cdef bint write = is_write(a)
     cdef int result
     if vma == NULL:

@@ -18,6 +18,7 @@ cdef class CoreFile(CoreMapping):
         cdef bint filled = fill is not None
         machine.enter()
         self.machine = machine
+        self.writable = True
         self.mapping = file_create(&machine.m, KINDS[kind], length, filled, <uint8_t>((fill or 0) & 0xff))
         machine.leave()
         if self.mapping == NULL:

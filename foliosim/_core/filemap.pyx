@@ -11,7 +11,7 @@ from foliosim._core.folio cimport folio_alloc
 from foliosim._core.mapping cimport mapping_lookup, mapping_next_cached, mapping_pages, shmem_mapping
 from foliosim._core.mlock cimport folio_add_lru_vma
 from foliosim._core.page_alloc cimport table_alloc
-from foliosim._core.readahead cimport filemap_fault
+from foliosim._core.readahead cimport filemap_fault, read_resident
 from foliosim._core.rmap cimport *
 from foliosim._core.shmem cimport shmem_get_folio
 from foliosim._core.swap cimport folio_put
@@ -165,6 +165,8 @@ cdef bint do_fault_around(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr
         end = mapping_pages(vma.file)
     if pgoff + low - off >= end:
         return False
+    if read_resident(m, vma.file, pgoff + low - off, end) < 0:
+        return False
     return filemap_map_pages(m, vma, pmd, addr, pgoff + low - off, end)
 
 
@@ -209,10 +211,20 @@ cdef int finish_fault(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, ui
     return 0
 
 
+cdef int insert_pfn(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr) noexcept nogil:
+    """A page without a folio (vvar), the same for all; nothing counts it."""
+    if table_make(m, vma, pmd) != 0:
+        return VM_FAULT_OOM
+    pte_offset(m, pmd[0], addr)[0] = pte_mkspecial(m, mk_pte(m, m.zero_pfn, vma.page_prot))
+    return 0
+
+
 cdef int do_read_fault(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr) noexcept nogil:
     cdef uint32_t pfn = FS_NO_PFN
     cdef int result
-    if do_fault_around(m, vma, pmd, addr):
+    if vma.flags & VM_PFNMAP:
+        return insert_pfn(m, vma, pmd, addr)
+    if not vma.file.special and do_fault_around(m, vma, pmd, addr):
         return 0
     result = find_page(m, vma, addr, &pfn)
     if result:

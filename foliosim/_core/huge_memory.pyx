@@ -81,6 +81,8 @@ cdef uint32_t thp_vma_allowable_orders(machine_t *m, const vma_t *vma, int type,
         orders &= FS_ORDERS_ANON if forced else FS_ORDERS_ANON & anon_orders(m, vma, type)
     else:
         orders &= FS_ORDERS_FILE
+    if vma.flags & VM_GROWSDOWN and vma.flags & VM_STACK_INCOMPLETE_SETUP == VM_STACK_INCOMPLETE_SETUP:
+        return 0
     if not orders or vma_thp_disabled(vma, forced) or (forced and vma.flags & (VM_SPECIAL | VM_HUGETLB)):
         return 0
     if type != TVA_PAGEFAULT:

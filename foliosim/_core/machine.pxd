@@ -21,6 +21,7 @@ cdef class CoreMachine:
 cdef class CoreMapping:          # an open file
     cdef readonly CoreMachine machine
     cdef mapping_t *mapping      # NULL after close
+    cdef public bint writable    # opened for writing too
 
 cdef class CoreProcess:
     cdef readonly CoreMachine machine

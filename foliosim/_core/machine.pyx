@@ -16,6 +16,7 @@ from foliosim.errors import (BusError, ReentryError, SegvError, UnsupportedError
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
+from foliosim._core.brk cimport do_brk
 from foliosim._core.content cimport content_deinit, content_read
 from foliosim._core.corrupt cimport corrupt
 from foliosim._core.counters cimport counters_delta, counters_snapshot
@@ -24,10 +25,10 @@ from foliosim._core.file_ops cimport do_msync
 from foliosim._core.gup cimport get_user_pages_fast, put_user_pages
 from foliosim._core.hooks cimport install_hook
 from foliosim._core.kpage cimport get_kpage_count, stable_page_flags
-from foliosim._core.madvise cimport FS_ENOTSIM, do_madvise
+from foliosim._core.madvise cimport FS_ENOTSIM, do_madvise, prctl_set_vma
 from foliosim._core.mapping cimport mapping_put
 from foliosim._core.mlock cimport lru_add_drain
-from foliosim._core.mlock_syscall cimport do_mlock, do_mlock2, do_munlock
+from foliosim._core.mlock_syscall cimport do_mlock, do_mlock2, do_mlockall, do_munlock, do_munlockall
 from foliosim._core.mmap cimport dup_mmap, exit_mmap, ksys_mmap, mm_alloc, mm_free
 from foliosim._core.mmap cimport do_munmap
 from foliosim._core.mprotect cimport do_mprotect
@@ -392,12 +393,13 @@ cdef class CoreProcess:
                  uint64_t offset=0):
         cdef mm_t *mm = self.enter()
         cdef mapping_t *mapping = NULL
+        cdef bint writable = file is None or file.writable
         cdef int64_t result
         if file is not None:
             if file.machine is not self.machine:
                 raise ValueError("the file belongs to another machine")
             mapping = file.mapping
-        result = ksys_mmap(&self.machine.m, mm, addr, length, prot, flags, mapping, offset)
+        result = ksys_mmap(&self.machine.m, mm, addr, length, prot, flags, mapping, writable, offset)
         return self.leave(result, "mmap", (addr, length, prot, flags))
 
     def sys_munmap(self, uint64_t addr, uint64_t length):
@@ -433,6 +435,25 @@ cdef class CoreProcess:
     def sys_munlock(self, uint64_t addr, uint64_t length):
         cdef mm_t *mm = self.enter()
         self.leave(do_munlock(&self.machine.m, mm, addr, length), "munlock", (addr, length))
+
+    def sys_mlockall(self, uint64_t flags):
+        cdef mm_t *mm = self.enter()
+        self.leave(do_mlockall(&self.machine.m, mm, flags), "mlockall", (flags,))
+
+    def sys_munlockall(self):
+        do_munlockall(&self.machine.m, self.enter())
+        self.machine.leave()
+
+    def sys_brk(self, uint64_t addr):
+        cdef mm_t *mm = self.enter()
+        cdef bint host_failed
+        cdef uint64_t end = do_brk(&self.machine.m, mm, addr, &host_failed)
+        self.leave(-FS_EHOSTMEM if host_failed else 0, "brk", (addr,))
+        return end
+
+    def sys_set_vma_name(self, uint64_t addr, uint64_t length, uint32_t name):
+        cdef mm_t *mm = self.enter()
+        self.leave(prctl_set_vma(&self.machine.m, mm, addr, length, name), "prctl", (addr, length, name))
 
     def sys_mincore(self, uint64_t addr, uint64_t length):
         cdef mm_t *mm = self.enter()

@@ -1,7 +1,7 @@
 # cython: language_level=3
 """madvise: checks, the walk over VMAs, and the advices that change VMA flags.  Follows mm/madvise.c."""
-from libc.errno cimport EACCES, EAGAIN, EFAULT, EINVAL, ENOMEM, EPERM
-from libc.stdint cimport int64_t, uint64_t
+from libc.errno cimport EACCES, EAGAIN, EBADF, EFAULT, EINVAL, ENOMEM, EPERM
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from foliosim._core.flags cimport *
 from foliosim._core.types cimport *
 from foliosim._core.file_ops cimport madvise_remove, madvise_willneed
@@ -11,7 +11,7 @@ from foliosim._core.khugepaged cimport madvise_collapse
 from foliosim._core.madvise_cold cimport madvise_cold, madvise_pageout
 from foliosim._core.madvise_free cimport madvise_free
 from foliosim._core.maple_tree cimport find_vma
-from foliosim._core.vma cimport fs_page_align, vma_is_anonymous, vma_modify_flags
+from foliosim._core.vma cimport fs_page_align, vma_is_anonymous, vma_modify_flags, vma_modify_name
 from foliosim._core.zap cimport madvise_dontneed
 
 cdef enum:
@@ -222,3 +222,41 @@ cdef int do_madvise(machine_t *m, mm_t *mm, uint64_t start, uint64_t len, int ad
     if advice == MADV_POPULATE_READ or advice == MADV_POPULATE_WRITE:
         return madvise_populate(m, mm, start, start + size, advice == MADV_POPULATE_WRITE)
     return madvise_walk_vmas(m, mm, start, start + size, advice)
+
+# ---- names of areas ----
+
+cdef int madvise_update_name(machine_t *m, vma_t *vma, uint64_t start, uint64_t end, uint32_t name,
+                             vma_t **result) noexcept nogil:
+    """Follows: madvise_vma_anon_name, madvise_update_vma.  Files have names of their own."""
+    cdef int err
+    result[0] = vma
+    if vma.file != NULL and vma.file.kind != MAPPING_SHMEM:
+        return -EBADF
+    if vma.anon_name == name:
+        return 0
+    err = vma_modify_name(m, vma, start, end, name, result)
+    if err == 0:
+        result[0].anon_name = name
+    return err
+
+cdef int prctl_set_vma(machine_t *m, mm_t *mm, uint64_t start, uint64_t len, uint32_t name) noexcept nogil:
+    """Follows: madvise_set_anon_name, and madvise_walk_vmas."""
+    cdef uint64_t end = start + fs_page_align(len)
+    cdef int unmapped_error = 0, err
+    cdef vma_t *vma
+    if start & (FS_PAGE_SIZE - 1):
+        return -EINVAL
+    if (len and end == start) or end < start:
+        return -ENOMEM
+    while start < end:
+        vma = find_vma(mm, start)
+        if vma == NULL or vma.start >= end:
+            return -ENOMEM
+        if start < vma.start:
+            unmapped_error = -ENOMEM
+            start = vma.start
+        err = madvise_update_name(m, vma, start, vma.end if vma.end < end else end, name, &vma)
+        if err:
+            return err
+        start = vma.end
+    return unmapped_error

@@ -12,3 +12,6 @@ cdef int do_mlock(machine_t *m, mm_t *mm, uint64_t start, uint64_t len) noexcept
 # mlock2(2); flags: MLOCK_ONFAULT (1) or 0.
 cdef int do_mlock2(machine_t *m, mm_t *mm, uint64_t start, uint64_t len, uint64_t flags) noexcept nogil
 cdef int do_munlock(machine_t *m, mm_t *mm, uint64_t start, uint64_t len) noexcept nogil
+# mlockall(2).  0, -EINVAL, or -FS_EHOSTMEM.
+cdef int do_mlockall(machine_t *m, mm_t *mm, uint64_t flags) noexcept nogil
+cdef void do_munlockall(machine_t *m, mm_t *mm) noexcept nogil

@@ -11,6 +11,9 @@ from foliosim._core.vma cimport fs_page_align, vma_modify_flags
 
 cdef enum:
     MLOCK_ONFAULT = 1
+    MCL_CURRENT = 1
+    MCL_FUTURE = 2
+    MCL_ONFAULT = 4
 
 cdef int mlock_fixup(machine_t *m, vma_t *vma, uint64_t start, uint64_t end, uint64_t newflags,
                      vma_t **result) noexcept nogil:
@@ -94,3 +97,33 @@ cdef int do_munlock(machine_t *m, mm_t *mm, uint64_t start, uint64_t len) noexce
     len = fs_page_align(len + (start & (FS_PAGE_SIZE - 1)))
     start &= ~(FS_PAGE_SIZE - 1)
     return apply_vma_lock_flags(m, mm, start, len, 0)
+
+cdef void apply_mlockall_flags(machine_t *m, mm_t *mm, uint64_t flags) noexcept nogil:
+    """What new areas get, and what those that are there get; an area that cannot be locked is passed over.
+
+    Follows: apply_mlockall_flags.
+    """
+    cdef vma_t *vma = mm.mmap
+    cdef uint64_t wanted = VM_LOCKED_MASK if flags & MCL_ONFAULT else VM_LOCKED
+    mm.def_flags &= ~VM_LOCKED_MASK
+    if flags & MCL_FUTURE:
+        mm.def_flags |= wanted
+        if not flags & MCL_CURRENT:
+            return
+    if not flags & MCL_CURRENT:
+        wanted = 0
+    while vma != NULL:
+        mlock_fixup(m, vma, vma.start, vma.end, (vma.flags & ~VM_LOCKED_MASK) | wanted, &vma)
+        vma = vma.next
+
+cdef int do_mlockall(machine_t *m, mm_t *mm, uint64_t flags) noexcept nogil:
+    """Follows: the system call mlockall."""
+    if not flags or flags & ~<uint64_t>(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) or flags == MCL_ONFAULT:
+        return -EINVAL
+    apply_mlockall_flags(m, mm, flags)
+    if flags & MCL_CURRENT and mm_populate(m, mm, 0, FS_TASK_SIZE, True) == -FS_EHOSTMEM:
+        return -FS_EHOSTMEM
+    return 0
+
+cdef void do_munlockall(machine_t *m, mm_t *mm) noexcept nogil:
+    apply_mlockall_flags(m, mm, 0)

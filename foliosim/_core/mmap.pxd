@@ -3,13 +3,13 @@
 from libc.stdint cimport int64_t, uint64_t
 from foliosim._core.types cimport *
 
-# mmap(2).  file NULL with MAP_ANONYMOUS, else the mapping; offset in bytes.  The address, or -errno; -FS_ENOTSIM for
-# MAP_DROPPABLE and MAP_GROWSDOWN.  Populates for MAP_POPULATE and MAP_LOCKED.
+# mmap(2).  file NULL with MAP_ANONYMOUS, else the mapping, and whether the file is open for writing; offset in
+# bytes.  The address, or -errno; -FS_ENOTSIM for MAP_DROPPABLE.  Populates for MAP_POPULATE and MAP_LOCKED.
 cdef int64_t ksys_mmap(machine_t *m, mm_t *mm, uint64_t addr, uint64_t len, uint64_t prot, uint64_t flags,
-                       mapping_t *file, uint64_t offset) noexcept nogil
+                       mapping_t *file, bint writable, uint64_t offset) noexcept nogil
 # The same with pgoff in pages and without populating: `*populate` gets the bytes to populate.
 cdef int64_t do_mmap(machine_t *m, mm_t *mm, uint64_t addr, uint64_t len, uint64_t prot, uint64_t flags,
-                     mapping_t *file, uint64_t pgoff, uint64_t *populate) noexcept nogil
+                     mapping_t *file, bint writable, uint64_t pgoff, uint64_t *populate) noexcept nogil
 # munmap(2).  0, -EINVAL, -EPERM (sealed), -ENOMEM at max_map_count, or -FS_EHOSTMEM; cuts made before stay.
 cdef int do_munmap(machine_t *m, mm_t *mm, uint64_t start, uint64_t len) noexcept nogil
 

@@ -1,7 +1,7 @@
 # cython: language_level=3
 """mmap, munmap, and the life of address spaces.  Follows mm/mmap.c, mm/vma.c (mmap_region, do_vmi_munmap) and
 kernel/fork.c (mm_init, dup_mmap)."""
-from libc.errno cimport EBADF, EEXIST, EINVAL, ENOMEM, EOPNOTSUPP, EOVERFLOW, EPERM
+from libc.errno cimport EACCES, EBADF, EEXIST, EINVAL, ENOMEM, EOPNOTSUPP, EOVERFLOW, EPERM
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from foliosim._core.flags cimport *
@@ -25,10 +25,11 @@ cdef extern from *:
     /* what MAP_SHARED_VALIDATE knows: all classic flags, but neither MAP_SYNC nor MAP_FIXED_NOREPLACE */
     #define FS_LEGACY_MAP_MASK 0x7c07f9f3ULL
     #define FS_MAX_LFS_FILESIZE 0x7fffffffffffffffULL
+    #define FS_STACK_LIMIT (8ULL << 20)
     """
     enum:
         FS_MAP_DROPPABLE, FS_MAP_HUGETLB
-    const uint64_t FS_LEGACY_MAP_MASK, FS_MAX_LFS_FILESIZE
+    const uint64_t FS_LEGACY_MAP_MASK, FS_MAX_LFS_FILESIZE, FS_STACK_LIMIT
 
 # ---- unmapping ----
 
@@ -136,15 +137,20 @@ cdef uint64_t calc_vm_flags(uint64_t prot, uint64_t flags) noexcept nogil:
         vm_flags |= VM_NOHUGEPAGE
     return vm_flags
 
-cdef int check_file(mapping_t *file, uint64_t len, uint64_t pgoff, uint64_t flags, uint64_t *vm_flags) noexcept nogil:
-    # do_mmap's checks for a file, which is open for reading and writing
+cdef int check_file(mapping_t *file, bint writable, uint64_t len, uint64_t pgoff, uint64_t flags,
+                    uint64_t *vm_flags) noexcept nogil:
+    # do_mmap's checks for a file, which is open for reading, and perhaps for writing
     cdef uint64_t kind = flags & FS_MAP_TYPE
     if len > FS_MAX_LFS_FILESIZE or pgoff > (FS_MAX_LFS_FILESIZE - len) >> FS_PAGE_SHIFT:
         return -EOVERFLOW
     if kind == FS_MAP_SHARED_VALIDATE and flags & ~FS_LEGACY_MAP_MASK:
         return -EOPNOTSUPP
     if kind == FS_MAP_SHARED or kind == FS_MAP_SHARED_VALIDATE:
+        if not writable and vm_flags[0] & VM_WRITE:
+            return -EACCES
         vm_flags[0] |= VM_SHARED | VM_MAYSHARE
+        if not writable:
+            vm_flags[0] &= ~(VM_MAYWRITE | VM_SHARED)
     elif kind != FS_MAP_PRIVATE:
         return -EINVAL
     if vm_flags[0] & VM_GROWSDOWN:
@@ -161,15 +167,13 @@ cdef int check_anonymous(uint64_t addr, uint64_t flags, uint64_t *pgoff, uint64_
         pgoff[0] = 0
         return 0
     if kind == FS_MAP_PRIVATE:
-        if vm_flags[0] & VM_GROWSDOWN:
-            return -FS_ENOTSIM
         pgoff[0] = addr >> FS_PAGE_SHIFT
         return 0
     return -FS_ENOTSIM if kind == FS_MAP_DROPPABLE else -EINVAL
 
 cdef int64_t do_mmap(machine_t *m, mm_t *mm, uint64_t addr, uint64_t len, uint64_t prot, uint64_t flags,
-                     mapping_t *file, uint64_t pgoff, uint64_t *populate) noexcept nogil:
-    """Follows: do_mmap.  Fidelity: customised - no MAP_GROWSDOWN, MAP_DROPPABLE, protection keys, sealing of files."""
+                     mapping_t *file, bint writable, uint64_t pgoff, uint64_t *populate) noexcept nogil:
+    """Follows: do_mmap.  Fidelity: customised - no MAP_DROPPABLE, protection keys, sealing of files."""
     cdef uint64_t vm_flags
     cdef int64_t found
     cdef int err
@@ -197,7 +201,7 @@ cdef int64_t do_mmap(machine_t *m, mm_t *mm, uint64_t addr, uint64_t len, uint64
     if flags & FS_MAP_FIXED_NOREPLACE and vma_find(mm, addr, addr + len) != NULL:
         return -EEXIST
     if file != NULL:
-        err = check_file(file, len, pgoff, flags, &vm_flags)
+        err = check_file(file, writable, len, pgoff, flags, &vm_flags)
     else:
         err = check_anonymous(addr, flags, &pgoff, &vm_flags)
     if err:
@@ -278,7 +282,7 @@ cdef int check_hugetlb(mapping_t *file, uint64_t flags) noexcept nogil:
     return -ENOMEM
 
 cdef int64_t ksys_mmap(machine_t *m, mm_t *mm, uint64_t addr, uint64_t len, uint64_t prot, uint64_t flags,
-                       mapping_t *file, uint64_t offset) noexcept nogil:
+                       mapping_t *file, bint writable, uint64_t offset) noexcept nogil:
     """Follows: the system call mmap of x86-64, ksys_mmap_pgoff, vm_mmap_pgoff."""
     cdef int64_t result
     cdef uint64_t populate
@@ -290,7 +294,7 @@ cdef int64_t ksys_mmap(machine_t *m, mm_t *mm, uint64_t addr, uint64_t len, uint
         return -EBADF
     if flags & FS_MAP_HUGETLB:
         return check_hugetlb(file, flags)
-    result = do_mmap(m, mm, addr, len, prot, flags, file, offset >> FS_PAGE_SHIFT, &populate)
+    result = do_mmap(m, mm, addr, len, prot, flags, file, writable, offset >> FS_PAGE_SHIFT, &populate)
     if result >= 0 and populate:
         if mm_populate(m, mm, <uint64_t>result, populate, True) == -FS_EHOSTMEM:
             return -FS_EHOSTMEM
@@ -341,6 +345,7 @@ cdef mm_t *mm_alloc(machine_t *m) noexcept nogil:
     mm.pid = m.next_pid
     m.next_pid += 1
     mm.m = m
+    mm.rlimit_stack = FS_STACK_LIMIT
     mm.prev = m.mm_last
     if m.mm_last != NULL:
         m.mm_last.next = mm
@@ -417,6 +422,7 @@ cdef int dup_mmap(machine_t *m, mm_t *mm, mm_t *oldmm) noexcept nogil:
     cdef int err
     mm.def_flags = oldmm.def_flags & VM_NOHUGEPAGE
     mm.thp_disable = oldmm.thp_disable
+    mm.start_brk, mm.brk, mm.rlimit_stack = oldmm.start_brk, oldmm.brk, oldmm.rlimit_stack
     mm.total_vm = oldmm.total_vm
     while mpnt != NULL:
         if mpnt.flags & VM_DONTCOPY:

@@ -6,7 +6,9 @@ from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.kpage cimport get_kpage_count, stable_page_flags
 from foliosim._core.machine cimport CoreMachine, CoreProcess
-from foliosim._core.task_mmu cimport NR_SMAPS, show_smap_vma_flags, smaps_rollup, smaps_vma
+from foliosim._core.maple_tree cimport vma_lookup
+from foliosim._core.pgtable cimport *
+from foliosim._core.task_mmu cimport NR_SMAPS, pagemap_pmd_range, show_smap_vma_flags, smaps_rollup, smaps_vma
 from foliosim._core.types cimport *
 
 
@@ -56,6 +58,42 @@ def areas(CoreProcess process):
                     [fields[i] for i in range(NR_SMAPS)]))
         vma = vma.next
     return out
+
+
+cdef uint64_t next_mapped_pmd(machine_t *m, const vma_t *vma, uint64_t addr, uint64_t **pmd) noexcept nogil:
+    """Address, from addr on, of the next PMD's span in the VMA that has anything; the VMA's end: none."""
+    while addr < vma.end:
+        pmd[0] = pmd_offset(m, vma.mm, addr)
+        if pmd[0] != NULL and pmd[0][0]:
+            return addr
+        addr = pmd_addr_end(addr, vma.end) if pmd[0] != NULL else next_pmd_addr(m, vma.mm, addr, vma.end)
+    return vma.end
+
+
+def mapped_pages(CoreProcess process, uint64_t start):
+    """Pages with an entry in the area that begins at `start`: (page relative to the start, pagemap word) arrays.
+
+    Takes time and room for what is mapped, however large the area is.
+    """
+    cdef mm_t *mm = process.enter()
+    cdef machine_t *m = &process.machine.m
+    cdef vma_t *vma = vma_lookup(mm, start)
+    cdef uint64_t words[FS_PTRS_PER_PTE]
+    cdef uint64_t addr, next
+    cdef uint64_t *pmd = NULL
+    pages, found = [np.empty(0, np.int64)], [np.empty(0, np.uint64)]
+    if vma == NULL or vma.start != start:
+        raise ValueError(f"{start:#x}: no area begins there")
+    addr = next_mapped_pmd(m, vma, vma.start, &pmd)
+    while addr < vma.end:
+        next = pmd_addr_end(addr, vma.end)
+        pagemap_pmd_range(m, vma, pmd[0], addr, next, words)
+        here = np.array(<uint64_t[:(next - addr) >> FS_PAGE_SHIFT]>words)
+        at = np.nonzero(here)[0]
+        pages.append(at + ((addr - start) >> FS_PAGE_SHIFT))
+        found.append(here[at])
+        addr = next_mapped_pmd(m, vma, next, &pmd)
+    return np.concatenate(pages), np.concatenate(found)
 
 
 def rollup(CoreProcess process):

@@ -150,9 +150,18 @@ cdef int found_in_cache(machine_t *m, const vma_t *vma, page_t *folio, uint64_t 
     return VM_FAULT_RETRY
 
 
+cdef int read_resident(machine_t *m, mapping_t *mapping, uint64_t index, uint64_t end) noexcept nogil:
+    """Pages index..end-1 of a file that was read before are in the cache."""
+    if not mapping.resident:
+        return 0
+    return read_single_pages(m, mapping, index, end - index, 0)
+
+
 cdef int filemap_fault(machine_t *m, vma_t *vma, uint64_t index, uint32_t *pfn) noexcept nogil:
     if index >= mapping_pages(vma.file):
         return VM_FAULT_SIGBUS
+    if read_resident(m, vma.file, index, index + 1) < 0:
+        return VM_FAULT_OOM
     pfn[0] = mapping_lookup(vma.file, index)
     if pfn[0] != FS_NO_PFN:
         return found_in_cache(m, vma, folio_of(m, pfn[0]), index)

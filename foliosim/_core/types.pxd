@@ -96,6 +96,8 @@ cdef struct mapping_t:       # address_space: the page cache of one file or shar
     uint64_t nrpages         # cached pages
     block_t *blocks          # MAPPING_DISK: by index, cap entries
     file_ra_t ra             # of the open file: all processes share it
+    bint resident            # every page counts as read before: it is cached when it is asked for
+    bint special             # pages that the kernel provides (vdso): mapped one by one, without fault-around
     vma_t *i_mmap            # VMAs that map it
 
 cdef struct vma_t:
@@ -108,6 +110,7 @@ cdef struct vma_t:
     avc_t *chain             # anon_vma_chain, newest first
     int32_t nr_chain         # entries of chain
     mapping_t *file          # NULL: private anonymous memory
+    uint32_t anon_name       # PR_SET_VMA_ANON_NAME: a number for the name; 0: none
     vma_t *next
     vma_t *prev
     vma_t *i_mmap_next
@@ -138,6 +141,9 @@ cdef struct mm_t:
     int64_t total_vm, locked_vm         # pages
     int64_t locked_stale     # of locked_vm: pages that mremap(DONTUNMAP) unlocked but did not take off the count
     uint64_t def_flags
+    uint64_t start_brk, brk  # bytes: the heap
+    uint64_t rlimit_stack    # bytes a stack may grow to
+    uint64_t next_area       # where the next search for a free area ends; 0: where it would
     int64_t rss_anon, rss_file, rss_shmem   # pages
     int64_t hiwater_rss, hiwater_vm         # pages: the most there was before something was taken away
     int64_t nr_ptes, nr_pmds, nr_puds   # page tables; nr_ptes with deposited ones

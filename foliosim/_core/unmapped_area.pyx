@@ -6,6 +6,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from foliosim._core.flags cimport *
 from foliosim._core.types cimport *
 from foliosim._core.maple_tree cimport find_vma, maple_last, vma_find
+from foliosim._core.vma cimport vm_start_gap
 
 cdef extern from *:
     """
@@ -28,7 +29,7 @@ cdef int64_t unmapped_area_topdown(const mm_t *mm, uint64_t len, uint64_t low, u
     cdef const vma_t *prev = next.prev if next != NULL else maple_last(&mm.vmas)
     cdef uint64_t gap_start, gap_end
     while True:
-        gap_end = next.start if next != NULL and next.start < high else high
+        gap_end = vm_start_gap(next) if next != NULL and vm_start_gap(next) < high else high
         gap_start = prev.end if prev != NULL and prev.end > low else low
         if gap_end >= gap_start and gap_end - gap_start >= len:
             return <int64_t>(gap_end - len)
@@ -44,14 +45,18 @@ cdef int64_t unmapped_area(const mm_t *mm, uint64_t len, uint64_t low, uint64_t 
     while True:
         if high < len or at > high - len:
             return -ENOMEM
-        if next == NULL or (next.start >= at and next.start - at >= len):
+        if next == NULL or (vm_start_gap(next) >= at and vm_start_gap(next) - at >= len):
             return <int64_t>at
         at = next.end
         next = next.next
 
 cdef bint hint_is_free(const mm_t *mm, uint64_t addr, uint64_t len) noexcept nogil:
     # follows mmap_address_hint_valid and the hint test of arch_get_unmapped_area_topdown
-    return addr <= FS_TASK_SIZE - len and vma_find(mm, addr, addr + len) == NULL
+    cdef const vma_t *next
+    if addr > FS_TASK_SIZE - len:
+        return False
+    next = find_vma(mm, addr)
+    return next == NULL or addr + len <= vm_start_gap(next)
 
 cdef int64_t search(const mm_t *mm, uint64_t addr, uint64_t len, uint64_t flags) noexcept nogil:
     """Follows: arch_get_unmapped_area_topdown, arch_get_unmapped_area."""
@@ -134,7 +139,12 @@ cdef int64_t get_unmapped_area(machine_t *m, mm_t *mm, mapping_t *file, uint64_t
     cdef int64_t found
     if len > FS_TASK_SIZE:
         return -ENOMEM
-    if file != NULL and file.kind == MAPPING_DISK:
+    if mm.next_area and not flags & FS_MAP_FIXED:
+        found = <int64_t>mm.next_area
+        mm.next_area = 0
+        if vma_find(mm, <uint64_t>found, <uint64_t>found + len) != NULL:
+            return -ENOMEM
+    elif file != NULL and file.kind == MAPPING_DISK:
         found = thp_search(mm, addr, len, pgoff << FS_PAGE_SHIFT, flags)
     elif file != NULL:
         found = shmem_search(m, mm, file, addr, len, pgoff, flags)

@@ -21,6 +21,7 @@ cdef struct vmg_t:           # vma_merge_struct: a range that shall become part 
     uint64_t pgoff
     uint64_t flags
     mapping_t *file
+    uint32_t anon_name
     anon_vma_t *anon_vma     # of middle, or of the VMA that is being moved
     bint just_expand         # merge with prev only (brk)
     bint adjust_middle_start
@@ -42,6 +43,12 @@ cdef inline bint vma_is_anonymous(const vma_t *vma) noexcept nogil:
 
 cdef inline uint64_t vma_pages(const vma_t *vma) noexcept nogil:
     return (vma.end - vma.start) >> FS_PAGE_SHIFT
+
+cdef inline uint64_t vm_start_gap(const vma_t *vma) noexcept nogil:
+    """Start of a VMA, with the room kept free below one that grows downwards."""
+    if not vma.flags & VM_GROWSDOWN:
+        return vma.start
+    return vma.start - FS_STACK_GUARD_GAP if vma.start > FS_STACK_GUARD_GAP else 0
 
 cdef inline uint64_t fs_page_align(uint64_t n) noexcept nogil:
     """PAGE_ALIGN: bytes rounded up to pages; wraps to 0 near 2^64."""
@@ -94,6 +101,9 @@ cdef vma_t *copy_vma(machine_t *m, vma_t **vma, uint64_t addr, uint64_t len, uin
 # 0, -ENOMEM at max_map_count, or -FS_EHOSTMEM; a first cut stays if the second one fails.
 cdef int vma_modify_flags(machine_t *m, vma_t *vma, uint64_t start, uint64_t end, uint64_t *flags,
                           vma_t **result) noexcept nogil
+# The same for its name; the caller sets result.anon_name.
+cdef int vma_modify_name(machine_t *m, vma_t *vma, uint64_t start, uint64_t end, uint32_t name,
+                         vma_t **result) noexcept nogil
 # Cut vma at addr; the new VMA is the part below if new_below, else the part above.  0, -ENOMEM at max_map_count,
 # or -FS_EHOSTMEM.
 cdef int split_vma(machine_t *m, vma_t *vma, uint64_t addr, bint new_below) noexcept nogil

@@ -109,7 +109,8 @@ cdef void vma_unlink(mm_t *mm, vma_t *vma) noexcept nogil:
 
 cdef bint is_mergeable_vma(const vmg_t *vmg, bint merge_next) noexcept nogil:
     cdef const vma_t *vma = vmg.next if merge_next else vmg.prev
-    return not (vma.flags ^ vmg.flags) & ~VM_IGNORE_MERGE and vma.file == vmg.file
+    return (not (vma.flags ^ vmg.flags) & ~VM_IGNORE_MERGE and vma.file == vmg.file
+            and vma.anon_name == vmg.anon_name)
 
 cdef bint is_mergeable_anon_vma(const vmg_t *vmg, bint merge_next) noexcept nogil:
     """Follows: is_mergeable_anon_vma.  Nothing that was forked may hand its anon_vmas to a VMA without any, else
@@ -221,6 +222,7 @@ cdef void vmg_copied_range(vmg_t *vmg, const vma_t *vma, uint64_t start, uint64_
     vmg_init(vmg, vma.mm, start, end, vma.flags)
     vmg.pgoff = pgoff
     vmg.file = vma.file
+    vmg.anon_name = vma.anon_name
     vmg.anon_vma = vma.anon_vma
     vmg.next = maple_find(&vma.mm.vmas, start)
     vmg.prev = vmg.next.prev if vmg.next != NULL else maple_last(&vma.mm.vmas)
@@ -330,19 +332,19 @@ cdef vma_t *vma_merge_existing_range(machine_t *m, vmg_t *vmg) noexcept nogil:
     vmg.target.flags |= sticky
     return vmg.target
 
-cdef int vma_modify_flags(machine_t *m, vma_t *vma, uint64_t start, uint64_t end, uint64_t *flags,
-                          vma_t **result) noexcept nogil:
-    """Follows: vma_modify, vma_modify_flags."""
+cdef int vma_modify(machine_t *m, vma_t *vma, uint64_t start, uint64_t end, uint64_t flags, uint32_t name,
+                    vma_t **result) noexcept nogil:
+    """Follows: vma_modify."""
     cdef vmg_t vmg
     cdef int err
-    vmg_init(&vmg, vma.mm, start, end, flags[0])
+    vmg_init(&vmg, vma.mm, start, end, flags)
     vmg.middle = vma
     vmg.pgoff = vma.pgoff + ((start - vma.start) >> FS_PAGE_SHIFT)
     vmg.file = vma.file
+    vmg.anon_name = name
     vmg.anon_vma = vma.anon_vma
     result[0] = vma_merge_existing_range(m, &vmg)
     if result[0] != NULL:
-        flags[0] |= result[0].flags & VM_MAYBE_GUARD
         return 0
     if vma.start < start:
         err = split_vma(m, vma, start, True)
@@ -354,6 +356,19 @@ cdef int vma_modify_flags(machine_t *m, vma_t *vma, uint64_t start, uint64_t end
             return err
     result[0] = vma
     return 0
+
+cdef int vma_modify_flags(machine_t *m, vma_t *vma, uint64_t start, uint64_t end, uint64_t *flags,
+                          vma_t **result) noexcept nogil:
+    """Follows: vma_modify_flags."""
+    cdef int err = vma_modify(m, vma, start, end, flags[0], vma.anon_name, result)
+    if err == 0:
+        flags[0] |= result[0].flags & VM_MAYBE_GUARD
+    return err
+
+cdef int vma_modify_name(machine_t *m, vma_t *vma, uint64_t start, uint64_t end, uint32_t name,
+                         vma_t **result) noexcept nogil:
+    """Follows: vma_modify_name."""
+    return vma_modify(m, vma, start, end, vma.flags, name, result)
 
 # ---- splitting ----
 
