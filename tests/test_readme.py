@@ -40,7 +40,8 @@ def test_the_two_commands():
 def test_foliosim_commands_run(page, tmp_path, monkeypatch):
     """Each ``foliosim ...`` line of the page's shell blocks; verify ends in a line that the page shows."""
     (tmp_path / "tests").mkdir()
-    (tmp_path / "tests" / "recordings").symlink_to(ROOT / "tests" / "recordings")
+    for folder in ("recordings", "replay"):
+        (tmp_path / "tests" / folder).symlink_to(ROOT / "tests" / folder)
     monkeypatch.chdir(tmp_path)
     for line in "".join(blocks(page, "sh")).splitlines():
         command = shlex.split(line.rpartition("&&")[2])
