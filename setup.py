@@ -11,7 +11,8 @@ CORE = Path("foliosim/_core")
 
 options = {
     "extra_compile_args": ["-O1", "-g"] if DEBUG else ["-O3"],
-    "define_macros": [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), ("FOLIOSIM_DEBUG", str(int(DEBUG)))],
+    "define_macros": [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), ("FOLIOSIM_DEBUG", str(int(DEBUG))),
+                      ("FOLIOSIM_PAGE_SHIFT", "12")],
 }
 extensions = [Extension(SHARED, sources=[str(CORE / "_cyutility.c")])]
 extensions += [

@@ -11,7 +11,7 @@ CORE = "foliosim._core."
 # One line per layer, lowest first; within a line a module may use names to its left.
 LAYERS = [
     # L0: numbers, structs, per-entry inlines
-    "debug flags types arch.x86_64 page pgtable stat",
+    "debug flags types arch.x86_64 page pgtable contpte pte_ops stat",
     # L1: services
     "page_alloc content maple_tree policy held deferred_split folio frame_ids",
     # L2: objects and their rules

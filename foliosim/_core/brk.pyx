@@ -56,7 +56,7 @@ cdef uint64_t do_brk(machine_t *m, mm_t *mm, uint64_t addr, bint *host_failed) n
     cdef uint64_t new_end = fs_page_align(addr), end = fs_page_align(mm.brk)
     cdef int err = 0
     host_failed[0] = False
-    if not mm.start_brk or addr < mm.start_brk or addr > FS_TASK_SIZE:
+    if not mm.start_brk or addr < mm.start_brk or addr > m.task_size:
         return mm.brk
     if new_end < end:
         err = do_munmap(m, mm, new_end, end - new_end)

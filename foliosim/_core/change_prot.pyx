@@ -4,6 +4,7 @@ from libc.stdint cimport uint32_t
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
+from foliosim._core.pte_ops cimport *
 from foliosim._core.huge_memory cimport split_huge_pmd
 from foliosim._core.zap cimport folio_pte_batch_write
 
@@ -29,12 +30,22 @@ cdef bint can_change_writable(machine_t *m, const vma_t *vma, uint64_t entry, ui
     return (vma.flags & VM_SHARED) != 0 or (normal and page_writable(m, vma, pfn))
 
 
+cdef uint32_t small_run(machine_t *m, const uint64_t *pte, uint64_t bits, uint32_t left) noexcept nogil:
+    """The same where entries of large folios may have to be folded: those of small folios only."""
+    cdef uint32_t n = 0
+    while n < left and pte_bits(m, pte[n]) == bits and not folio_test_large(folio_of(m, pte_pfn(m, pte[n]))):
+        n += 1
+    return n
+
+
 cdef uint32_t equal_run(machine_t *m, const uint64_t *pte, uint32_t left) noexcept nogil:
     """Present entries that differ in their address only, and that no folio continues: nothing can spread among them."""
     cdef uint64_t bits = pte_bits(m, pte[0])
     cdef uint32_t n = 1, head
     if pte_special(m, pte[0]):
         return 1
+    if FS_CONT_PTES > 1:
+        return small_run(m, pte, bits, left)
     while n < left and pte_bits(m, pte[n]) == bits:
         n += 1
     if n < left and pte[n] and pte_present(m, pte[n]) and not pte_special(m, pte[n]):
@@ -57,11 +68,13 @@ cdef void change_run(machine_t *m, const vma_t *vma, uint64_t *pte, uint32_t n, 
             bits = writable
     if not ask:
         for i in range(n):
-            pte[i] = pte_with_bits(m, pte[i], bits, invert)
+            store_entry(m, pte + i, pte_with_bits(m, pte[i], bits, invert))
         return
     for i in range(n):
         new = pte_with_bits(m, pte[i], bits, invert)
-        pte[i] = pte_with_bits(m, new, writable, False) if page_writable(m, vma, pte_pfn(m, new)) else new
+        if page_writable(m, vma, pte_pfn(m, new)):
+            new = pte_with_bits(m, new, writable, False)
+        store_entry(m, pte + i, new)
 
 
 cdef uint32_t prot_batch(machine_t *m, const uint64_t *pte, uint32_t max_nr) noexcept nogil:
@@ -71,18 +84,29 @@ cdef uint32_t prot_batch(machine_t *m, const uint64_t *pte, uint32_t max_nr) noe
     return folio_pte_batch_write(m, pte, pte_pfn(m, pte[0]), max_nr)
 
 
+cdef uint32_t exclusive_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
+    """Follows page_anon_exclusive_sub_batch: how many of n pages are like the first, the process's own or not."""
+    cdef uint32_t first = page_of(m, pfn).flags & PG_anon_exclusive, i = 1
+    while i < n and page_of(m, pfn + i).flags & PG_anon_exclusive == first:
+        i += 1
+    return i
+
+
 cdef uint32_t change_batch(machine_t *m, const vma_t *vma, uint64_t *pte, uint32_t max_nr,
                            bint try_write) noexcept nogil:
     """One batch: all its entries become accessed, or dirty, if one was; each gets write if its page allows it."""
-    cdef uint32_t n = prot_batch(m, pte, max_nr), i, pfn = pte_pfn(m, pte[0])
-    cdef uint64_t old = pte_merge_batch(m, pte, n), new = pte_modify(m, old, vma.page_prot), entry
-    cdef uint64_t step = pte_step(m, new)
+    cdef uint32_t n = prot_batch(m, pte, max_nr), i = 0, k = n, pfn = pte_pfn(m, pte[0])
+    cdef uint64_t old = get_and_clear_ptes(m, pte, n), new = pte_modify(m, old, vma.page_prot), entry
     cdef bint normal = not pte_special(m, old)
-    for i in range(n):
-        entry = new + i * step
-        if try_write and not pte_write(m, entry) and can_change_writable(m, vma, entry, pfn + i, normal):
+    try_write = try_write and not pte_write(m, new) and maybe_change_writable(m, vma, new)
+    while i < n:
+        entry = new + i * pte_step(m, new)
+        if try_write and normal and not vma.flags & VM_SHARED:
+            k = exclusive_run(m, pfn + i, n - i)
+        if try_write and can_change_writable(m, vma, entry, pfn + i, normal):
             entry = pte_mkwrite(m, entry)
-        pte[i] = entry
+        set_ptes(m, pte + i, entry, k)
+        i += k
     return n
 
 
@@ -91,7 +115,7 @@ cdef void change_huge_pmd(machine_t *m, const vma_t *vma, uint64_t *pmd, bint tr
     cdef uint32_t head = pte_pfn(m, pmd[0])
     if try_write and not pte_write(m, entry) and can_change_writable(m, vma, entry, head, head != m.huge_zero_pfn):
         entry = pte_mkwrite(m, entry)
-    pmd[0] = entry
+    store_entry(m, pmd, entry)
 
 
 cdef void change_pte_range(machine_t *m, const vma_t *vma, uint64_t *pmd, uint64_t addr, uint64_t end,

@@ -8,6 +8,7 @@ from libc.stdint cimport int64_t
 from foliosim._core.collapse cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
+from foliosim._core.pte_ops cimport *
 from foliosim._core.stat cimport add_mm_counter
 from foliosim._core.content cimport content_copy, content_page
 from foliosim._core.filemap cimport do_set_pmd
@@ -58,7 +59,7 @@ cdef int copy_cached(machine_t *m, const mapping_t *mapping, uint32_t head, uint
 
 cdef void replace_cached(machine_t *m, mapping_t *mapping, uint32_t head, uint64_t start) noexcept nogil:
     """The second half of collapse_file: unmap the old folios, put the new one in their place, free them."""
-    cdef uint32_t old[512]
+    cdef uint32_t old[FS_HPAGE_PMD_NR]
     cdef uint64_t end = start + FS_HPAGE_PMD_NR, index = mapping_next_cached(mapping, start, end)
     cdef int nr = 0, i
     while index < end:
@@ -103,7 +104,7 @@ cdef int hpage_collapse_scan_file(machine_t *m, vma_t *vma, uint64_t haddr) noex
 
 cdef void free_empty_table(machine_t *m, mm_t *mm, uint64_t *pmd) noexcept nogil:
     table_free(m, table_pfn(m, pmd[0]))
-    pmd[0] = 0
+    store_entry(m, pmd, 0)
     mm.nr_ptes -= 1
 
 
@@ -137,13 +138,12 @@ cdef int check_table(machine_t *m, const uint64_t *pte, uint32_t head) noexcept 
 
 cdef void unmap_table(machine_t *m, vma_t *vma, uint64_t *pmd, uint32_t head) noexcept nogil:
     cdef uint64_t *pte = table_of(m, table_pfn(m, pmd[0]))
-    cdef uint32_t i = 0, n, k
+    cdef uint32_t i = 0, n
     while i < FS_PTRS_PER_PTE:
         n = 1
         if not pte_none(m, pte[i]):
             n = folio_pte_batch(m, pte + i, head + i, FS_PTRS_PER_PTE - i)
-            for k in range(n):
-                pte[i + k] = 0
+            clear_ptes(m, pte + i, n)
             add_mm_counter(vma.mm, page_of(m, head), -<int64_t>n)
             folio_remove_rmap_ptes(m, head + i, n, vma)
             folio_put_refs(m, head, n)

@@ -3,6 +3,7 @@
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
+from foliosim._core.pte_ops cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.anon_vma cimport anon_vma_prepare
 from foliosim._core.content cimport content_copy
@@ -42,7 +43,7 @@ cdef bint copy_window(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, in
         pfn = pte_pfn(m, pte[i])
         n = folio_pte_batch(m, pte + i, pfn, nr - i)
         for j in range(i, i + n):
-            pte[j] = entry_of_copy(m, vma, pte[j], head + j)
+            set_pte(m, pte + j, entry_of_copy(m, vma, get_and_clear_ptes(m, pte + j, 1), head + j))
         old = head_of(m, pfn)
         folio_remove_rmap_ptes(m, pfn, n, vma)
         folio_put_refs(m, old, n)

@@ -43,5 +43,5 @@ cdef dict counters_delta(const machine_t *m, bytes before):
         for item, name in MTHP_RECORDED:
             change = m.mthp[order][item] - mthp[order * NR_MTHP + item]
             if change:
-                sizes.setdefault(f"{4 << order}kB", {})[name] = change
+                sizes.setdefault(f"{(FS_PAGE_SIZE >> 10) << order}kB", {})[name] = change
     return {"vmstat": events, "mthp_stats": sizes}

@@ -34,21 +34,21 @@ cdef int raise_signal(access_t *a, int signal, int code) noexcept nogil:
     return 1
 
 
-cdef bint access_error(const vma_t *vma, bint write, bint present) noexcept nogil:
-    """Follows access_error: a read of a page that is there and still faulted is refused in any case."""
+cdef bint access_error(const machine_t *m, const vma_t *vma, bint write, bint present) noexcept nogil:
+    """Does the VMA refuse the access?"""
     if write:
         return not vma.flags & VM_WRITE
-    return present or not vma.flags & VM_ACCESS_FLAGS
+    return user_read_error(m, present) or not vma.flags & VM_ACCESS_FLAGS
 
 
 cdef int user_fault(machine_t *m, mm_t *mm, access_t *a, bint present) noexcept nogil:
     """0: retry; 1: a signal; -ENOMEM."""
-    cdef vma_t *vma = vma_lookup_or_grow(m, mm, a.addr) if a.addr < FS_TASK_SIZE else NULL
+    cdef vma_t *vma = vma_lookup_or_grow(m, mm, a.addr) if a.addr < m.task_size else NULL
     cdef bint write = is_write(a)
     cdef int result
     if vma == NULL:
         return raise_signal(a, SIGSEGV, SEGV_MAPERR)
-    if access_error(vma, write, present):
+    if access_error(m, vma, write, present):
         return raise_signal(a, SIGSEGV, SEGV_ACCERR)
     result = handle_mm_fault(m, vma, a.addr, FAULT_FLAG_WRITE if write else 0)
     if result == VM_FAULT_RETRY:
@@ -117,7 +117,7 @@ cdef int access_leaf(machine_t *m, access_t *a, uint64_t *pmd, uint64_t limit) n
     """Everything that the leaf allows; frames below the leaf's are reached page by page."""
     cdef uint64_t n = steps_below(a, limit), i
     cdef uint32_t pfn = pte_pfn(m, pmd[0])
-    pmd[0] = pte_hw_access(m, pmd[0], is_write(a))
+    store_entry(m, pmd, pte_hw_access(m, pmd[0], is_write(a)))
     if a.kind <= ACCESS_TOUCH_WRITE:
         advance(a, n)
         return 0
@@ -179,7 +179,7 @@ cdef int access_table(machine_t *m, mm_t *mm, access_t *a, uint64_t *pmd, uint64
             if transfer_run(m, a, pte, n) < 0:
                 return -FS_EHOSTMEM
             continue
-        pte[0] = pte_hw_access(m, pte[0], write)
+        store_entry(m, pte, pte_hw_access(m, pte[0], write))
         if a.kind > ACCESS_TOUCH_WRITE and transfer(m, a, pte_pfn(m, pte[0]), 1) < 0:
             return -FS_EHOSTMEM
         advance(a, 1)
@@ -195,7 +195,7 @@ cdef int user_access(machine_t *m, mm_t *mm, access_t *a) noexcept nogil:
     a.signal = 0
     while a.addr < a.end:
         limit = (a.addr & ~(FS_PMD_SIZE - 1)) + FS_PMD_SIZE
-        pmd = pmd_offset(m, mm, a.addr) if a.addr < FS_TASK_SIZE else NULL
+        pmd = pmd_offset(m, mm, a.addr) if a.addr < m.task_size else NULL
         present = False
         result = 1
         if pmd != NULL and pmd[0]:

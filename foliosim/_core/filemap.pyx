@@ -3,6 +3,7 @@
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
+from foliosim._core.pte_ops cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.anon_vma cimport anon_vma_prepare
 from foliosim._core.content cimport content_copy
@@ -27,7 +28,7 @@ cdef int table_make(machine_t *m, vma_t *vma, uint64_t *pmd) noexcept nogil:
     table = table_alloc(m)
     if table == FS_NO_PFN:
         return VM_FAULT_OOM
-    pmd[0] = mk_table(m, table)
+    store_entry(m, pmd, mk_table(m, table))
     vma.mm.nr_ptes += 1
     return 0
 
@@ -62,7 +63,7 @@ cdef bint do_set_pmd(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, uin
     folio.refcount += 1
     add_mm_counter(vma.mm, folio, FS_HPAGE_PMD_NR)
     folio_add_rmap_pmd(m, head, vma)
-    pmd[0] = entry
+    store_entry(m, pmd, entry)
     count_vm_events(m, THP_FILE_MAPPED, 1)
     return True
 
@@ -215,7 +216,7 @@ cdef int insert_pfn(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr) noex
     """A page without a folio (vvar), the same for all; nothing counts it."""
     if table_make(m, vma, pmd) != 0:
         return VM_FAULT_OOM
-    pte_offset(m, pmd[0], addr)[0] = pte_mkspecial(m, mk_pte(m, m.zero_pfn, vma.page_prot))
+    set_pte(m, pte_offset(m, pmd[0], addr), pte_mkspecial(m, mk_pte(m, m.zero_pfn, vma.page_prot)))
     return 0
 
 
@@ -253,7 +254,7 @@ cdef int do_cow_fault(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr) no
     folio_add_new_anon_rmap(m, head, vma, addr)
     folio_add_lru_vma(m, head, vma)
     add_mm_counter(vma.mm, page_of(m, head), 1)
-    pte_offset(m, pmd[0], addr)[0] = pte_mkwrite(m, entry) if vma.flags & VM_WRITE else entry
+    set_pte(m, pte_offset(m, pmd[0], addr), pte_mkwrite(m, entry) if vma.flags & VM_WRITE else entry)
     return 0
 
 
@@ -281,10 +282,10 @@ cdef int do_fault(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, uint32
 cdef int do_wp_shared(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr) noexcept nogil:
     """Follows wp_page_shared: the file system is told, then reuse, and the folio is dirty."""
     cdef page_t *folio = folio_of(m, pte_pfn(m, pte[0]))
-    cdef uint64_t entry = pte_mkdirty(m, pte_mkyoung(m, pte[0]))
+    cdef uint64_t entry = pte_mkdirty(m, pte_mkyoung(m, ptep_get(m, pte)))
     if not shmem_mapping(vma.file):
         ext4_page_mkwrite(m, vma.file, folio)
-    pte[0] = pte_mkwrite(m, entry) if vma.flags & VM_WRITE else entry
+    ptep_set_access_flags(m, pte, pte_mkwrite(m, entry) if vma.flags & VM_WRITE else entry)
     folio.flags |= PG_dirty
     count_vm_events(m, PGREUSE, 1)
     return 0

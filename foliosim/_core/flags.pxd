@@ -8,16 +8,21 @@ from libc.stdint cimport uint32_t, uint64_t
 
 cdef extern from *:
     """
-    #define FS_PAGE_SHIFT 12
-    #define FS_PAGE_SIZE 4096ULL
-    #define FS_PTRS_PER_PTE 512
-    #define FS_PMD_SHIFT 21
-    #define FS_PMD_SIZE (1ULL << 21)
-    #define FS_PUD_SHIFT 30
-    #define FS_PGDIR_SHIFT 39
-    #define FS_HPAGE_PMD_ORDER 9
-    #define FS_HPAGE_PMD_NR 512
-    #define FS_TASK_SIZE ((1ULL << 47) - 4096)
+    /* of the configuration: setup.py gives FOLIOSIM_PAGE_SHIFT */
+    #define FS_PAGE_SHIFT FOLIOSIM_PAGE_SHIFT
+    #define FS_PAGE_SIZE (1ULL << FS_PAGE_SHIFT)
+    #define FS_TABLE_SHIFT (FS_PAGE_SHIFT - 3)    /* bits of an address that a table translates */
+    #define FS_PTRS_PER_PTE (1 << FS_TABLE_SHIFT)
+    #define FS_PMD_SHIFT (FS_PAGE_SHIFT + FS_TABLE_SHIFT)
+    #define FS_PMD_SIZE (1ULL << FS_PMD_SHIFT)
+    #define FS_PUD_SHIFT (FS_PMD_SHIFT + FS_TABLE_SHIFT)
+    #define FS_PUD_SIZE (1ULL << FS_PUD_SHIFT)
+    #define FS_HPAGE_PMD_ORDER FS_TABLE_SHIFT
+    #define FS_HPAGE_PMD_NR (1 << FS_HPAGE_PMD_ORDER)
+    #define FS_MAX_PAGE_ORDER (FS_PAGE_SHIFT == 12 ? 10 : FS_HPAGE_PMD_ORDER)
+    #define FS_ORDERS_ALL ((2U << FS_HPAGE_PMD_ORDER) - 1)
+    #define FS_ORDERS_ANON (FS_ORDERS_ALL & ~3U)  /* sizes of large folios that anonymous memory may have */
+    #define FS_ORDERS_FILE (FS_ORDERS_ALL & ~1U)
     #define FS_MMAP_MIN_ADDR 65536ULL
     #define FS_STACK_GUARD_GAP (256 * FS_PAGE_SIZE)
     #define FS_NO_PFN 0xffffffffU
@@ -48,7 +53,7 @@ cdef extern from *:
     #define PG_anon_exclusive   0x00010000U  /* per page */
     #define PG_partially_mapped 0x00020000U
     #define PG_deferred         0x00040000U  /* on the deferred split queue */
-    #define PG_tails_implicit   0x00080000U  /* order 9: records of pages 4..511 not written yet */
+    #define PG_tails_implicit   0x00080000U  /* PMD-sized: records from page 4 on not written yet */
     #define PG_byte0            0x00100000U  /* per page: the fill byte is at offset 0 only, the rest is zero */
     #define PG_bytes            0x00200000U  /* per page: differing bytes are in the content store */
     #define PG_locked           0x00400000U
@@ -132,8 +137,9 @@ cdef extern from *:
     #define FS_EHOSTMEM 4095
     """
     enum:
-        FS_PAGE_SHIFT, FS_PTRS_PER_PTE, FS_PMD_SHIFT, FS_PUD_SHIFT, FS_PGDIR_SHIFT
-        FS_HPAGE_PMD_ORDER, FS_HPAGE_PMD_NR, FS_ENTIRELY_MAPPED, FS_GUP_PIN_COUNTING_BIAS, FS_LRU_BATCH
+        FS_PAGE_SHIFT, FS_TABLE_SHIFT, FS_PTRS_PER_PTE, FS_PMD_SHIFT, FS_PUD_SHIFT
+        FS_HPAGE_PMD_ORDER, FS_HPAGE_PMD_NR, FS_MAX_PAGE_ORDER, FS_ENTIRELY_MAPPED, FS_GUP_PIN_COUNTING_BIAS
+        FS_LRU_BATCH
         PG_KIND_SHIFT, PG_FILL_SHIFT
         FS_PROT_READ, FS_PROT_WRITE, FS_PROT_EXEC
         FS_MAP_SHARED, FS_MAP_PRIVATE, FS_MAP_SHARED_VALIDATE, FS_MAP_TYPE, FS_MAP_FIXED, FS_MAP_ANONYMOUS
@@ -141,7 +147,8 @@ cdef extern from *:
         FS_MAP_FIXED_NOREPLACE
         VM_FAULT_OOM, VM_FAULT_SIGBUS, VM_FAULT_SIGSEGV, VM_FAULT_RETRY, VM_FAULT_FALLBACK
         FS_EHOSTMEM
-    const uint64_t FS_PAGE_SIZE, FS_PMD_SIZE, FS_TASK_SIZE, FS_MMAP_MIN_ADDR, FS_STACK_GUARD_GAP
+    const uint64_t FS_PAGE_SIZE, FS_PMD_SIZE, FS_PUD_SIZE, FS_MMAP_MIN_ADDR, FS_STACK_GUARD_GAP
+    const uint32_t FS_ORDERS_ANON, FS_ORDERS_FILE
     const uint32_t FS_NO_PFN
     const uint32_t PG_ORDER_MASK, PG_KIND_MASK, PG_KIND_NONE, PG_KIND_BUDDY, PG_KIND_TABLE, PG_KIND_HEAD
     const uint32_t PG_KIND_TAIL, PG_KIND_ZERO

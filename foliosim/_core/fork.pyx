@@ -4,6 +4,7 @@ from libc.errno cimport ENOMEM
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
+from foliosim._core.pte_ops cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.content cimport content_copy
 from foliosim._core.folio cimport folio_alloc
@@ -34,19 +35,16 @@ cdef int copy_present_page(machine_t *m, vma_t *dst, uint64_t *to_pte, uint64_t 
     folio_add_lru_vma(m, head, dst)
     dst.mm.rss_anon += 1
     entry = pte_mkdirty(m, mk_pte(m, head, dst.page_prot))
-    to_pte[0] = pte_mkwrite(m, entry) if dst.flags & VM_WRITE else entry
+    set_pte(m, to_pte, pte_mkwrite(m, entry) if dst.flags & VM_WRITE else entry)
     return 0
 
 
 cdef void copy_entries(machine_t *m, const vma_t *src, uint64_t *to_pte, uint64_t *from_pte, uint32_t n) noexcept nogil:
     """Parent: read-only if COW.  Child: n times what the first entry says (so dirty as it is), old; clean if shared."""
     cdef bint cow = is_cow_mapping(src)
-    cdef uint64_t child = from_pte[0]
-    cdef uint32_t i
+    cdef uint64_t child = ptep_get(m, from_pte)
     if cow:
-        for i in range(n):
-            if pte_write(m, from_pte[i]):
-                from_pte[i] = pte_wrprotect(m, from_pte[i])
+        wrprotect_ptes(m, from_pte, n)
         if pte_write(m, child):
             child = pte_wrprotect(m, child)
     if src.flags & VM_SHARED:
@@ -73,8 +71,8 @@ cdef uint32_t copy_small_run(machine_t *m, vma_t *dst, const vma_t *src, uint64_
         page.refcount += 1
         if pte_write(m, e):
             e = pte_wrprotect(m, e)
-            from_pte[i] = e
-        to_pte[i] = pte_mkold(m, e)
+            store_entry(m, from_pte + i, e)
+        store_entry(m, to_pte + i, pte_mkold(m, e))
         i += 1
     dst.mm.rss_anon += i
     return i
@@ -82,13 +80,13 @@ cdef uint32_t copy_small_run(machine_t *m, vma_t *dst, const vma_t *src, uint64_
 
 cdef uint32_t alike(machine_t *m, const vma_t *src, const uint64_t *pte, uint32_t n) noexcept nogil:
     """How many of n entries a private child may take together: those as dirty (and soft-dirty) as the first."""
-    cdef bint dirty = pte_dirty(m, pte[0]), soft = pte_soft_dirty(m, pte[0])
+    cdef bint dirty = pte_dirty(m, ptep_get(m, pte)), soft = pte_soft_dirty(m, pte[0])
     cdef bint respect_soft = m.soft_dirty and not src.flags & VM_SOFTDIRTY
     cdef uint32_t i
     if src.flags & VM_SHARED and not respect_soft:
         return n
     for i in range(1, n):
-        if not src.flags & VM_SHARED and pte_dirty(m, pte[i]) != dirty:
+        if not src.flags & VM_SHARED and pte_dirty(m, ptep_get(m, pte + i)) != dirty:
             return i
         if respect_soft and pte_soft_dirty(m, pte[i]) != soft:
             return i
@@ -146,7 +144,7 @@ cdef int copy_pte_range(machine_t *m, vma_t *dst, vma_t *src, uint64_t *to_pmd, 
             if n:
                 continue
         if not pte_present(m, from_pte[i]):
-            to_pte[i] = from_pte[i]
+            set_pte(m, to_pte + i, from_pte[i])
             i += 1
             continue
         n = copy_present(m, dst, src, to_pte + i, from_pte + i, addr + (<uint64_t>i << FS_PAGE_SHIFT), left - i)
@@ -178,8 +176,8 @@ cdef int copy_huge_pmd(machine_t *m, vma_t *dst, vma_t *src, uint64_t *to_pmd, u
     dst.mm.nr_ptes += 1
     old = pte_wrprotect(m, old)
     if head != m.huge_zero_pfn:
-        from_pmd[0] = old
-    to_pmd[0] = pte_mkold(m, old)
+        store_entry(m, from_pmd, old)
+    store_entry(m, to_pmd, pte_mkold(m, old))
     return 0
 
 

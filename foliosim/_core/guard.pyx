@@ -6,6 +6,7 @@ The VMA flag that says "may have markers" stays once it is set; a merge hands it
 from libc.errno cimport ENOMEM
 from foliosim._core.flags cimport *
 from foliosim._core.pgtable cimport *
+from foliosim._core.pte_ops cimport *
 from foliosim._core.anon_vma cimport anon_vma_prepare
 from foliosim._core.memory cimport pmd_alloc, pte_alloc
 from foliosim._core.zap cimport zap_page_range_single
@@ -24,7 +25,7 @@ cdef int fill_with_markers(machine_t *m, vma_t *vma, uint64_t addr, uint64_t end
         next = pmd_addr_end(addr, end)
         pte = pte_offset(m, pmd[0], addr)
         for i in range(<uint32_t>((next - addr) >> FS_PAGE_SHIFT)):
-            pte[i] = mk_guard(m)
+            set_pte(m, pte + i, mk_guard(m))
         addr = next
     return 0
 
@@ -57,6 +58,6 @@ cdef int madvise_guard_remove(machine_t *m, vma_t *vma, uint64_t start, uint64_t
             pte = pte_offset(m, pmd[0], addr)
             for i in range(<uint32_t>((next - addr) >> FS_PAGE_SHIFT)):
                 if pte_guard(m, pte[i]):
-                    pte[i] = 0
+                    clear_ptes(m, pte + i, 1)
         addr = next
     return 0

@@ -5,6 +5,7 @@ from libc.stdint cimport int32_t
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
+from foliosim._core.pte_ops cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.maple_tree cimport maple_find
 from foliosim._core.mapping cimport shmem_mapping
@@ -186,9 +187,9 @@ cdef int64_t follow_page(machine_t *m, vma_t *vma, uint64_t addr, int64_t nr, ui
     if flags & FOLL_TOUCH:
         if huge:
             if flags & FOLL_WRITE:
-                at[0] = pte_mkdirty(m, pte_mkyoung(m, at[0]))
+                store_entry(m, at, pte_mkdirty(m, pte_mkyoung(m, at[0])))
         else:
-            touch_folio(m, at[0], pfn, flags)
+            touch_folio(m, ptep_get(m, at), pfn, flags)
     if pfns != NULL:
         for i in range(n):
             pfns[i] = pfn + <uint32_t>i
@@ -252,7 +253,7 @@ cdef int64_t touch_present(machine_t *m, vma_t *vma, uint64_t addr, int64_t nr, 
         pfn = pte_pfn(m, pte[n])
         if (page_of(m, pfn).flags & (PG_KIND_MASK | PG_ORDER_MASK)) != PG_KIND_HEAD:
             break
-        touch_folio(m, pte[n], pfn, flags)
+        touch_folio(m, ptep_get(m, pte + n), pfn, flags)
         n += 1
     return n
 

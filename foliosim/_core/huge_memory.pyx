@@ -3,6 +3,7 @@
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
+from foliosim._core.pte_ops cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.anon_vma cimport anon_vma_prepare
 from foliosim._core.deferred_split cimport deferred_split_offer
@@ -15,13 +16,6 @@ from foliosim._core.rmap cimport *
 from foliosim._core.shmem cimport shmem_allowable_huge_orders
 from foliosim._core.policy cimport *
 from foliosim._core.swap cimport folio_put, folio_mark_accessed
-
-cdef extern from *:
-    """
-    #define FS_ORDERS_ANON 0x3fcU
-    #define FS_ORDERS_FILE 0x3feU
-    """
-    const uint32_t FS_ORDERS_ANON, FS_ORDERS_FILE
 
 
 # ---- which orders ----
@@ -76,7 +70,7 @@ cdef uint32_t thp_vma_allowable_orders(machine_t *m, const vma_t *vma, int type,
     """Follows thp_vma_allowable_orders and __thp_vma_allowable_orders.  Forced collapse ignores the sizes that sysfs
     gives to anonymous memory, but wants memory that has been written to."""
     cdef bint forced = type == TVA_FORCED_COLLAPSE
-    cdef int order = 9
+    cdef int order = FS_HPAGE_PMD_ORDER
     if vma.file == NULL:
         orders &= FS_ORDERS_ANON if forced else FS_ORDERS_ANON & anon_orders(m, vma, type)
     else:
@@ -130,7 +124,7 @@ cdef void map_anon_folio_pmd(machine_t *m, vma_t *vma, uint64_t *pmd, uint32_t h
     cdef uint64_t entry = mk_pmd_leaf(m, head, vma.page_prot)
     folio_add_new_anon_rmap(m, head, vma, addr)
     folio_add_lru_vma(m, head, vma)
-    pmd[0] = maybe_mkwrite(m, vma, pte_mkdirty(m, pte_mkyoung(m, entry)))
+    store_entry(m, pmd, maybe_mkwrite(m, vma, pte_mkdirty(m, pte_mkyoung(m, entry))))
     vma.mm.rss_anon += FS_HPAGE_PMD_NR
     count_vm_events(m, THP_FAULT_ALLOC, 1)
     mod_mthp_stat(m, FS_HPAGE_PMD_ORDER, ANON_FAULT_ALLOC, 1)
@@ -169,7 +163,7 @@ cdef int do_huge_pmd_anonymous_page(machine_t *m, vma_t *vma, uint64_t *pmd, uin
     vma.mm.nr_ptes += 1
     if zero:
         vma.mm.huge_zero = True
-        pmd[0] = pte_mkspecial(m, mk_pmd_leaf(m, m.huge_zero_pfn, vma.page_prot))
+        store_entry(m, pmd, pte_mkspecial(m, mk_pmd_leaf(m, m.huge_zero_pfn, vma.page_prot)))
     else:
         map_anon_folio_pmd(m, vma, pmd, head, haddr)
     return 0
@@ -190,6 +184,7 @@ cdef bint copy_huge_pmd_leaf(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t h
             return False
     count_vm_events(m, COW_BYTES, FS_PMD_SIZE)
     vma.mm.rss_anon -= FS_HPAGE_PMD_NR
+    pmd_clear_flush(m, pmd)
     map_anon_folio_pmd(m, vma, pmd, head, haddr)
     folio_remove_rmap_pmd(m, old, vma)
     folio_put(m, old)
@@ -229,6 +224,7 @@ cdef int do_huge_pmd_wp_page(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t a
         if ask_zero_page(m, True) == ZERO_HUGE:
             head = alloc_huge(m)
             if head != FS_NO_PFN:
+                pmd_clear_flush(m, pmd)
                 map_anon_folio_pmd(m, vma, pmd, head, haddr)
                 return 0
         split_huge_pmd(m, vma, pmd, addr)
@@ -244,21 +240,22 @@ cdef int do_huge_pmd_wp_page(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t a
             folio_move_anon_rmap(folio, vma)
         folio.flags |= PG_anon_exclusive
     if not flags & FAULT_FLAG_UNSHARE:
-        pmd[0] = maybe_mkwrite(m, vma, pte_mkdirty(m, pte_mkyoung(m, pmd[0])))
+        store_entry(m, pmd, maybe_mkwrite(m, vma, pte_mkdirty(m, pte_mkyoung(m, pmd[0]))))
     return 0
 
 
 # ---- splitting the PMD ----
 
 cdef void split_huge_zero_pmd(machine_t *m, vma_t *vma, uint64_t *pmd) noexcept nogil:
-    """512 entries of the small zero page."""
+    """Entries of the small zero page."""
     cdef uint32_t table = pgtable_withdraw(m, pmd)
     cdef uint64_t entry = pte_mkspecial(m, mk_pte(m, m.zero_pfn, vma.page_prot))
     cdef uint64_t *pte = table_of(m, table)
     cdef int i
+    pmd_clear_flush(m, pmd)
     for i in range(FS_PTRS_PER_PTE):
-        pte[i] = entry
-    pmd[0] = mk_table(m, table)
+        set_pte(m, pte + i, entry)
+    store_entry(m, pmd, mk_table(m, table))
 
 
 cdef void split_file_pmd(machine_t *m, vma_t *vma, uint64_t *pmd) noexcept nogil:
@@ -269,15 +266,18 @@ cdef void split_file_pmd(machine_t *m, vma_t *vma, uint64_t *pmd) noexcept nogil
         folio.flags |= PG_dirty
     if pte_young(m, pmd[0]):
         folio.flags |= PG_referenced
-    pmd[0] = 0
+    store_entry(m, pmd, 0)
     folio_remove_rmap_pmd(m, head, vma)
     add_mm_counter(vma.mm, folio, -FS_HPAGE_PMD_NR)
     folio_put(m, head)
 
 
-cdef void fill_split_table(machine_t *m, vma_t *vma, uint64_t *pmd) noexcept nogil:
-    """Put the deposited table, with 512 entries that say what the leaf said, in place of an anonymous leaf."""
-    cdef uint64_t old = pmd[0]
+cdef void fill_split_table(machine_t *m, vma_t *vma, uint64_t *pmd, bint freeze) noexcept nogil:
+    """Put the deposited table, with entries that say what the leaf said, in place of an anonymous leaf.  With freeze
+    they stand for migration entries, which nobody folds."""
+    cdef uint64_t old = pmd_clear_flush(m, pmd)
+    cdef uint64_t *pte
+    cdef uint32_t i
     cdef uint64_t entry = mk_pte(m, pte_pfn(m, old), vma.page_prot)
     cdef uint32_t table = pgtable_withdraw(m, pmd)
     if pte_write(m, old):
@@ -286,8 +286,13 @@ cdef void fill_split_table(machine_t *m, vma_t *vma, uint64_t *pmd) noexcept nog
     if pte_dirty(m, old):
         entry = pte_mkdirty(m, entry)
     entry = pte_copy_soft_dirty(m, entry, old)
-    set_ptes(m, table_of(m, table), entry, FS_PTRS_PER_PTE)
-    pmd[0] = mk_table(m, table)
+    pte = table_of(m, table)
+    if not freeze:
+        set_ptes(m, pte, entry, FS_PTRS_PER_PTE)
+    else:
+        for i in range(FS_PTRS_PER_PTE):
+            store_entry(m, pte + i, entry + i * pte_step(m, entry))
+    store_entry(m, pmd, mk_table(m, table))
 
 
 cdef void split_huge_pmd(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr) noexcept nogil:
@@ -308,7 +313,7 @@ cdef void split_huge_pmd(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr)
     folio_add_rmap_ptes(m, head, FS_HPAGE_PMD_NR, vma)
     if folio.flags & PG_anon_exclusive:
         pages_set_exclusive(m, head, FS_HPAGE_PMD_NR)
-    fill_split_table(m, vma, pmd)
+    fill_split_table(m, vma, pmd, False)
     folio_remove_rmap_pmd(m, head, vma)
 
 
@@ -321,7 +326,7 @@ cdef void split_huge_pmd_frozen(machine_t *m, vma_t *vma, uint64_t *pmd) noexcep
         folio.flags |= PG_dirty
     if folio.flags & PG_anon_exclusive:
         pages_set_exclusive(m, head, FS_HPAGE_PMD_NR)
-    fill_split_table(m, vma, pmd)
+    fill_split_table(m, vma, pmd, True)
     folio_remove_rmap_pmd(m, head, vma)
     folio.refcount -= 1
 
@@ -350,7 +355,7 @@ cdef void zap_huge_pmd(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr) n
     cdef uint64_t old = pmd[0]
     cdef uint32_t head = pte_pfn(m, old)
     cdef page_t *folio = page_of(m, head)
-    pmd[0] = 0
+    store_entry(m, pmd, 0)
     if head == m.huge_zero_pfn or folio.flags & PG_anon:
         table_free(m, pgtable_withdraw(m, pmd))
         vma.mm.nr_ptes -= 1

@@ -7,6 +7,7 @@ from libc.errno cimport EAGAIN, EINVAL, ENOMEM
 from foliosim._core.collapse cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
+from foliosim._core.pte_ops cimport *
 from foliosim._core.collapse_file cimport collapse_pte_mapped_thp, hpage_collapse_scan_file
 from foliosim._core.content cimport content_copy, content_page
 from foliosim._core.deferred_split cimport deferred_split_offer
@@ -22,7 +23,7 @@ from foliosim._core.zap cimport folio_pte_batch
 
 cdef struct compound_list_t:     # large folios that were isolated
     int nr
-    uint32_t head[512]
+    uint32_t head[FS_HPAGE_PMD_NR]
 
 
 # ---- anonymous memory ----
@@ -96,7 +97,7 @@ cdef void release_sources(machine_t *m, vma_t *vma, uint64_t *pte, const compoun
         n = 1
         if pte_none_or_zero(m, pte[i]):
             vma.mm.rss_anon += 1
-            pte[i] = 0
+            clear_ptes(m, pte + i, 1)
         else:
             pfn = pte_pfn(m, pte[i])
             head = head_of(m, pfn)
@@ -104,8 +105,7 @@ cdef void release_sources(machine_t *m, vma_t *vma, uint64_t *pte, const compoun
                 n = folio_pte_batch(m, pte + i, pfn, FS_PTRS_PER_PTE - i)
             else:
                 folio_putback_lru(m, head)
-            for k in range(n):
-                pte[i + k] = 0
+            clear_ptes(m, pte + i, n)
             folio_remove_rmap_ptes(m, pfn, n, vma)
             folio_put_refs(m, head, n)
         i += n
@@ -128,12 +128,13 @@ cdef int collapse_huge_page(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t ha
     if copy_contents(m, head, pte) < 0:
         folio_put(m, head)
         return -FS_EHOSTMEM
+    pmd_clear_flush(m, pmd)
     isolate_sources(m, pte, &compound)
     release_sources(m, vma, pte, &compound)
     folio_add_new_anon_rmap(m, head, vma, haddr)
     folio_add_lru_vma(m, head, vma)
     pgtable_deposit(m, pmd, table)
-    pmd[0] = maybe_mkwrite(m, vma, pte_mkdirty(m, mk_pmd_leaf(m, head, vma.page_prot)))
+    store_entry(m, pmd, maybe_mkwrite(m, vma, pte_mkdirty(m, mk_pmd_leaf(m, head, vma.page_prot))))
     deferred_split_offer(m, head, DEFERRED_NEW)
     return SCAN_SUCCEED
 

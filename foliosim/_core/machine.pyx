@@ -66,7 +66,7 @@ _SI_CODES = {SEGV_MAPERR: "MAPERR", SEGV_ACCERR: "ACCERR"}
 cdef class CoreMachine:
     """One emulated machine: physical memory, folios, processes, counters."""
 
-    def __cinit__(self, uint64_t nr_pages, *, dict thp, dict rules, int64_t max_map_count=65530, **_):
+    def __cinit__(self, uint64_t nr_pages, *, dict thp, dict rules, int va_bits=48, int64_t max_map_count=65530, **_):
         cdef int i
         memset(&self.m, 0, sizeof(machine_t))
         if nr_pages < 1024 or nr_pages > 0xfffff000ULL:
@@ -78,6 +78,7 @@ cdef class CoreMachine:
         if page_alloc_init(&self.m, nr_pages) < 0:
             raise MemoryError(f"cannot reserve address space for {nr_pages} frames")
         self.set_rules(**rules)
+        address_space_init(&self.m, va_bits)
         self.m.max_map_count = max_map_count
         self.m.mm_id_next = 1
         self.m.next_pid = 1
@@ -312,16 +313,16 @@ cdef class CoreMachine:
         return content_read(&self.m, <uint32_t>pfn, offset)
 
     def table(self, uint64_t pfn):
-        """The 512 entries of a page table, a copy."""
+        """The entries of a page table, a copy."""
         if pfn >= self.m.fresh_pfn or page_kind(page_of(&self.m, <uint32_t>pfn)) != PG_KIND_TABLE:
             raise ValueError(f"pfn {pfn:#x}: not a page table")
-        return np.asarray(<uint64_t[:512]>table_of(&self.m, <uint32_t>pfn)).copy()
+        return np.asarray(<uint64_t[:FS_PTRS_PER_PTE]>table_of(&self.m, <uint32_t>pfn)).copy()
 
     def poke_table(self, uint64_t pfn, int index, uint64_t entry):
         """Overwrite an entry of a page table, behind the back of every rule; the old one.  For tests and teaching."""
         cdef uint64_t old
         if not 0 <= index < FS_PTRS_PER_PTE:
-            raise ValueError(f"index {index}: must be 0 to 511")
+            raise ValueError(f"index {index}: must be 0 to {FS_PTRS_PER_PTE - 1}")
         if pfn >= self.m.fresh_pfn or page_kind(page_of(&self.m, <uint32_t>pfn)) != PG_KIND_TABLE:
             raise ValueError(f"pfn {pfn:#x}: not a page table")
         old = table_of(&self.m, <uint32_t>pfn)[index]
@@ -578,7 +579,7 @@ cdef class CoreProcess:
         """Physical address of a byte; SegvError if nothing is mapped there."""
         cdef mm_t *mm = self.enter()
         cdef machine_t *m = &self.machine.m
-        cdef uint64_t *pmd = pmd_offset(m, mm, addr) if addr < FS_TASK_SIZE else NULL
+        cdef uint64_t *pmd = pmd_offset(m, mm, addr) if addr < m.task_size else NULL
         cdef uint64_t entry = 0, size = FS_PAGE_SIZE
         if pmd != NULL and pmd[0]:
             if pmd_leaf(m, pmd[0]):

@@ -4,6 +4,7 @@ from libc.stdint cimport uint32_t
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
+from foliosim._core.pte_ops cimport *
 from foliosim._core.mlock cimport lru_add_drain
 from foliosim._core.split_folio cimport folio_batch_or_split, split_folio
 from foliosim._core.swap cimport folio_deactivate
@@ -31,7 +32,7 @@ cdef bint cold_pmd(machine_t *m, uint64_t *pmd, bint whole, folio_list_t *pageou
     if not whole:
         return split_folio(m, head) < 0
     if pageout == NULL:
-        pmd[0] = pte_mkold(m, pmd[0])
+        store_entry(m, pmd, pte_mkold(m, pmd[0]))
     pass_on(m, head, folio, pageout)
     return True
 
@@ -39,7 +40,7 @@ cdef bint cold_pmd(machine_t *m, uint64_t *pmd, bint whole, folio_list_t *pageou
 cdef uint32_t cold_batch(machine_t *m, uint64_t *pte, uint32_t max_nr, folio_list_t *pageout) noexcept nogil:
     """The folio that the entry maps; how many entries were dealt with, 0: look again."""
     cdef bint whole = False
-    cdef uint32_t nr = folio_batch_or_split(m, pte, max_nr, &whole), head, i
+    cdef uint32_t nr = folio_batch_or_split(m, pte, max_nr, &whole), head
     cdef page_t *folio
     if not whole:
         return nr
@@ -48,8 +49,7 @@ cdef uint32_t cold_batch(machine_t *m, uint64_t *pte, uint32_t max_nr, folio_lis
     if not folio.flags & PG_lru or folio_mapcount(folio) != <int32_t>folio_nr_pages(folio):
         return nr
     if pageout == NULL:
-        for i in range(nr):
-            pte[i] = pte_mkold(m, pte[i])
+        clear_young_dirty_ptes(m, pte, nr, False)
     pass_on(m, head, folio, pageout)
     return nr
 

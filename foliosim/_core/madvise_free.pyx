@@ -4,6 +4,7 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
+from foliosim._core.pte_ops cimport *
 from foliosim._core.huge_memory cimport split_huge_pmd
 from foliosim._core.mlock cimport lru_add_drain
 from foliosim._core.policy cimport *
@@ -24,7 +25,7 @@ cdef bint free_pmd(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, uint3
             return False
         return split_folio(m, head) < 0
     folio.flags &= ~PG_dirty
-    pmd[0] = pte_mkclean(m, pte_mkold(m, pmd[0]))
+    store_entry(m, pmd, pte_mkclean(m, pte_mkold(m, pmd[0])))
     folio_mark_lazyfree(m, head)
     return True
 
@@ -45,13 +46,13 @@ cdef bint keep_others(machine_t *m, uint64_t *pte, uint32_t nr) noexcept nogil:
         return False
     for i in range(all):
         if not before <= i < before + nr and first[i] and pte_present(m, first[i]) and pte_pfn(m, first[i]) == head + i:
-            first[i] = pte_mkdirty(m, first[i])
+            ptep_set_access_flags(m, first + i, pte_mkdirty(m, ptep_get(m, first + i)))
     return True
 
 
 cdef int32_t free_policy(machine_t *m, uint64_t *pte, uint32_t max_nr) noexcept nogil:
     """P25: the other answers; entries dealt with, 0: look again, -1: as Linux."""
-    cdef uint32_t pfn = pte_pfn(m, pte[0]), nr = folio_pte_batch(m, pte, pfn, max_nr), i
+    cdef uint32_t pfn = pte_pfn(m, pte[0]), nr = folio_pte_batch(m, pte, pfn, max_nr)
     cdef page_t *folio = folio_of(m, pfn)
     cdef int answer
     if not folio_test_large(folio):
@@ -63,8 +64,8 @@ cdef int32_t free_policy(machine_t *m, uint64_t *pte, uint32_t max_nr) noexcept 
         return -1
     if keep_others(m, pte, nr):
         folio.flags &= ~PG_dirty
-        for i in range(nr):
-            pte[i] = pte_mkclean(m, pte_mkold(m, pte[i]))
+        unfold_ptes(m, pte, nr)
+        clear_young_dirty_ptes(m, pte, nr, True)
         folio_mark_lazyfree(m, head_of(m, pfn))
     return nr
 
@@ -72,7 +73,7 @@ cdef int32_t free_policy(machine_t *m, uint64_t *pte, uint32_t max_nr) noexcept 
 cdef uint32_t free_batch(machine_t *m, uint64_t *pte, uint32_t max_nr) noexcept nogil:
     """The folio that the entry maps; how many entries were dealt with, 0: look again."""
     cdef bint whole = False
-    cdef uint32_t nr, head, i
+    cdef uint32_t nr, head
     cdef int32_t done = -1 if policy_is_linux(m, POINT_MADV_FREE_PARTIAL) else free_policy(m, pte, max_nr)
     cdef page_t *folio
     if done >= 0:
@@ -86,8 +87,7 @@ cdef uint32_t free_batch(machine_t *m, uint64_t *pte, uint32_t max_nr) noexcept 
         if folio_mapcount(folio) != <int32_t>folio_nr_pages(folio):
             return nr
         folio.flags &= ~PG_dirty
-    for i in range(nr):
-        pte[i] = pte_mkclean(m, pte_mkold(m, pte[i]))
+    clear_young_dirty_ptes(m, pte, nr, True)
     folio_mark_lazyfree(m, head)
     return nr
 

@@ -4,6 +4,7 @@ from libc.errno cimport ENOMEM
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
+from foliosim._core.pte_ops cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.anon_vma cimport anon_vma_prepare
 from foliosim._core.content cimport content_copy
@@ -26,30 +27,29 @@ cdef enum:
 
 # ---- tables ----
 
-cdef uint64_t *pud_alloc(machine_t *m, mm_t *mm, uint64_t addr) noexcept nogil:
-    cdef uint64_t *entry = table_of(m, mm.pgd) + pgd_index(addr)
+cdef uint64_t *entry_alloc(machine_t *m, mm_t *mm, uint64_t addr, int level) noexcept nogil:
+    """The entry of a level above the PTEs, missing tables made; NULL: no frame for a table."""
+    cdef uint64_t *entry = pgd_offset(m, mm, addr)
+    cdef int at = m.top_level
     cdef uint32_t table
-    if not entry[0]:
-        table = table_alloc(m)
-        if table == FS_NO_PFN:
-            return NULL
-        entry[0] = mk_table(m, table)
-        mm.nr_puds += 1
-    return table_of(m, table_pfn(m, entry[0])) + pud_index(addr)
+    while at > level:
+        at -= 1
+        if not entry[0]:
+            table = table_alloc(m)
+            if table == FS_NO_PFN:
+                return NULL
+            store_entry(m, entry, mk_table(m, table))
+            nr_tables_of(mm, at)[0] += 1
+        entry = table_of(m, table_pfn(m, entry[0])) + table_index(addr, at)
+    return entry
+
+
+cdef uint64_t *pud_alloc(machine_t *m, mm_t *mm, uint64_t addr) noexcept nogil:
+    return entry_alloc(m, mm, addr, 2)
 
 
 cdef uint64_t *pmd_alloc(machine_t *m, mm_t *mm, uint64_t addr) noexcept nogil:
-    cdef uint64_t *entry = pud_alloc(m, mm, addr)
-    cdef uint32_t table
-    if entry == NULL:
-        return NULL
-    if not entry[0]:
-        table = table_alloc(m)
-        if table == FS_NO_PFN:
-            return NULL
-        entry[0] = mk_table(m, table)
-        mm.nr_pmds += 1
-    return table_of(m, table_pfn(m, entry[0])) + pmd_index(addr)
+    return entry_alloc(m, mm, addr, 1)
 
 
 cdef int pte_alloc(machine_t *m, mm_t *mm, uint64_t *pmd) noexcept nogil:
@@ -59,7 +59,7 @@ cdef int pte_alloc(machine_t *m, mm_t *mm, uint64_t *pmd) noexcept nogil:
     table = table_alloc(m)
     if table == FS_NO_PFN:
         return -ENOMEM
-    pmd[0] = mk_table(m, table)
+    store_entry(m, pmd, mk_table(m, table))
     mm.nr_ptes += 1
     return 0
 
@@ -136,7 +136,7 @@ cdef int do_anonymous_page(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t add
     if pte_alloc(m, vma.mm, pmd) < 0:
         return VM_FAULT_OOM
     if not flags & FAULT_FLAG_WRITE:
-        pte_offset(m, pmd[0], addr)[0] = pte_mkspecial(m, mk_pte(m, m.zero_pfn, vma.page_prot))
+        set_pte(m, pte_offset(m, pmd[0], addr), pte_mkspecial(m, mk_pte(m, m.zero_pfn, vma.page_prot)))
         return 0
     if anon_vma_prepare(m, vma) < 0:
         return VM_FAULT_OOM
@@ -185,7 +185,7 @@ cdef uint32_t do_anonymous_run(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t
             for j in range(k):
                 page[j] = template
                 page[j].index = template.index + j
-                pte[i + j] = entry + (i + j) * pte_advance(m)
+                store_entry(m, pte + i + j, entry + (i + j) * pte_advance(m))
             i += k
         lru_link_run(m, pfn, got)
         pte += got
@@ -227,8 +227,8 @@ cdef bint wp_can_reuse_anon_folio(machine_t *m, uint32_t pfn, const vma_t *vma) 
 
 
 cdef void wp_page_reuse(machine_t *m, const vma_t *vma, uint64_t *pte) noexcept nogil:
-    cdef uint64_t entry = pte_mkdirty(m, pte_mkyoung(m, pte[0]))
-    pte[0] = pte_mkwrite(m, entry) if vma.flags & VM_WRITE else entry
+    cdef uint64_t entry = pte_mkdirty(m, pte_mkyoung(m, ptep_get(m, pte)))
+    ptep_set_access_flags(m, pte, pte_mkwrite(m, entry) if vma.flags & VM_WRITE else entry)
     count_vm_events(m, PGREUSE, 1)
 
 
@@ -266,7 +266,8 @@ cdef int wp_page_copy(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, bi
             entry = pte_mkwrite(m, entry)
     folio_add_new_anon_rmap(m, head, vma, addr)
     folio_add_lru_vma(m, head, vma)
-    pte[0] = entry
+    get_and_clear_ptes(m, pte, 1)
+    set_pte(m, pte, entry)
     if not zero:
         folio_remove_rmap_ptes(m, pfn, 1, vma)
         folio_put(m, head_of(m, pfn))
@@ -307,7 +308,7 @@ cdef bint wp_copy_window(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr,
     dirty = ask_dirty_neighbours(m, order)
     for i in range(nr):
         if dirty or i == at:
-            pte[<int64_t>i - at] = anon_entry(m, vma, pte_pfn(m, pte[<int64_t>i - at]))
+            ptep_set_access_flags(m, pte + <int64_t>i - at, anon_entry(m, vma, pte_pfn(m, pte[<int64_t>i - at])))
     return True
 
 
@@ -322,7 +323,7 @@ cdef void wp_reuse_around(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr
         if i == at or page < vma.start or page >= vma.end or not may_keep(m, vma, entry[0]):
             continue
         page_of(m, pte_pfn(m, entry[0])).flags |= PG_anon_exclusive
-        entry[0] = pte_mkwrite(m, entry[0])
+        ptep_set_access_flags(m, entry, pte_mkwrite(m, ptep_get(m, entry)))
 
 
 cdef bint may_keep(machine_t *m, const vma_t *vma, uint64_t entry) noexcept nogil:
@@ -377,13 +378,13 @@ cdef int handle_pte_fault(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr
         return do_fault(m, vma, pmd, addr, flags)
     if pte_guard(m, pte[0]):
         return VM_FAULT_SIGSEGV
-    entry = pte[0]
+    entry = ptep_get(m, pte)
     if flags & (FAULT_FLAG_WRITE | FAULT_FLAG_UNSHARE):
         if not pte_write(m, entry):
             return do_wp_page(m, vma, pte, addr, flags)
         if flags & FAULT_FLAG_WRITE:
             entry = pte_mkdirty(m, entry)
-    pte[0] = pte_mkyoung(m, entry)
+    ptep_set_access_flags(m, pte, pte_mkyoung(m, entry))
     return 0
 
 
@@ -394,9 +395,7 @@ cdef int handle_pmd_leaf(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr,
             return do_huge_pmd_wp_page(m, vma, pmd, addr, flags)
         split_huge_pmd(m, vma, pmd, addr)
         return VM_FAULT_FALLBACK
-    pmd[0] = pte_mkyoung(m, pmd[0])
-    if write:
-        pmd[0] = pte_mkdirty(m, pmd[0])
+    store_entry(m, pmd, pte_mkyoung(m, pte_mkdirty(m, pmd[0]) if write else pmd[0]))
     return 0
 
 

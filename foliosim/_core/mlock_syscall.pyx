@@ -121,7 +121,7 @@ cdef int do_mlockall(machine_t *m, mm_t *mm, uint64_t flags) noexcept nogil:
     if not flags or flags & ~<uint64_t>(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) or flags == MCL_ONFAULT:
         return -EINVAL
     apply_mlockall_flags(m, mm, flags)
-    if flags & MCL_CURRENT and mm_populate(m, mm, 0, FS_TASK_SIZE, True) == -FS_EHOSTMEM:
+    if flags & MCL_CURRENT and mm_populate(m, mm, 0, m.task_size, True) == -FS_EHOSTMEM:
         return -FS_EHOSTMEM
     return 0
 

@@ -114,7 +114,7 @@ cdef int do_munmap(machine_t *m, mm_t *mm, uint64_t start, uint64_t len) noexcep
     cdef int64_t nr_accounted
     cdef uint64_t end
     cdef int err
-    if start & (FS_PAGE_SIZE - 1) or start > FS_TASK_SIZE or len > FS_TASK_SIZE - start:
+    if start & (FS_PAGE_SIZE - 1) or start > m.task_size or len > m.task_size - start:
         return -EINVAL
     end = start + fs_page_align(len)
     if end == start:

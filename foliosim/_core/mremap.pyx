@@ -42,11 +42,11 @@ cdef int check_mremap_params(const machine_t *m, const vrm_t *vrm) noexcept nogi
     """Follows: check_mremap_params."""
     if vrm.flags & ~<uint64_t>(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP):
         return -EINVAL
-    if vrm.addr & (FS_PAGE_SIZE - 1) or not vrm.new_len or vrm.new_len > FS_TASK_SIZE:
+    if vrm.addr & (FS_PAGE_SIZE - 1) or not vrm.new_len or vrm.new_len > m.task_size:
         return -EINVAL
     if not vrm_implies_new_addr(vrm):
         return 0
-    if vrm.new_addr > FS_TASK_SIZE - vrm.new_len or vrm.new_addr & (FS_PAGE_SIZE - 1):
+    if vrm.new_addr > m.task_size - vrm.new_len or vrm.new_addr & (FS_PAGE_SIZE - 1):
         return -EINVAL
     if not vrm.flags & MREMAP_MAYMOVE or (vrm.flags & MREMAP_DONTUNMAP and vrm.old_len != vrm.new_len):
         return -EINVAL

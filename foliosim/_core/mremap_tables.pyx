@@ -8,15 +8,17 @@ from libc.string cimport memcpy, memset
 from libc.stdint cimport uint32_t
 from foliosim._core.flags cimport *
 from foliosim._core.pgtable cimport *
+from foliosim._core.pte_ops cimport *
 from foliosim._core.huge_memory cimport pgtable_deposit, pgtable_withdraw, split_huge_pmd
 from foliosim._core.maple_tree cimport vma_find
 from foliosim._core.memory cimport pmd_alloc, pte_alloc, pud_alloc
+from foliosim._core.zap cimport folio_pte_batch_write
 
 cdef extern from *:
     """
-    #define FS_PUD_SIZE (1ULL << FS_PUD_SHIFT)
+    #define MOVE_FAILED (~0ULL)
     """
-    const uint64_t FS_PUD_SIZE
+    const uint64_t MOVE_FAILED
 
 cdef struct pmc_t:           # pagetable_move_control
     mm_t *mm
@@ -36,12 +38,12 @@ cdef inline uint64_t get_extent(const pmc_t *pmc, uint64_t size) noexcept nogil:
     return other if other < extent else extent
 
 
-cdef inline bint move_table(uint64_t *old, uint64_t *new) noexcept nogil:
+cdef inline bint move_table(machine_t *m, uint64_t *old, uint64_t *new) noexcept nogil:
     """Follows move_normal_pmd, move_normal_pud: the table as it is, if none is in its place."""
     if new[0]:
         return False
-    new[0] = old[0]
-    old[0] = 0
+    store_entry(m, new, old[0])
+    store_entry(m, old, 0)
     return True
 
 
@@ -51,16 +53,36 @@ cdef bint move_huge_pmd(machine_t *m, const vma_t *vma, uint64_t *old, uint64_t 
         return False
     if vma.file == NULL:
         pgtable_deposit(m, new, pgtable_withdraw(m, old))
-    new[0] = pte_mksoft_dirty(m, old[0]) if m.soft_dirty else old[0]
-    old[0] = 0
+    store_entry(m, new, pte_mksoft_dirty(m, old[0]) if m.soft_dirty else old[0])
+    store_entry(m, old, 0)
     return True
 
 
+cdef uint32_t mremap_batch(machine_t *m, const uint64_t *pte, uint64_t entry, uint32_t max_nr) noexcept nogil:
+    """Follows mremap_folio_pte_batch: only entries that are contiguous already are moved together."""
+    if max_nr == 1 or not pte_present(m, entry) or pte_batch_hint(pte, entry) == 1:
+        return 1
+    return folio_pte_batch_write(m, pte, pte_pfn(m, entry), max_nr)
+
+
+cdef void move_batches(machine_t *m, uint64_t *old, uint64_t *new, uint32_t n) noexcept nogil:
+    cdef uint32_t i = 0, k
+    while i < n:
+        k = 1
+        if not pte_none(m, old[i]):
+            k = mremap_batch(m, old + i, old[i], n - i)
+            set_ptes(m, new + i, get_and_clear_ptes(m, old + i, k), k)
+        i += k
+
+
 cdef void move_ptes(machine_t *m, const pmc_t *pmc, uint64_t old_pmd, uint64_t new_pmd, uint64_t extent) noexcept nogil:
-    """All entries at once: those of the new place are empty."""
+    """Those of the new place are empty."""
     cdef uint64_t *old = pte_offset(m, old_pmd, pmc.old_addr)
     cdef uint64_t *new = pte_offset(m, new_pmd, pmc.new_addr)
     cdef uint32_t n = <uint32_t>(extent >> FS_PAGE_SHIFT), i
+    if FS_CONT_PTES > 1:
+        move_batches(m, old, new, n)
+        return
     memcpy(new, old, n * sizeof(uint64_t))
     memset(old, 0, n * sizeof(uint64_t))
     if not m.soft_dirty:
@@ -70,20 +92,28 @@ cdef void move_ptes(machine_t *m, const pmc_t *pmc, uint64_t old_pmd, uint64_t n
             new[i] = pte_mksoft_dirty(m, new[i])
 
 
-cdef uint64_t move_step(machine_t *m, const pmc_t *pmc) noexcept nogil:
-    """Move what one entry of the highest possible table maps.  The bytes it maps, or 0: no frame for a table."""
+cdef uint64_t move_pud(machine_t *m, const pmc_t *pmc) noexcept nogil:
+    """Bytes moved or found empty by one PUD entry; 0: go on below it; or MOVE_FAILED: no frame for a table."""
     cdef uint64_t extent = get_extent(pmc, FS_PUD_SIZE)
-    cdef uint64_t *old = pud_offset(m, pmc.mm, pmc.old_addr)
+    cdef uint64_t *old = entry_offset(m, pmc.mm, pmc.old_addr, 2)
     cdef uint64_t *new
     if old == NULL or not old[0]:
         return extent
     new = pud_alloc(m, pmc.mm, pmc.new_addr)
     if new == NULL:
-        return 0
-    if extent == FS_PUD_SIZE and move_table(old, new):
-        return extent
+        return MOVE_FAILED
+    return extent if extent == FS_PUD_SIZE and move_table(m, old, new) else 0
+
+
+cdef uint64_t move_step(machine_t *m, const pmc_t *pmc) noexcept nogil:
+    """Move what one entry of the highest possible table maps.  The bytes it maps, or 0: no frame for a table."""
+    cdef uint64_t extent = move_pud(m, pmc) if m.top_level > 1 else 0
+    cdef uint64_t *old
+    cdef uint64_t *new
+    if extent:
+        return 0 if extent == MOVE_FAILED else extent
     extent = get_extent(pmc, FS_PMD_SIZE)
-    old = table_of(m, table_pfn(m, old[0])) + pmd_index(pmc.old_addr)
+    old = pmd_offset(m, pmc.mm, pmc.old_addr)
     if not old[0]:
         return extent
     new = pmd_alloc(m, pmc.mm, pmc.new_addr)
@@ -93,7 +123,7 @@ cdef uint64_t move_step(machine_t *m, const pmc_t *pmc) noexcept nogil:
         if extent == FS_PMD_SIZE and move_huge_pmd(m, pmc.old, old, new):
             return extent
         split_huge_pmd(m, pmc.old, old, pmc.old_addr)
-    elif extent == FS_PMD_SIZE and move_table(old, new):
+    elif extent == FS_PMD_SIZE and move_table(m, old, new):
         return extent
     if not old[0]:
         return extent

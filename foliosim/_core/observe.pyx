@@ -64,9 +64,11 @@ cdef void *list_push(list_t *list, size_t size) noexcept nogil:
 cdef inline int page_run_add(list_t *runs, uint64_t addr, uint32_t bits, int32_t frame) noexcept nogil:
     """A run takes step 0 if its second page has the frame of the first, else step 1."""
     cdef page_run_t *run
+    cdef uint64_t next
     if runs.nr:
         run = <page_run_t *>runs.at + (runs.nr - 1)
-        if run.bits == bits and run.addr + (<uint64_t>run.count << 12) == addr and (run.frame < 0) == (frame < 0):
+        next = run.addr + (<uint64_t>run.count << FS_PAGE_SHIFT)
+        if run.bits == bits and next == addr and (run.frame < 0) == (frame < 0):
             if frame == run.frame and run.count == 1:
                 run.step = 0
             if frame < 0 or frame == run.frame + run.step * <int32_t>run.count:
@@ -87,7 +89,7 @@ cdef inline int seen_add(list_t *seen, uint64_t addr, uint32_t pfn) noexcept nog
     cdef seen_t *run
     if seen.nr:
         run = <seen_t *>seen.at + (seen.nr - 1)
-        if run.addr + (<uint64_t>run.count << 12) == addr:
+        if run.addr + (<uint64_t>run.count << FS_PAGE_SHIFT) == addr:
             if run.count == 1 and pfn == run.pfn:
                 run.step = 0
             if pfn == run.pfn + run.step * run.count:
@@ -110,16 +112,16 @@ cdef int add_words(frames_t *frames, list_t *runs, list_t *seen, uint64_t addr, 
     cdef uint64_t word
     cdef uint32_t i
     cdef int32_t frame
-    for i in range((end - addr) >> 12):
+    for i in range((end - addr) >> FS_PAGE_SHIFT):
         word = words[i]
         if not word >> 55:
             continue
         frame = -1
         if word & PM_PRESENT:
             frame = frame_id(frames, <uint32_t>(word & PM_PFRAME_MASK))
-            if frame < 0 or seen_add(seen, addr + (<uint64_t>i << 12), <uint32_t>(word & PM_PFRAME_MASK)):
+            if frame < 0 or seen_add(seen, addr + (<uint64_t>i << FS_PAGE_SHIFT), <uint32_t>(word & PM_PFRAME_MASK)):
                 return -FS_EHOSTMEM
-        if page_run_add(runs, addr + (<uint64_t>i << 12), <uint32_t>(word >> 55), frame):
+        if page_run_add(runs, addr + (<uint64_t>i << FS_PAGE_SHIFT), <uint32_t>(word >> 55), frame):
             return -FS_EHOSTMEM
     return 0
 
@@ -127,7 +129,7 @@ cdef int add_words(frames_t *frames, list_t *runs, list_t *seen, uint64_t addr, 
 cdef int walk_pages(machine_t *m, const mm_t *mm, uint64_t start, uint64_t end, frames_t *frames, list_t *runs,
                     list_t *seen) noexcept nogil:
     """Every page of the VMAs in [start, end); -FS_EHOSTMEM on failure."""
-    cdef uint64_t words[512]
+    cdef uint64_t words[FS_PTRS_PER_PTE]
     cdef vma_t *vma = find_vma(mm, start)
     cdef uint64_t addr, stop, next
     cdef uint64_t *pmd
@@ -180,24 +182,24 @@ cdef inline void changed_add(list out, uint64_t addr, uint64_t count, uint64_t *
     """Collect runs; [first, end) is the one under way."""
     if end[0] != addr:
         if end[0] != first[0]:
-            out.append([hexadecimal(first[0]), (end[0] - first[0]) >> 12])
+            out.append([hexadecimal(first[0]), (end[0] - first[0]) >> FS_PAGE_SHIFT])
         first[0] = addr
-    end[0] = addr + (count << 12)
+    end[0] = addr + (count << FS_PAGE_SHIFT)
 
 
 cdef void changed_overlap(list out, const seen_t *old, const seen_t *new, uint64_t low, uint64_t high, uint64_t *first,
                           uint64_t *end):
     """Compare frames in [low, high), which both runs cover."""
-    cdef uint32_t was = old.pfn + old.step * <uint32_t>((low - old.addr) >> 12)
-    cdef uint32_t now = new.pfn + new.step * <uint32_t>((low - new.addr) >> 12)
-    cdef uint64_t i, n = (high - low) >> 12
+    cdef uint32_t was = old.pfn + old.step * <uint32_t>((low - old.addr) >> FS_PAGE_SHIFT)
+    cdef uint32_t now = new.pfn + new.step * <uint32_t>((low - new.addr) >> FS_PAGE_SHIFT)
+    cdef uint64_t i, n = (high - low) >> FS_PAGE_SHIFT
     if old.step == new.step:
         if was != now:
             changed_add(out, low, n, first, end)
         return
     for i in range(n):
         if was + old.step * <uint32_t>i != now + new.step * <uint32_t>i:
-            changed_add(out, low + (i << 12), 1, first, end)
+            changed_add(out, low + (i << FS_PAGE_SHIFT), 1, first, end)
 
 
 cdef list changed_runs(bytes before, const list_t *seen):
@@ -209,8 +211,8 @@ cdef list changed_runs(bytes before, const list_t *seen):
     cdef uint64_t first = 0, end = 0, low, high, old_high, new_high
     cdef list out = []
     while old < old_end and new < new_end:
-        old_high = old.addr + (<uint64_t>old.count << 12)
-        new_high = new.addr + (<uint64_t>new.count << 12)
+        old_high = old.addr + (<uint64_t>old.count << FS_PAGE_SHIFT)
+        new_high = new.addr + (<uint64_t>new.count << FS_PAGE_SHIFT)
         low = old.addr if old.addr > new.addr else new.addr
         high = old_high if old_high < new_high else new_high
         if low < high:
@@ -220,7 +222,7 @@ cdef list changed_runs(bytes before, const list_t *seen):
         if new_high <= old_high:
             new += 1
     if end != first:
-        out.append([hexadecimal(first), (end - first) >> 12])
+        out.append([hexadecimal(first), (end - first) >> FS_PAGE_SHIFT])
     return out
 
 
@@ -265,7 +267,7 @@ cdef list areas(machine_t *m, const mm_t *mm, uint64_t start, uint64_t end, dict
         area = {"start": hexadecimal(vma.start), "end": hexadecimal(vma.end), "perms": vma_permissions(vma.flags)}
         if vma.file != NULL:
             area["file"] = files.get(vma.file.id, "shmem")
-            area["offset"] = vma.pgoff << 12
+            area["offset"] = vma.pgoff << FS_PAGE_SHIFT
         area["smaps"] = vma_smaps(m, vma, referenced)
         area["flags"] = vma_flag_names(m, vma.flags, known)
         out.append(area)
@@ -280,7 +282,7 @@ cdef int entry_run_add(list_t *runs, uint64_t addr, int level, uint64_t bits) no
     if runs.nr:
         run = <entry_run_t *>runs.at + (runs.nr - 1)
         if run.level == level and run.bits == bits:
-            if run.addr + (<uint64_t>run.count << (12 if level == 1 else FS_PMD_SHIFT)) == addr:
+            if run.addr + (<uint64_t>run.count << (FS_PAGE_SHIFT if level == 1 else FS_PMD_SHIFT)) == addr:
                 run.count += 1
                 return 0
     run = <entry_run_t *>list_push(runs, sizeof(entry_run_t))
@@ -297,12 +299,11 @@ cdef inline uint64_t entry_bits(const machine_t *m, uint64_t e, int level) noexc
     """The entry without its address; markers whole."""
     if not pte_present(m, e):
         return e
-    return e & ~(X86_PFN_MASK if level == 1 else X86_PFN_MASK & ~(FS_PMD_SIZE - 1))
+    return pte_bits(m, e) if level == 1 else pmd_bits(m, e)
 
 
-cdef int walk_entries(const machine_t *m, const mm_t *mm, uint64_t start, uint64_t end, list_t *runs,
-                      int64_t *nr_ptes) noexcept nogil:
-    """Every leaf entry of [start, end) that is not zero, and the number of PTE tables; -FS_EHOSTMEM on failure."""
+cdef int walk_entries(const machine_t *m, const mm_t *mm, uint64_t start, uint64_t end, list_t *runs) noexcept nogil:
+    """Every leaf entry of [start, end) that is not zero; -FS_EHOSTMEM on failure."""
     cdef uint64_t addr = start, i
     cdef uint64_t *pmd
     cdef uint64_t *pte
@@ -315,46 +316,47 @@ cdef int walk_entries(const machine_t *m, const mm_t *mm, uint64_t start, uint64
             if entry_run_add(runs, addr, 2, entry_bits(m, pmd[0], 2)):
                 return -FS_EHOSTMEM
         elif pmd[0]:
-            nr_ptes[0] += 1
             pte = table_of(m, table_pfn(m, pmd[0]))
             for i in range(FS_PTRS_PER_PTE):
-                if pte[i] and entry_run_add(runs, addr + (i << 12), 1, entry_bits(m, pte[i], 1)):
+                if pte[i] and entry_run_add(runs, addr + (i << FS_PAGE_SHIFT), 1, entry_bits(m, pte[i], 1)):
                     return -FS_EHOSTMEM
         addr = pmd_addr_end(addr, end)
     return 0
 
 
-cdef void count_upper_tables(const machine_t *m, const mm_t *mm, uint64_t start, uint64_t end, int64_t *nr_pmds,
-                             int64_t *nr_puds) noexcept nogil:
-    cdef uint64_t addr = start, pgd, at
-    while addr < end:
-        pgd = table_of(m, mm.pgd)[pgd_index(addr)]
-        if pgd:
-            nr_puds[0] += 1
-            at = addr
-            while at < end and at >> FS_PGDIR_SHIFT == addr >> FS_PGDIR_SHIFT:
-                nr_pmds[0] += table_of(m, table_pfn(m, pgd))[pud_index(at)] != 0
-                at = ((at >> FS_PUD_SHIFT) + 1) << FS_PUD_SHIFT
-        addr = ((addr >> FS_PGDIR_SHIFT) + 1) << FS_PGDIR_SHIFT
+cdef void count_tables(const machine_t *m, uint32_t table, int level, uint64_t base, uint64_t start, uint64_t end,
+                       int64_t *nr) noexcept nogil:
+    """nr[level]: tables below this one that translate addresses of [start, end)."""
+    cdef const uint64_t *entry = table_of(m, table)
+    cdef uint64_t i, low
+    for i in range(FS_PTRS_PER_PTE):
+        low = base + (i << level_shift(level))
+        if low >= end or low + level_size(level) <= start or not entry[i] or (level == 1 and pmd_leaf(m, entry[i])):
+            continue
+        nr[level - 1] += 1
+        if level > 1:
+            count_tables(m, table_pfn(m, entry[i]), level - 1, low, start, end, nr)
 
 
 cdef int add_entries(const machine_t *m, const mm_t *mm, uint64_t start, uint64_t end, dict proc) except -1:
     cdef list_t runs
     cdef const entry_run_t *run
-    cdef int64_t nr_ptes = 0, nr_pmds = 0, nr_puds = 0, i
+    cdef int64_t nr[4]
+    cdef int64_t i
     cdef list out = []
     memset(&runs, 0, sizeof(runs))
     try:
-        if walk_entries(m, mm, start, end, &runs, &nr_ptes):
+        if walk_entries(m, mm, start, end, &runs):
             raise MemoryError()
         run = <const entry_run_t *>runs.at
         for i in range(runs.nr):
             out.append([hexadecimal(run[i].addr), run[i].level, run[i].count, hexadecimal(run[i].bits)])
     finally:
         free(runs.at)
-    count_upper_tables(m, mm, start, end, &nr_pmds, &nr_puds)
+    memset(nr, 0, sizeof(nr))
+    count_tables(m, mm.pgd, m.top_level, 0, start, end, nr)
     proc["entries"] = out
-    proc["tables"] = {"pte": nr_ptes, "pmd": nr_pmds, "pud": nr_puds}
+    proc["tables"] = {"pte": nr[0], "pmd": nr[1], "pud": nr[2]}
     return 0
 
 
@@ -416,8 +418,8 @@ cdef dict observe_state(machine_t *m, list names, mm_t **mms, int n, uint64_t st
             mm = mms[i]
             proc = {"vmas": areas(m, mm, start, end, files, names[i] == "p0", known)}
             proc.update(observe_pages(m, names[i], mm, start, end, &frames, previous))
-            proc["locked_kb"] = mm.locked_vm * 4
-            proc["pgtable_kb"] = (mm.nr_ptes + mm.nr_pmds + mm.nr_puds) * 4
+            proc["locked_kb"] = mm.locked_vm << (FS_PAGE_SHIFT - 10)
+            proc["pgtable_kb"] = (mm.nr_ptes + mm.nr_pmds + mm.nr_puds) << (FS_PAGE_SHIFT - 10)
             if entries:
                 add_entries(m, mm, start, end, proc)
             procs[names[i]] = proc

@@ -6,14 +6,14 @@ from foliosim._core.types cimport *
 
 cdef inline page_t *page_of(machine_t *m, uint32_t pfn) noexcept nogil:
     """Record of a frame.  Consecutive frames have consecutive records within page_contiguous()."""
-    if pfn & 511 < 4:
-        return m.heads + ((pfn >> 9) << 2) + (pfn & 3)
+    if pfn & (FS_HPAGE_PMD_NR - 1) < 4:
+        return m.heads + ((pfn >> FS_HPAGE_PMD_ORDER) << 2) + (pfn & 3)
     return m.pages + pfn
 
 cdef inline uint32_t page_contiguous(uint32_t pfn, uint32_t n) noexcept nogil:
     """How many of the n frames from pfn have consecutive records."""
-    cdef uint32_t at = pfn & 511
-    cdef uint32_t k = 4 - at if at < 4 else 512 - at
+    cdef uint32_t at = pfn & (FS_HPAGE_PMD_NR - 1)
+    cdef uint32_t k = 4 - at if at < 4 else FS_HPAGE_PMD_NR - at
     return k if k < n else n
 
 cdef inline void pages_change_flags(machine_t *m, uint32_t pfn, uint32_t n, uint32_t clear,
@@ -36,9 +36,9 @@ cdef inline int page_order(const page_t *page) noexcept nogil:
 
 cdef inline uint32_t head_of(machine_t *m, uint32_t pfn) noexcept nogil:
     """compound_head: pfn of the first page of the folio (or huge zero page) that holds the frame."""
-    cdef const page_t *block = m.heads + ((pfn >> 9) << 2)
+    cdef const page_t *block = m.heads + ((pfn >> FS_HPAGE_PMD_ORDER) << 2)
     cdef const page_t *page
-    if page_order(block) >= 9 and page_kind(block) >= PG_KIND_HEAD:
+    if page_order(block) >= FS_HPAGE_PMD_ORDER and page_kind(block) >= PG_KIND_HEAD:
         return pfn & ~((1U << page_order(block)) - 1)
     page = page_of(m, pfn)
     if page_kind(page) == PG_KIND_TAIL:
@@ -53,7 +53,7 @@ cdef inline bint is_zero_pfn(machine_t *m, uint32_t pfn) noexcept nogil:
     return pfn == m.zero_pfn
 
 cdef inline bint is_huge_zero_pfn(machine_t *m, uint32_t pfn) noexcept nogil:
-    return (pfn & ~511U) == m.huge_zero_pfn
+    return (pfn & ~<uint32_t>(FS_HPAGE_PMD_NR - 1)) == m.huge_zero_pfn
 
 cdef inline int folio_order(const page_t *folio) noexcept nogil:
     return <int>(folio.flags & PG_ORDER_MASK)

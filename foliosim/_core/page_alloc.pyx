@@ -14,15 +14,8 @@ from foliosim._core.debug cimport BUG_ON, FS_DEBUG
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 
-cdef extern from *:
-    """
-    #define FS_MAX_PAGE_ORDER 10
-    #define FS_BLOCK_ORDER 9
-    """
-    enum:
-        FS_MAX_PAGE_ORDER, FS_BLOCK_ORDER
-
 cdef enum:
+    FS_BLOCK_ORDER = FS_HPAGE_PMD_ORDER
     NR_PCP_LISTS = 5
     PCP_PAGES = 4096             # what a list may hold
 
@@ -105,7 +98,7 @@ cdef inline void free_list_del(machine_t *m, uint32_t pfn, int order) noexcept n
 
 
 cdef uint32_t take_fresh(machine_t *m, int order) noexcept nogil:
-    """A never used block of 2^order frames, order >= 9; FS_NO_PFN if the memory ends."""
+    """A never used block of 2^order frames, order >= FS_BLOCK_ORDER; FS_NO_PFN if the memory ends."""
     cdef uint64_t size = 1ULL << order
     cdef uint64_t pfn = (m.fresh_pfn + size - 1) & ~(size - 1)
     if pfn + size > m.nr_pages:

@@ -9,7 +9,7 @@ from foliosim._core.mapping cimport mapping_next_cached
 
 cdef inline void clean_entry(machine_t *m, uint64_t *entry) noexcept nogil:
     if pte_dirty(m, entry[0]) or pte_write(m, entry[0]):
-        entry[0] = pte_mkclean(m, pte_wrprotect(m, entry[0]))
+        store_entry(m, entry, pte_mkclean(m, pte_wrprotect(m, entry[0])))
 
 
 cdef void clean_vma(machine_t *m, const vma_t *vma, uint64_t first, uint64_t end) noexcept nogil:

@@ -1,144 +1,33 @@
 # cython: language_level=3
-"""Page tables: entry accessors that name no architecture, and the way from an address to its entries.
+"""Page tables: the way from an address to its entries, and every write to one.
 
-To add an architecture: write arch/<name>.pxd with the bit table and the accessors below, add its number here, extend
-each accessor, and parametrise tests/arch.  Loops read ``m.arch`` once; the compiler hoists the test.
+What an entry's bits mean, and all that differs between architectures, is in arch/: the core is built once for each
+architecture and page size (setup.py), so nothing here or above asks which one it is.  docs/architectures.md says how
+to add one.
+
+Levels are numbered from the leaves: 0 PTE, 1 PMD, 2 PUD, 3 P4D or PGD.  ``m.top_level`` is the root's, which depends
+on how many bits a virtual address has.
 """
 from libc.stdint cimport uint32_t, uint64_t
+from foliosim._core.debug cimport BUG_ON
 from foliosim._core.flags cimport *
 from foliosim._core.types cimport *
 from foliosim._core.arch.x86_64 cimport *
 
-cdef enum:
-    ARCH_X86_64 = 0
+# ---- writing ----
 
-# ---- leaf entries: PTEs, and PMDs where the name says so ----
+cdef inline void count_table_op(machine_t *m, int op) noexcept nogil:
+    m.table_ops[op] += 1
 
-cdef inline uint64_t vm_get_page_prot(const machine_t *m, uint64_t vm_flags) noexcept nogil:
-    return x86_64_protection(vm_flags)
-
-cdef inline uint64_t mk_pte(const machine_t *m, uint64_t pfn, uint64_t prot) noexcept nogil:
-    return x86_64_mk(pfn, prot)
-
-cdef inline uint64_t mk_pmd_leaf(const machine_t *m, uint64_t pfn, uint64_t prot) noexcept nogil:
-    return x86_64_mk(pfn, prot | X86_PSE)
-
-cdef inline bint pte_none(const machine_t *m, uint64_t e) noexcept nogil:
-    return x86_64_none(e)
-
-cdef inline bint pte_present(const machine_t *m, uint64_t e) noexcept nogil:
-    """Present for software: a PROT_NONE entry too."""
-    return x86_64_present(e)
-
-cdef inline uint32_t pte_pfn(const machine_t *m, uint64_t e) noexcept nogil:
-    return <uint32_t>x86_64_pfn(e)
-
-cdef inline bint pte_write(const machine_t *m, uint64_t e) noexcept nogil:
-    return (e & X86_RW) != 0
-
-cdef inline bint pte_dirty(const machine_t *m, uint64_t e) noexcept nogil:
-    return x86_64_dirty(e)
-
-cdef inline bint pte_young(const machine_t *m, uint64_t e) noexcept nogil:
-    return (e & X86_ACCESSED) != 0
-
-cdef inline bint pte_special(const machine_t *m, uint64_t e) noexcept nogil:
-    return (e & X86_SPECIAL) != 0
-
-cdef inline bint pte_protnone(const machine_t *m, uint64_t e) noexcept nogil:
-    return (e & (X86_PRESENT | X86_PROTNONE)) == X86_PROTNONE
-
-cdef inline bint pte_soft_dirty(const machine_t *m, uint64_t e) noexcept nogil:
-    return (e & X86_SOFT_DIRTY) != 0
-
-cdef inline uint64_t pte_copy_soft_dirty(const machine_t *m, uint64_t e, uint64_t old) noexcept nogil:
-    return e | (old & X86_SOFT_DIRTY)
-
-cdef inline bint pte_guard(const machine_t *m, uint64_t e) noexcept nogil:
-    """A guard marker, also one that a move made soft-dirty."""
-    return e & ~X86_SWP_SOFT_DIRTY == X86_GUARD
-
-cdef inline uint64_t pte_mksoft_dirty(const machine_t *m, uint64_t e) noexcept nogil:
-    """The same for an entry that is not empty, present (leaf PMDs too) or not."""
-    return e | (X86_SOFT_DIRTY if x86_64_present(e) else X86_SWP_SOFT_DIRTY)
-
-cdef inline uint64_t mk_guard(const machine_t *m) noexcept nogil:
-    return X86_GUARD
-
-cdef inline uint64_t pte_mkwrite(const machine_t *m, uint64_t e) noexcept nogil:
-    return x86_64_mkwrite(e)
-
-cdef inline uint64_t pte_wrprotect(const machine_t *m, uint64_t e) noexcept nogil:
-    return x86_64_wrprotect(e)
-
-cdef inline uint64_t pte_mkdirty(const machine_t *m, uint64_t e) noexcept nogil:
-    return x86_64_mkdirty(e, m.soft_dirty)
-
-cdef inline uint64_t pte_mkclean(const machine_t *m, uint64_t e) noexcept nogil:
-    return x86_64_mkclean(e)
-
-cdef inline uint64_t pte_mkyoung(const machine_t *m, uint64_t e) noexcept nogil:
-    return e | X86_ACCESSED
-
-cdef inline uint64_t pte_mkold(const machine_t *m, uint64_t e) noexcept nogil:
-    return e & ~X86_ACCESSED
-
-cdef inline uint64_t pte_mkspecial(const machine_t *m, uint64_t e) noexcept nogil:
-    return e | X86_SPECIAL
-
-cdef inline uint64_t pte_modify(const machine_t *m, uint64_t e, uint64_t prot) noexcept nogil:
-    return x86_64_modify(e, prot, X86_CHG_MASK)
-
-cdef inline uint64_t pmd_modify(const machine_t *m, uint64_t e, uint64_t prot) noexcept nogil:
-    cdef uint64_t keep = X86_CHG_MASK | X86_PSE | X86_PAT_LARGE
-    return x86_64_modify(e, prot, keep if m.pmd_modify_keeps_dirty else keep & ~X86_DIRTY)
-
-cdef inline uint64_t pte_hw_access(const machine_t *m, uint64_t e, bint write) noexcept nogil:
-    """What the CPU makes of a present entry when it is used: accessed, and dirty for a store."""
-    return e | X86_ACCESSED | (X86_DIRTY if write else 0)
-
-cdef inline bint pte_hw_allows(const machine_t *m, uint64_t e, bint write) noexcept nogil:
-    """May a user-mode load or store go through the leaf entry?"""
-    cdef uint64_t need = X86_PRESENT | X86_USER | (X86_RW if write else 0)
-    return (e & need) == need
-
-cdef inline bint pte_hw_present(const machine_t *m, uint64_t e) noexcept nogil:
-    """Present for the MMU (a PROT_NONE entry is not)."""
-    return (e & X86_PRESENT) != 0
-
-cdef inline uint64_t pte_advance(const machine_t *m) noexcept nogil:
-    """Difference of two present entries whose frames follow each other."""
-    return FS_PAGE_SIZE
-
-cdef inline uint64_t pte_bits(const machine_t *m, uint64_t e) noexcept nogil:
-    """A 4 KiB entry without its address."""
-    return e & ~X86_PFN_MASK
-
-cdef inline uint64_t pte_with_bits(const machine_t *m, uint64_t e, uint64_t bits, bint invert) noexcept nogil:
-    """The entry with other bits; invert: its address changes between plain and inverted."""
-    return (e & X86_PFN_MASK ^ (X86_PFN_MASK if invert else 0)) | bits
-
-cdef inline uint64_t pte_batch_key(const machine_t *m, uint64_t e) noexcept nogil:
-    """An entry without the bits that may differ between the entries of a batch."""
-    return e & ~(X86_ACCESSED | X86_DIRTY | X86_SAVED_DIRTY | X86_SOFT_DIRTY | X86_RW)
-
-cdef inline uint64_t pte_batch_key_write(const machine_t *m, uint64_t e) noexcept nogil:
-    """The same for batches that end where write permission or soft-dirty change."""
-    return e & ~(X86_ACCESSED | X86_DIRTY | X86_SAVED_DIRTY)
-
-cdef inline uint64_t pte_step(const machine_t *m, uint64_t e) noexcept nogil:
-    """pte_advance of this entry: a PROT_NONE entry holds its address inverted."""
-    return 0 - pte_advance(m) if pte_protnone(m, e) else pte_advance(m)
-
-cdef inline void set_ptes(const machine_t *m, uint64_t *pte, uint64_t entry, uint32_t n) noexcept nogil:
-    """Write n entries that map frames in a row, the first one being entry."""
-    cdef uint64_t step = pte_step(m, entry)
-    cdef uint32_t i
-    for i in range(n):
-        pte[i] = entry + i * step
+cdef inline void store_entry(machine_t *m, uint64_t *at, uint64_t entry) noexcept nogil:
+    """Every write to a table that the MMU may be walking goes through here."""
+    if FS_BREAK_BEFORE_MAKE and not entry_may_become(at[0], entry):
+        count_table_op(m, BBM_VIOLATION)
+        BUG_ON(True)
+    at[0] = entry
 
 cdef inline uint64_t pte_merge_batch(const machine_t *m, const uint64_t *pte, uint32_t n) noexcept nogil:
-    """The first of n entries, accessed, or dirty, if any of them is (get_and_clear_ptes)."""
+    """The first of n entries, accessed, or dirty, if any of them is."""
     cdef uint64_t entry = pte[0]
     cdef uint32_t i
     for i in range(1, n):
@@ -148,61 +37,84 @@ cdef inline uint64_t pte_merge_batch(const machine_t *m, const uint64_t *pte, ui
             entry = pte_mkyoung(m, entry)
     return entry
 
-cdef inline bint pmd_leaf(const machine_t *m, uint64_t e) noexcept nogil:
-    return (e & X86_PSE) != 0
-
-cdef inline bint pmd_table(const machine_t *m, uint64_t e) noexcept nogil:
-    return (e & (X86_PRESENT | X86_PSE)) == X86_PRESENT
-
 # ---- tables ----
 
-cdef inline uint64_t mk_table(const machine_t *m, uint32_t pfn) noexcept nogil:
-    return (<uint64_t>pfn << 12) | X86_TABLE
-
-cdef inline uint32_t table_pfn(const machine_t *m, uint64_t e) noexcept nogil:
-    return <uint32_t>((e & X86_PFN_MASK) >> 12)
+cdef inline void address_space_init(machine_t *m, int va_bits) noexcept nogil:
+    """How many levels addresses of va_bits need, and where the user's end."""
+    m.va_bits = va_bits
+    m.top_level = (va_bits - FS_PAGE_SHIFT + FS_TABLE_SHIFT - 1) // FS_TABLE_SHIFT - 1
+    m.pgd_shift = level_shift(m.top_level)
+    arch_address_space(m)
 
 cdef inline uint64_t *table_of(const machine_t *m, uint32_t pfn) noexcept nogil:
-    """The 512 entries of a table, in emulated physical memory."""
-    return <uint64_t *>(m.phys + (<uint64_t>pfn << 12))
+    """The FS_PTRS_PER_PTE entries of a table, in emulated physical memory."""
+    return <uint64_t *>(m.phys + (<uint64_t>pfn << FS_PAGE_SHIFT))
 
-cdef inline uint32_t pgd_index(uint64_t addr) noexcept nogil:
-    return <uint32_t>(addr >> FS_PGDIR_SHIFT) & 511
+cdef inline int level_shift(int level) noexcept nogil:
+    return FS_PAGE_SHIFT + level * FS_TABLE_SHIFT
 
-cdef inline uint32_t pud_index(uint64_t addr) noexcept nogil:
-    return <uint32_t>(addr >> FS_PUD_SHIFT) & 511
+cdef inline uint64_t level_size(int level) noexcept nogil:
+    """Bytes that an entry of the level translates."""
+    return 1ULL << level_shift(level)
+
+cdef inline uint32_t table_index(uint64_t addr, int level) noexcept nogil:
+    return <uint32_t>(addr >> level_shift(level)) & (FS_PTRS_PER_PTE - 1)
 
 cdef inline uint32_t pmd_index(uint64_t addr) noexcept nogil:
-    return <uint32_t>(addr >> FS_PMD_SHIFT) & 511
+    return table_index(addr, 1)
 
 cdef inline uint32_t pte_index(uint64_t addr) noexcept nogil:
-    return <uint32_t>(addr >> FS_PAGE_SHIFT) & 511
+    return table_index(addr, 0)
 
-cdef inline uint64_t *pud_offset(const machine_t *m, const mm_t *mm, uint64_t addr) noexcept nogil:
-    """The PUD entry of an address; NULL if its table is missing."""
-    cdef uint64_t e = table_of(m, mm.pgd)[pgd_index(addr)]
-    return table_of(m, table_pfn(m, e)) + pud_index(addr) if e else NULL
+cdef inline uint64_t *lower_entry(const machine_t *m, const uint64_t *entry, uint64_t addr, int level) noexcept nogil:
+    """The entry of the level in the table that an entry one level up points to; NULL if it points to none."""
+    return table_of(m, table_pfn(m, entry[0])) + table_index(addr, level) if entry[0] else NULL
+
+cdef inline uint64_t *pgd_offset(const machine_t *m, const mm_t *mm, uint64_t addr) noexcept nogil:
+    return table_of(m, mm.pgd) + (<uint32_t>(addr >> m.pgd_shift) & (FS_PTRS_PER_PTE - 1))
+
+cdef inline uint64_t *entry_offset(const machine_t *m, const mm_t *mm, uint64_t addr, int level) noexcept nogil:
+    """The entry of an address at a level above the PTEs and not above the root's; NULL if an upper table is missing."""
+    cdef uint64_t *entry = pgd_offset(m, mm, addr)
+    cdef int at = m.top_level
+    while at > level and entry != NULL:
+        at -= 1
+        entry = lower_entry(m, entry, addr, at)
+    return entry
 
 cdef inline uint64_t *pmd_offset(const machine_t *m, const mm_t *mm, uint64_t addr) noexcept nogil:
     """The PMD entry of an address; NULL if an upper table is missing."""
-    cdef uint64_t *pud = pud_offset(m, mm, addr)
-    if pud == NULL or not pud[0]:
-        return NULL
-    return table_of(m, table_pfn(m, pud[0])) + pmd_index(addr)
+    cdef uint64_t *entry
+    if m.top_level != 3:
+        return entry_offset(m, mm, addr, 1)
+    entry = lower_entry(m, pgd_offset(m, mm, addr), addr, 2)
+    return lower_entry(m, entry, addr, 1) if entry != NULL else NULL
 
 cdef inline uint64_t *pte_offset(const machine_t *m, uint64_t pmd, uint64_t addr) noexcept nogil:
     """The PTE of an address in the table that a PMD entry points to."""
     return table_of(m, table_pfn(m, pmd)) + pte_index(addr)
 
-cdef inline uint64_t pmd_addr_end(uint64_t addr, uint64_t end) noexcept nogil:
-    cdef uint64_t next = (addr + FS_PMD_SIZE) & ~(FS_PMD_SIZE - 1)
+cdef inline uint64_t level_addr_end(uint64_t addr, uint64_t end, int level) noexcept nogil:
+    """Where the entry of an address ends, at most end."""
+    cdef uint64_t size = level_size(level), next = (addr + size) & ~(size - 1)
     return next if next < end else end
+
+cdef inline uint64_t pmd_addr_end(uint64_t addr, uint64_t end) noexcept nogil:
+    return level_addr_end(addr, end, 1)
 
 cdef inline uint64_t next_pmd_addr(const machine_t *m, const mm_t *mm, uint64_t addr, uint64_t end) noexcept nogil:
     """Where to go on when pmd_offset gave NULL: past the missing upper table, at most end."""
-    cdef uint64_t size = 1ULL << FS_PUD_SHIFT
-    cdef uint64_t next
-    if not table_of(m, mm.pgd)[pgd_index(addr)]:
-        size = 1ULL << FS_PGDIR_SHIFT
-    next = (addr + size) & ~(size - 1)
-    return next if next < end else end
+    cdef const uint64_t *entry = pgd_offset(m, mm, addr)
+    cdef int level = m.top_level
+    while level > 1 and entry[0]:
+        level -= 1
+        entry = lower_entry(m, entry, addr, level)
+    return level_addr_end(addr, end, level)
+
+cdef inline int64_t *nr_tables_of(mm_t *mm, int level) noexcept nogil:
+    """The count of an mm's tables of a level below the root's."""
+    if level == 0:
+        return &mm.nr_ptes
+    if level == 1:
+        return &mm.nr_pmds
+    return &mm.nr_puds if level == 2 else &mm.nr_p4ds

@@ -4,15 +4,16 @@
 Callers hold the references that go with mappings: one per PTE, one per PMD mapping.
 """
 from libc.stdint cimport int32_t, uint32_t, uint64_t
+from foliosim._core.flags cimport FS_PAGE_SHIFT
 from foliosim._core.types cimport *
 
 # Position of an address in the VMA's mapping, in pages.
 cdef inline uint64_t linear_page_index(const vma_t *vma, uint64_t addr) noexcept nogil:
-    return ((addr - vma.start) >> 12) + vma.pgoff
+    return ((addr - vma.start) >> FS_PAGE_SHIFT) + vma.pgoff
 
 cdef inline bint vma_reaches(const vma_t *vma, uint64_t index, uint32_t nr) noexcept nogil:
     """Does the VMA reach over some of nr pages from an index of its mapping on?"""
-    return vma.pgoff < index + nr and vma.pgoff + ((vma.end - vma.start) >> 12) > index
+    return vma.pgoff < index + nr and vma.pgoff + ((vma.end - vma.start) >> FS_PAGE_SHIFT) > index
 
 cdef void folio_set_anon(page_t *folio, const vma_t *vma, uint64_t addr) noexcept nogil
 cdef void folio_move_anon_rmap(page_t *folio, const vma_t *vma) noexcept nogil

@@ -8,12 +8,6 @@ from foliosim._core.folio cimport folio_alloc
 from foliosim._core.mapping cimport filemap_add_folio, mapping_alloc, mapping_lookup, mapping_next_cached
 from foliosim._core.swap cimport folio_mark_accessed
 
-cdef extern from *:
-    """
-    #define FS_ORDERS_ALL_FILE 0x3feU
-    """
-    const uint32_t FS_ORDERS_ALL_FILE
-
 cdef enum:                   # shmem_enabled
     SHMEM_HUGE_NEVER = 0
     SHMEM_HUGE_ALWAYS = 1
@@ -34,7 +28,7 @@ cdef uint32_t orders_within_size(const mapping_t *mapping, uint32_t orders, uint
     """Follows shmem_get_orders_within_size: from the largest block that ends inside the object on, down."""
     cdef uint64_t size = write_end if write_end > mapping.size else mapping.size
     cdef uint64_t pages = (size + FS_PAGE_SIZE - 1) >> FS_PAGE_SHIFT
-    cdef int order = 9
+    cdef int order = FS_HPAGE_PMD_ORDER
     while order > 0:
         if orders & (1U << order):
             if (index | ((1ULL << order) - 1)) + 1 <= pages:
@@ -90,7 +84,7 @@ cdef uint32_t shmem_allowable_huge_orders(machine_t *m, const mapping_t *mapping
         mask |= thp.shmem_advise
     if global_mask:
         mask |= thp.shmem_inherit
-    return mask & FS_ORDERS_ALL_FILE
+    return mask & FS_ORDERS_FILE
 
 
 # ---- getting a folio ----
@@ -110,7 +104,7 @@ cdef uint32_t alloc_folio(machine_t *m, mapping_t *mapping, const vma_t *vma, ui
                           uint64_t write_end) noexcept nogil:
     """Follows shmem_alloc_and_add_folio."""
     cdef uint32_t orders = shmem_allowable_huge_orders(m, mapping, vma, index, write_end, False), head
-    cdef int order = 9
+    cdef int order = FS_HPAGE_PMD_ORDER
     while order > 0:
         if orders & (1U << order) and block_fits(mapping, vma, index, order):
             head = folio_alloc(m, order)

@@ -9,6 +9,7 @@ from libc.stdint cimport int32_t
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
+from foliosim._core.pte_ops cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.content cimport content_is_zero
 from foliosim._core.deferred_split cimport folio_unqueue_deferred_split
@@ -83,8 +84,10 @@ cdef void unmap_one(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t pfn, uint6
     """Follows try_to_migrate_one: a dirty entry makes the folio dirty; page_anon_exclusive stays in the record."""
     cdef uint32_t head = head_of(m, pfn)
     cdef page_t *folio = page_of(m, head)
-    if pte_dirty(m, pte[0]):
+    cdef uint64_t entry = get_and_clear_ptes(m, pte, 1)
+    if pte_dirty(m, entry):
         folio.flags |= PG_dirty
+    store_entry(m, pte, entry)
     folio_remove_rmap_ptes(m, pfn, 1, vma)
     folio.refcount -= 1
 
@@ -96,8 +99,9 @@ cdef void remap_one(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t pfn, uint6
     cdef uint64_t old = pte[0], entry
     if not folio_test_large(folio) and not folio.flags & PG_mlocked and not vma.flags & VM_LOCKED:
         if content_is_zero(m, pfn) and not folio_maybe_dma_pinned(folio) and ask_drop_zero_pages(m):
-            pte[0] = pte_mkspecial(m, mk_pte(m, m.zero_pfn, vma.page_prot))
-            pte[0] = pte_copy_soft_dirty(m, pte[0], old)
+            entry = pte_copy_soft_dirty(m, pte_mkspecial(m, mk_pte(m, m.zero_pfn, vma.page_prot)), old)
+            clear_ptes(m, pte, 1)
+            set_pte(m, pte, entry)
             update_hiwater_rss(vma.mm)
             vma.mm.rss_anon -= 1
             return
@@ -110,7 +114,8 @@ cdef void remap_one(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t pfn, uint6
     if pte_write(m, old):
         entry = pte_mkwrite(m, entry)
     folio_add_rmap_ptes(m, pfn, 1, vma)
-    pte[0] = entry
+    clear_ptes(m, pte, 1)
+    set_pte(m, pte, entry)
     if vma.flags & VM_LOCKED:
         mlock_drain_local(m)
 

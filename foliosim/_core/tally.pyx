@@ -33,7 +33,7 @@ cdef str object_name(str kind, uint64_t number):
     if kind == "lru":
         return f"lru {LRU_NAMES[number]}"
     if kind == "mthp":
-        return f"mthp {4 << number}kB"
+        return f"mthp {(FS_PAGE_SIZE >> 10) << number}kB"
     return f"{kind} {number}" if kind != "machine" else kind
 
 

@@ -2,7 +2,6 @@
 """What /proc/PID shows of an address space, and clear_refs (fs/proc/task_mmu.c); mincore (mm/mincore.c)."""
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from foliosim._core.types cimport *
-from foliosim._core.arch.x86_64 cimport X86_SOFT_DIRTY, X86_GUARD
 
 cdef extern from *:
     """
@@ -80,19 +79,3 @@ cdef void pagemap_read(machine_t *m, const mm_t *mm, uint64_t start, uint64_t en
 cdef int64_t mincore(machine_t *m, const mm_t *mm, uint64_t start, uint64_t length, uint8_t *vec) noexcept nogil
 # Write to clear_refs.  0, or -EINVAL for an unknown value.
 cdef int clear_refs(machine_t *m, mm_t *mm, int value) noexcept nogil
-
-# ---- entry bits that only these files use; soft-dirty exists on x86-64 alone ----
-
-cdef inline uint64_t pte_clear_soft_dirty(uint64_t e) noexcept nogil:
-    return e & ~X86_SOFT_DIRTY
-
-cdef inline bint pte_swp_soft_dirty(uint64_t e) noexcept nogil:
-    """Soft-dirty bit of an entry that is neither empty nor present."""
-    return (e & 2) != 0
-
-cdef inline uint64_t pte_swp_clear_soft_dirty(uint64_t e) noexcept nogil:
-    return e & ~2ULL
-
-cdef inline bint pte_marker_guard(uint64_t e) noexcept nogil:
-    """A guard marker, also one that mremap made soft-dirty."""
-    return pte_swp_clear_soft_dirty(e) == X86_GUARD

@@ -8,6 +8,7 @@ from libc.string cimport memset
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
+from foliosim._core.pte_ops cimport *
 from foliosim._core.maple_tree cimport find_vma
 from foliosim._core.mapcount cimport shown_mapcount, shown_private
 from foliosim._core.mapping cimport mapping_lookup
@@ -119,6 +120,7 @@ cdef void smaps_pte_range(machine_t *m, const vma_t *vma, const uint64_t *pte, u
             folio = page_of(m, head)
             end = head + folio_nr_pages(folio)
             entire = folio_entire_mapcount(folio)
+        e = ptep_get(m, pte + i)
         smaps_account_folio(mss, folio, FS_PAGE_SIZE, pte_young(m, e), pte_dirty(m, e))
         smaps_account_pages(m, mss, folio, 1, entire + page_of(m, pfn).mapcount, pte_dirty(m, e), locked)
 
@@ -142,8 +144,8 @@ cdef void smap_gather_stats(machine_t *m, const vma_t *vma, uint64_t start, mem_
 
 
 cdef bint smaps_thp_eligible(machine_t *m, vma_t *vma) noexcept nogil:
-    """Orders 2..9 for anonymous memory; for files from 1 on."""
-    cdef uint32_t orders = 0x3fc if vma.file == NULL else 0x3fe
+    """Sizes of large folios: for files from order 1 on."""
+    cdef uint32_t orders = FS_ORDERS_ANON if vma.file == NULL else FS_ORDERS_FILE
     return thp_vma_allowable_orders(m, vma, TVA_SMAPS, orders) != 0
 
 
@@ -239,9 +241,9 @@ cdef inline uint64_t pagemap_special(machine_t *m, uint64_t e, uint64_t word) no
         if m.soft_dirty and pte_soft_dirty(m, e):
             word |= PM_SOFT_DIRTY
         return word | PM_PRESENT | pte_pfn(m, e)
-    if m.soft_dirty and pte_swp_soft_dirty(e):
+    if m.soft_dirty and pte_swp_soft_dirty(m, e):
         word |= PM_SOFT_DIRTY
-    if pte_marker_guard(e):
+    if pte_guard(m, e):
         word |= PM_GUARD_REGION | 31 | (4 << 5)
     return word | PM_SWAP
 
@@ -348,7 +350,7 @@ cdef int64_t mincore(machine_t *m, const mm_t *mm, uint64_t start, uint64_t leng
     cdef vma_t *vma
     if start & (FS_PAGE_SIZE - 1):
         return -EINVAL
-    if start > FS_TASK_SIZE or length > FS_TASK_SIZE - start:
+    if start > m.task_size or length > m.task_size - start:
         return -ENOMEM
     vma = find_vma(mm, start)
     while addr < end:
@@ -379,15 +381,15 @@ cdef void clear_soft_dirty(machine_t *m, const vma_t *vma, uint64_t *pte) noexce
     if pte_none(m, e):
         return
     if not pte_present(m, e):
-        pte[0] = pte_swp_clear_soft_dirty(e)
+        set_pte(m, pte, pte_swp_clear_soft_dirty(m, e))
     elif not pte_is_pinned(m, vma, e):
-        pte[0] = pte_clear_soft_dirty(pte_wrprotect(m, e))
+        store_entry(m, pte, pte_clear_soft_dirty(m, pte_wrprotect(m, e)))
 
 
-cdef inline void clear_young(machine_t *m, uint64_t *entry) noexcept nogil:
-    """Neither the entry nor its folio was used, as far as they tell.  The 4 KiB zero page is left alone."""
-    entry[0] = pte_mkold(m, entry[0])
-    folio_of(m, pte_pfn(m, entry[0])).flags &= ~PG_referenced
+cdef inline void clear_young(machine_t *m, uint64_t *pte) noexcept nogil:
+    """Neither the entry nor its folio was used, as far as they tell.  The small zero page is left alone."""
+    clear_young_dirty_ptes(m, pte, 1, False)
+    folio_of(m, pte_pfn(m, pte[0])).flags &= ~PG_referenced
 
 
 cdef void clear_refs_pmd_range(machine_t *m, const vma_t *vma, uint64_t *pmd, uint64_t addr, uint64_t end,
@@ -397,9 +399,10 @@ cdef void clear_refs_pmd_range(machine_t *m, const vma_t *vma, uint64_t *pmd, ui
     cdef uint64_t i
     if pmd_leaf(m, pmd[0]):
         if soft_dirty:
-            pmd[0] = pte_clear_soft_dirty(pte_wrprotect(m, pmd[0]))
+            store_entry(m, pmd, pte_clear_soft_dirty(m, pte_wrprotect(m, pmd[0])))
         else:
-            clear_young(m, pmd)
+            store_entry(m, pmd, pte_mkold(m, pmd[0]))
+            folio_of(m, pte_pfn(m, pmd[0])).flags &= ~PG_referenced
         return
     pte = pte_offset(m, pmd[0], addr)
     for i in range((end - addr) >> FS_PAGE_SHIFT):

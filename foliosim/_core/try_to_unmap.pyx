@@ -8,6 +8,7 @@ from libc.stdint cimport int64_t, uint64_t
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
+from foliosim._core.pte_ops cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.huge_memory cimport split_huge_pmd
 from foliosim._core.mlock cimport mlock_drain_local, mlock_folio
@@ -38,15 +39,13 @@ cdef uint32_t unmap_batch(machine_t *m, vma_t *vma, uint64_t *pte, const unmap_t
 
     Entries that were taken out together come back alike: all accessed, or dirty, if one was.
     """
-    cdef uint32_t pfn = pte_pfn(m, pte[0]), n = folio_pte_batch_write(m, pte, pfn, max_nr), i
-    cdef uint64_t entry = pte_merge_batch(m, pte, n)
+    cdef uint32_t pfn = pte_pfn(m, pte[0]), n = folio_pte_batch_write(m, pte, pfn, max_nr)
+    cdef uint64_t entry = get_and_clear_ptes(m, pte, n)
     if pte_dirty(m, entry):
         u.folio.flags |= PG_dirty
     if u.folio.flags & PG_anon and keep_lazyfree(u.folio):
         set_ptes(m, pte, entry, n)
         return 0
-    for i in range(n):
-        pte[i] = 0
     update_hiwater_rss(vma.mm)
     add_mm_counter(vma.mm, u.folio, -<int64_t>n)
     folio_remove_rmap_ptes(m, pfn, n, vma)

@@ -102,7 +102,7 @@ cdef struct mapping_t:       # address_space: the page cache of one file or shar
 
 cdef struct vma_t:
     uint64_t start, end      # bytes, [start, end)
-    uint64_t pgoff           # pages: offset in the file; start/4096 at creation for private anonymous memory
+    uint64_t pgoff           # pages: offset in the file; page number at creation for private anonymous memory
     uint64_t flags           # VM_*
     uint64_t page_prot       # protection bits of its entries (vm_page_prot)
     mm_t *mm
@@ -146,7 +146,7 @@ cdef struct mm_t:
     uint64_t next_area       # where the next search for a free area ends; 0: where it would
     int64_t rss_anon, rss_file, rss_shmem   # pages
     int64_t hiwater_rss, hiwater_vm         # pages: the most there was before something was taken away
-    int64_t nr_ptes, nr_pmds, nr_puds   # page tables; nr_ptes with deposited ones
+    int64_t nr_ptes, nr_pmds, nr_puds, nr_p4ds  # page tables below the root; nr_ptes with deposited ones
     bint has_pinned          # MMF_HAS_PINNED
     bint huge_zero           # holds a reference on the huge zero page
     int thp_disable          # 0, 1: completely, 2: except advised
@@ -222,6 +222,18 @@ cdef enum mthp_e:            # per folio size, hugepages-<size>/stats/
     SHMEM_FALLBACK
     NR_MTHP
 
+cdef enum table_op_e:        # work on page tables and the TLB
+    CONTPTE_FOLD
+    CONTPTE_UNFOLD
+    TLB_FLUSH
+    BBM_VIOLATION            # valid entries changed without break before make
+    NR_TABLE_OPS
+
+cdef enum contpte_e:         # P28
+    CONTPTE_OFF
+    CONTPTE_FOLD_ON_SET
+    CONTPTE_OPPORTUNISTIC
+
 cdef enum thp_mode_e:
     THP_NEVER
     THP_MADVISE
@@ -285,7 +297,13 @@ cdef struct held_t:          # references that a caller holds: one per pfn
     held_t *prev
 
 cdef struct machine_t:
-    int arch                 # ARCH_X86_64
+    int va_bits              # of a user address
+    int top_level            # of the root tables
+    int pgd_shift            # bits of an address below the root's index
+    uint64_t task_size       # end of the user's addresses
+    uint64_t map_window      # end of what mmap uses unasked
+    int contpte              # contpte_e
+    bint hw_afdbm            # arm64: the CPU sets the access flag and the dirty state
     # rules of the kernel release (foliosim/kernels.py)
     bint soft_dirty          # CONFIG_MEM_SOFT_DIRTY
     bint pt_reclaim          # CONFIG_PT_RECLAIM
@@ -293,13 +311,13 @@ cdef struct machine_t:
     bint pmd_modify_keeps_dirty
     # emulated physical memory
     uint64_t nr_pages        # frames
-    uint8_t *phys            # 4096 bytes per frame; only table frames are ever touched
+    uint8_t *phys            # FS_PAGE_SIZE bytes per frame; only table frames are ever touched
     page_t *pages            # see page_of
-    page_t *heads            # 4 records per block of 512 frames
+    page_t *heads            # 4 records per block of FS_HPAGE_PMD_NR frames
     # buddy allocator (page_alloc)
-    uint32_t free_list[11]   # first free block of each order
-    int64_t nr_free[11]      # blocks
-    pcp_list_t pcp[5]        # per-CPU lists of orders 0, 1, 2, 3 and 9
+    uint32_t free_list[14]   # first free block of each order
+    int64_t nr_free[14]      # blocks
+    pcp_list_t pcp[5]        # per-CPU lists of orders 0, 1, 2, 3 and of a PMD
     uint64_t fresh_pfn       # frames from here on were never used; not on the lists
     int64_t free_pages       # frames, those on per-CPU lists and fresh ones included
     uint32_t table_free      # freed page tables, all zero
@@ -314,6 +332,7 @@ cdef struct machine_t:
     # counters
     int64_t vmstat[32]
     int64_t mthp[16][9]      # by order
+    int64_t table_ops[NR_TABLE_OPS]
     # objects
     void **mappings          # by mapping id: anon_vma_t or mapping_t (PG_anon tells)
     uint32_t mappings_cap, mappings_free, mappings_nr

@@ -11,15 +11,13 @@ from foliosim._core.vma cimport vm_start_gap
 cdef extern from *:
     """
     /* top of the mmap area: below the stack's 8 MiB and its guard gap, at least 128 MiB below the top */
-    #define FS_MMAP_BASE (FS_TASK_SIZE - (128ULL << 20))
-    /* where a bottom-up search starts if nothing is free below: a third of the address space */
-    #define FS_MMAP_LEGACY_BASE ((FS_TASK_SIZE / 3 + 4095) & ~4095ULL)
+    #define FS_MMAP_GAP (128ULL << 20)
     #define FS_MAP_32BIT 0x40
     #define FS_MAP_ABOVE4G 0x80
     #define FS_SHMEM_HUGE_DENY (-1)
     #define FS_SHMEM_HUGE_FORCE (-2)
     """
-    const uint64_t FS_MMAP_BASE, FS_MMAP_LEGACY_BASE
+    const uint64_t FS_MMAP_GAP
     enum:
         FS_MAP_32BIT, FS_MAP_ABOVE4G, FS_SHMEM_HUGE_DENY, FS_SHMEM_HUGE_FORCE
 
@@ -53,15 +51,24 @@ cdef int64_t unmapped_area(const mm_t *mm, uint64_t len, uint64_t low, uint64_t 
 cdef bint hint_is_free(const mm_t *mm, uint64_t addr, uint64_t len) noexcept nogil:
     # follows mmap_address_hint_valid and the hint test of arch_get_unmapped_area_topdown
     cdef const vma_t *next
-    if addr > FS_TASK_SIZE - len:
+    if addr > mm.m.task_size - len:
         return False
     next = find_vma(mm, addr)
     return next == NULL or addr + len <= vm_start_gap(next)
 
+cdef inline uint64_t mmap_end(const machine_t *m, uint64_t hint) noexcept nogil:
+    """Addresses beyond the default window only for those who ask for them (arch_get_mmap_end)."""
+    return m.task_size if hint > m.map_window else m.map_window
+
+cdef inline uint64_t legacy_base(const machine_t *m) noexcept nogil:
+    """Where a bottom-up search starts if nothing is free below: a third of the address space."""
+    return (m.map_window // 3 + FS_PAGE_SIZE - 1) & ~(FS_PAGE_SIZE - 1)
+
 cdef int64_t search(const mm_t *mm, uint64_t addr, uint64_t len, uint64_t flags) noexcept nogil:
     """Follows: arch_get_unmapped_area_topdown, arch_get_unmapped_area."""
     cdef int64_t found
-    if len > FS_TASK_SIZE:
+    cdef uint64_t top = mmap_end(mm.m, addr), low = FS_PAGE_SIZE
+    if len > mm.m.task_size:
         return -ENOMEM
     if flags & FS_MAP_FIXED:
         return <int64_t>addr
@@ -69,9 +76,11 @@ cdef int64_t search(const mm_t *mm, uint64_t addr, uint64_t len, uint64_t flags)
         return <int64_t>(addr & ~(FS_PAGE_SIZE - 1))
     if flags & FS_MAP_32BIT:
         return unmapped_area(mm, len, 0x40000000, 0x80000000)
-    found = unmapped_area_topdown(mm, len, 1ULL << 32 if flags & FS_MAP_ABOVE4G else FS_PAGE_SIZE, FS_MMAP_BASE)
+    if flags & FS_MAP_ABOVE4G:
+        low = 1ULL << 32
+    found = unmapped_area_topdown(mm, len, low, top - FS_MMAP_GAP)
     if found < 0:
-        found = unmapped_area(mm, len, FS_MMAP_LEGACY_BASE, FS_TASK_SIZE)
+        found = unmapped_area(mm, len, legacy_base(mm.m), top)
     return found
 
 cdef int64_t thp_search(const mm_t *mm, uint64_t addr, uint64_t len, uint64_t offset, uint64_t flags) noexcept nogil:
@@ -124,7 +133,7 @@ cdef int64_t shmem_search(const machine_t *m, const mm_t *mm, const mapping_t *f
     if (offset and offset + len < 2 * size) or <uint64_t>found & (size - 1) == offset:
         return found
     inflated = len + size - FS_PAGE_SIZE
-    if inflated > FS_TASK_SIZE:
+    if inflated > m.task_size:
         return found
     roomy = search(mm, hint, inflated, flags)
     if roomy < 0:
@@ -132,12 +141,12 @@ cdef int64_t shmem_search(const machine_t *m, const mm_t *mm, const mapping_t *f
     addr = (<uint64_t>roomy & ~(size - 1)) + offset
     if <uint64_t>roomy & (size - 1) > offset:
         addr += size
-    return <int64_t>addr if addr <= FS_TASK_SIZE - len else found
+    return <int64_t>addr if addr <= m.task_size - len else found
 
 cdef int64_t get_unmapped_area(machine_t *m, mm_t *mm, mapping_t *file, uint64_t addr, uint64_t len, uint64_t pgoff,
                                uint64_t flags) noexcept nogil:
     cdef int64_t found
-    if len > FS_TASK_SIZE:
+    if len > m.task_size:
         return -ENOMEM
     if mm.next_area and not flags & FS_MAP_FIXED:
         found = <int64_t>mm.next_area
@@ -156,7 +165,7 @@ cdef int64_t get_unmapped_area(machine_t *m, mm_t *mm, mapping_t *file, uint64_t
         found = search(mm, addr, len, flags)
     if found < 0 and not flags & FS_MAP_FIXED:
         return found
-    if <uint64_t>found > FS_TASK_SIZE - len:
+    if <uint64_t>found > m.task_size - len:
         return -ENOMEM
     if found & (FS_PAGE_SIZE - 1):
         return -EINVAL

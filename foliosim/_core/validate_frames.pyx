@@ -125,7 +125,7 @@ cdef int64_t walk_pcp(tally_t *t, int slot, list out) except -1:
     """Frames on a per-CPU list."""
     cdef const pcp_list_t *pcp = t.m.pcp + slot
     cdef const pcp_run_t *run
-    cdef int order = slot if slot < 4 else 9
+    cdef int order = slot if slot < 4 else FS_HPAGE_PMD_ORDER
     cdef int64_t n = 0
     cdef uint32_t i, j
     for i in range(pcp.nr):
@@ -277,7 +277,7 @@ cdef int check_folio(tally_t *t, uint32_t head, page_t *folio, sums_t *sums, lis
 
 cdef inline bint may_be_unused(const machine_t *m, uint32_t pfn) noexcept nogil:
     """Frames of the zero page's block, and those kept for page tables."""
-    return pfn >> 9 == m.zero_pfn >> 9 or m.table_next <= pfn < m.table_end
+    return pfn >> FS_HPAGE_PMD_ORDER == m.zero_pfn >> FS_HPAGE_PMD_ORDER or m.table_next <= pfn < m.table_end
 
 
 cdef int64_t check_frame(tally_t *t, uint32_t pfn, sums_t *sums, list out) except -1:

@@ -4,19 +4,19 @@
 Entry rules are those of pte_present, vm_normal_page, can_change_pte_writable and page_vma_mapped_walk.
 """
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memset
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
 from foliosim._core.maple_tree cimport find_vma
 from foliosim._core.anon_vma cimport mapping_id_used
 from foliosim._core.rmap cimport linear_page_index
-from foliosim._core.task_mmu cimport pte_marker_guard
 
 cdef struct mm_tally_t:
     mm_t *mm
     vma_t *vma              # of the last address, or the one above it
     int64_t rss_anon, rss_file, rss_shmem
-    int64_t nr_ptes, nr_pmds, nr_puds
+    int64_t nr[5]           # tables by level
     bint huge_zero
     uint32_t head, end      # the last folio: [head, end)
     const page_t *folio
@@ -131,7 +131,7 @@ cdef int check_pte(tally_t *t, mm_tally_t *mt, uint64_t addr, uint64_t e, list o
     if vma == NULL:
         return wrong_entry(out, mt.mm, addr, "vma", e, 0)
     if not pte_present(t.m, e):
-        return 0 if pte_marker_guard(e) else wrong_entry(out, mt.mm, addr, "entry", e, 0)
+        return 0 if pte_guard(t.m, e) else wrong_entry(out, mt.mm, addr, "entry", e, 0)
     pfn = pte_pfn(t.m, e)
     if pte_special(t.m, e) or pfn == t.m.zero_pfn:
         if pfn != t.m.zero_pfn or not pte_special(t.m, e):
@@ -167,7 +167,7 @@ cdef int check_pmd_leaf(tally_t *t, mm_tally_t *mt, uint64_t addr, uint64_t e, l
             wrong_entry(out, mt.mm, addr, "special", head, head)
         check_protection(t, mt, vma, addr, e, False, out)
         return 1
-    if head >= t.nr or head & 511 or page_kind(page_of(t.m, head)) != PG_KIND_HEAD:
+    if head >= t.nr or head & (FS_HPAGE_PMD_NR - 1) or page_kind(page_of(t.m, head)) != PG_KIND_HEAD:
         wrong_entry(out, mt.mm, addr, "pfn", head, 0)
         return 0
     mt.head = head
@@ -207,7 +207,7 @@ cdef int walk_deposited(tally_t *t, mm_tally_t *mt, uint64_t addr, uint32_t tabl
         n += 1
         if not use_table(t, mt, addr, pfn, out):
             break
-        mt.nr_ptes += 1
+        mt.nr[0] += 1
         pfn = page_of(t.m, pfn).next
     compare(out, "table", table, "deposited", n, wanted)
     return 0
@@ -216,7 +216,7 @@ cdef int walk_deposited(tally_t *t, mm_tally_t *mt, uint64_t addr, uint32_t tabl
 cdef int walk_ptes(tally_t *t, mm_tally_t *mt, uint64_t addr, uint32_t table, list out) except -1:
     cdef const uint64_t *pte = table_of(t.m, table)
     cdef uint64_t i
-    mt.nr_ptes += 1
+    mt.nr[0] += 1
     for i in range(FS_PTRS_PER_PTE):
         if pte[i]:
             check_pte(t, mt, addr + (i << FS_PAGE_SHIFT), pte[i], out)
@@ -227,7 +227,7 @@ cdef int walk_pmds(tally_t *t, mm_tally_t *mt, uint64_t addr, uint32_t table, li
     cdef const uint64_t *pmd = table_of(t.m, table)
     cdef uint64_t i, at
     cdef int64_t wanted = 0
-    mt.nr_pmds += 1
+    mt.nr[1] += 1
     for i in range(FS_PTRS_PER_PTE):
         if not pmd[i]:
             continue
@@ -241,22 +241,21 @@ cdef int walk_pmds(tally_t *t, mm_tally_t *mt, uint64_t addr, uint32_t table, li
     return walk_deposited(t, mt, addr, table, wanted, out)
 
 
-cdef int walk_upper(tally_t *t, mm_tally_t *mt, uint64_t addr, uint32_t table, int shift, list out) except -1:
-    """A table above the PMD tables; shift: how much an entry covers."""
+cdef int walk_upper(tally_t *t, mm_tally_t *mt, uint64_t addr, uint32_t table, int level, list out) except -1:
+    """A table of the level, and those below it."""
     cdef const uint64_t *entry = table_of(t.m, table)
     cdef uint64_t i, at
-    mt.nr_puds += shift == FS_PUD_SHIFT
+    if level == 1:
+        return walk_pmds(t, mt, addr, table, out)
+    mt.nr[level] += 1
     for i in range(FS_PTRS_PER_PTE):
         if not entry[i]:
             continue
-        at = addr + (i << shift)
+        at = addr + (i << level_shift(level))
         if entry[i] != mk_table(t.m, table_pfn(t.m, entry[i])):
             wrong_entry(out, mt.mm, at, "table entry", entry[i], mk_table(t.m, table_pfn(t.m, entry[i])))
         elif use_table(t, mt, at, table_pfn(t.m, entry[i]), out):
-            if shift == FS_PUD_SHIFT:
-                walk_pmds(t, mt, at, table_pfn(t.m, entry[i]), out)
-            else:
-                walk_upper(t, mt, at, table_pfn(t.m, entry[i]), FS_PUD_SHIFT, out)
+            walk_upper(t, mt, at, table_pfn(t.m, entry[i]), level - 1, out)
     return 0
 
 
@@ -265,20 +264,20 @@ cdef int validate_page_tables(tally_t *t, mm_t *mm, list out) except -1:
     mt.mm = mm
     mt.vma = find_vma(mm, 0)
     mt.rss_anon = mt.rss_file = mt.rss_shmem = 0
-    mt.nr_ptes = mt.nr_pmds = mt.nr_puds = 0
+    memset(mt.nr, 0, sizeof(mt.nr))
     mt.huge_zero = False
     mt.head = mt.end = 0
     mt.folio = NULL
     mt.linked_vma = NULL
     mt.linked_id = mt.linked_kind = 0
     if use_table(t, &mt, 0, mm.pgd, out):
-        walk_upper(t, &mt, 0, mm.pgd, FS_PGDIR_SHIFT, out)
+        walk_upper(t, &mt, 0, mm.pgd, t.m.top_level, out)
+    mt.nr[t.m.top_level] -= 1      # the root is not counted
     compare(out, "mm", mm.pid, "rss_anon", mm.rss_anon, mt.rss_anon)
     compare(out, "mm", mm.pid, "rss_file", mm.rss_file, mt.rss_file)
     compare(out, "mm", mm.pid, "rss_shmem", mm.rss_shmem, mt.rss_shmem)
-    compare(out, "mm", mm.pid, "nr_ptes", mm.nr_ptes, mt.nr_ptes)
-    compare(out, "mm", mm.pid, "nr_pmds", mm.nr_pmds, mt.nr_pmds)
-    compare(out, "mm", mm.pid, "nr_puds", mm.nr_puds, mt.nr_puds)
+    for level, name in enumerate(("nr_ptes", "nr_pmds", "nr_puds", "nr_p4ds")):
+        compare(out, "mm", mm.pid, name, nr_tables_of(mm, level)[0], mt.nr[level])
     if mt.huge_zero and not mm.huge_zero:
         compare(out, "mm", mm.pid, "huge_zero", mm.huge_zero, True)
     return 0

@@ -43,7 +43,7 @@ cdef int check_vma(machine_t *m, const mm_t *mm, const vma_t *vma, const vma_t *
     cdef uint64_t mask = FS_PAGE_SIZE - 1
     if vma.mm != mm:
         wrong_vma(out, vma, "mm", vma.mm.pid, mm.pid)
-    if vma.start >= vma.end or (vma.start | vma.end) & mask or vma.end > FS_TASK_SIZE:
+    if vma.start >= vma.end or (vma.start | vma.end) & mask or vma.end > m.task_size:
         wrong_vma(out, vma, "end", vma.end, vma.start)
     if vma.prev != prev:
         wrong_vma(out, vma, "prev", <size_t>vma.prev, <size_t>prev)

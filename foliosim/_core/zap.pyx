@@ -3,6 +3,7 @@
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
+from foliosim._core.pte_ops cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.huge_memory cimport split_huge_pmd, zap_huge_pmd
 from foliosim._core.page_alloc cimport free_run, table_free
@@ -51,25 +52,24 @@ cdef uint32_t folio_pte_batch_write(machine_t *m, const uint64_t *pte, uint32_t 
 cdef uint32_t zap_present(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, uint32_t max_nr,
                           const zap_details_t *details) noexcept nogil:
     """Zap the batch of present entries that starts at pte; its length.  Follows zap_present_ptes."""
-    cdef uint32_t pfn = pte_pfn(m, pte[0]), n, i, head
-    cdef bint dirty = False, young = False
+    cdef uint32_t pfn = pte_pfn(m, pte[0]), n, head
+    cdef uint64_t entry
     cdef page_t *folio
     if pte_special(m, pte[0]):
-        pte[0] = 0
+        clear_ptes(m, pte, 1)
         return 1
     n = folio_pte_batch(m, pte, pfn, max_nr)
     head = head_of(m, pfn)
     folio = page_of(m, head)
     if details.skip_cows and folio.flags & PG_anon:
         return n
-    for i in range(n):
-        dirty |= pte_dirty(m, pte[i])
-        young |= pte_young(m, pte[i])
-        pte[i] = 0
-    if not folio.flags & PG_anon:
-        if dirty:
+    if folio.flags & PG_anon:
+        clear_ptes(m, pte, n)
+    else:
+        entry = get_and_clear_ptes(m, pte, n)
+        if pte_dirty(m, entry):
             folio.flags |= PG_dirty
-        if young and not vma.flags & (VM_SEQ_READ | VM_RAND_READ):
+        if pte_young(m, entry) and not vma.flags & (VM_SEQ_READ | VM_RAND_READ):
             folio_mark_accessed(m, head)
     add_mm_counter(vma.mm, folio, -<int64_t>n)
     folio_remove_rmap_ptes(m, pfn, n, vma)
@@ -87,7 +87,7 @@ cdef uint32_t zap_shared_run(machine_t *m, uint64_t *pte, uint32_t max_nr) noexc
             break
         page.mapcount -= 1
         page.refcount -= 1
-        pte[i] = 0
+        store_entry(m, pte + i, 0)
         i += 1
     return i
 
@@ -107,7 +107,7 @@ cdef uint32_t zap_dying_run(machine_t *m, uint64_t *pte, uint32_t max_nr) noexce
             break
         if i and page.next != first + i - 1:
             break
-        pte[i] = 0
+        store_entry(m, pte + i, 0)
         expected += pte_advance(m)
         i += 1
     if i:
@@ -144,7 +144,7 @@ cdef void zap_pte_range(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, 
                 n = zap_present(m, vma, pte, addr, <uint32_t>((end - addr) >> FS_PAGE_SHIFT), details)
         else:
             if not details.keep_markers:
-                pte[0] = 0
+                clear_ptes(m, pte, 1)
             n = 1
         pte += n
         addr += <uint64_t>n << FS_PAGE_SHIFT
@@ -163,7 +163,7 @@ cdef void try_to_free_pte(machine_t *m, mm_t *mm, uint64_t *pmd, uint64_t *table
 
 cdef void free_pte_table(machine_t *m, mm_t *mm, uint64_t *pmd) noexcept nogil:
     table_free(m, table_pfn(m, pmd[0]))
-    pmd[0] = 0
+    store_entry(m, pmd, 0)
     mm.nr_ptes -= 1
 
 
@@ -276,49 +276,29 @@ cdef bint alone(uint64_t start, uint64_t end, uint64_t floor, uint64_t ceiling, 
     return end - 1 <= ceiling - 1
 
 
-cdef void free_pmd_range(machine_t *m, mm_t *mm, uint64_t *pud, uint64_t addr, uint64_t end, uint64_t floor,
-                         uint64_t ceiling) noexcept nogil:
-    cdef uint64_t *pmd = table_of(m, table_pfn(m, pud[0]))
-    cdef uint64_t at = addr, next
-    while at < end:
-        next = pmd_addr_end(at, end)
-        if pmd[pmd_index(at)] and not pmd_leaf(m, pmd[pmd_index(at)]):
-            free_pte_table(m, mm, pmd + pmd_index(at))
-        at = next
-    if alone(addr, end, floor, ceiling, 1ULL << FS_PUD_SHIFT):
-        table_free(m, table_pfn(m, pud[0]))
-        pud[0] = 0
-        mm.nr_pmds -= 1
-
-
-cdef void free_pud_range(machine_t *m, mm_t *mm, uint64_t *pgd, uint64_t addr, uint64_t end, uint64_t floor,
-                         uint64_t ceiling) noexcept nogil:
-    cdef uint64_t *pud = table_of(m, table_pfn(m, pgd[0]))
-    cdef uint64_t at = addr, next
-    while at < end:
-        next = (at + (1ULL << FS_PUD_SHIFT)) & ~((1ULL << FS_PUD_SHIFT) - 1)
-        if next > end:
-            next = end
-        if pud[pud_index(at)]:
-            free_pmd_range(m, mm, pud + pud_index(at), at, next, floor, ceiling)
-        at = next
-    if alone(addr, end, floor, ceiling, 1ULL << FS_PGDIR_SHIFT):
-        table_free(m, table_pfn(m, pgd[0]))
-        pgd[0] = 0
-        mm.nr_puds -= 1
+cdef void free_table_range(machine_t *m, mm_t *mm, uint64_t *table, int level, uint64_t addr, uint64_t end,
+                           uint64_t floor, uint64_t ceiling) noexcept nogil:
+    """Follows free_pmd_range and its like above: the tables that entries of this table point to, and what is below."""
+    cdef uint64_t next
+    cdef uint64_t *entry
+    while addr < end:
+        next = level_addr_end(addr, end, level)
+        entry = table + table_index(addr, level)
+        if level == 1:
+            if entry[0] and not pmd_leaf(m, entry[0]):
+                free_pte_table(m, mm, entry)
+        elif entry[0]:
+            free_table_range(m, mm, table_of(m, table_pfn(m, entry[0])), level - 1, addr, next, floor, ceiling)
+            if alone(addr, next, floor, ceiling, level_size(level)):
+                table_free(m, table_pfn(m, entry[0]))
+                store_entry(m, entry, 0)
+                nr_tables_of(mm, level - 1)[0] -= 1
+        addr = next
 
 
 cdef void free_pgtables(machine_t *m, mm_t *mm, uint64_t addr, uint64_t end, uint64_t floor,
                         uint64_t ceiling) noexcept nogil:
     """Follows free_pgd_range."""
-    cdef uint64_t *pgd = table_of(m, mm.pgd)
-    cdef uint64_t next, top = ceiling
-    if not clamp_range(&addr, &end, floor, &top, FS_PMD_SIZE):
-        return
-    while addr < end:
-        next = (addr + (1ULL << FS_PGDIR_SHIFT)) & ~((1ULL << FS_PGDIR_SHIFT) - 1)
-        if next > end:
-            next = end
-        if pgd[pgd_index(addr)]:
-            free_pud_range(m, mm, pgd + pgd_index(addr), addr, next, floor, top)
-        addr = next
+    cdef uint64_t top = ceiling
+    if clamp_range(&addr, &end, floor, &top, FS_PMD_SIZE):
+        free_table_range(m, mm, table_of(m, mm.pgd), m.top_level, addr, end, floor, top)

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""x86-64 page-table entries as Linux 6.18 uses them (4 levels, 4 KiB pages).
+"""x86-64 page-table entries as Linux 6.18 uses them (4 KiB pages; 4 levels, or 5 with LA57).
 
 The bit table below is the only place with bit numbers; source: Intel SDM vol. 3 ch. 4 and, for the software bits,
 arch/x86/include/asm/pgtable_types.h.
@@ -24,7 +24,8 @@ Entries that are not zero and have PRESENT 0 hold their physical address inverte
 address is bits 51:21.
 """
 from libc.stdint cimport uint32_t, uint64_t
-from foliosim._core.flags cimport VM_READ, VM_WRITE, VM_EXEC, VM_SHARED
+from foliosim._core.flags cimport *
+from foliosim._core.types cimport *
 
 cdef extern from *:
     """
@@ -122,3 +123,184 @@ cdef inline uint64_t x86_64_modify(uint64_t e, uint64_t prot, uint64_t keep) noe
     if (x86_64_invert(e) ^ x86_64_invert(new)) != 0:
         new ^= x86_64_addr_mask(new)
     return x86_64_save_dirty(new)
+
+# ---- accessors: PTEs, and PMDs where the name says so ----
+
+cdef inline uint64_t vm_get_page_prot(const machine_t *m, uint64_t vm_flags) noexcept nogil:
+    return x86_64_protection(vm_flags)
+
+cdef inline uint64_t mk_pte(const machine_t *m, uint64_t pfn, uint64_t prot) noexcept nogil:
+    return x86_64_mk(pfn, prot)
+
+cdef inline uint64_t mk_pmd_leaf(const machine_t *m, uint64_t pfn, uint64_t prot) noexcept nogil:
+    return x86_64_mk(pfn, prot | X86_PSE)
+
+cdef inline bint pte_none(const machine_t *m, uint64_t e) noexcept nogil:
+    return x86_64_none(e)
+
+cdef inline bint pte_present(const machine_t *m, uint64_t e) noexcept nogil:
+    """Present for software: a PROT_NONE entry too."""
+    return x86_64_present(e)
+
+cdef inline uint32_t pte_pfn(const machine_t *m, uint64_t e) noexcept nogil:
+    return <uint32_t>x86_64_pfn(e)
+
+cdef inline bint pte_write(const machine_t *m, uint64_t e) noexcept nogil:
+    return (e & X86_RW) != 0
+
+cdef inline bint pte_dirty(const machine_t *m, uint64_t e) noexcept nogil:
+    return x86_64_dirty(e)
+
+cdef inline bint pte_young(const machine_t *m, uint64_t e) noexcept nogil:
+    return (e & X86_ACCESSED) != 0
+
+cdef inline bint pte_special(const machine_t *m, uint64_t e) noexcept nogil:
+    return (e & X86_SPECIAL) != 0
+
+cdef inline bint pte_protnone(const machine_t *m, uint64_t e) noexcept nogil:
+    return (e & (X86_PRESENT | X86_PROTNONE)) == X86_PROTNONE
+
+cdef inline bint pte_soft_dirty(const machine_t *m, uint64_t e) noexcept nogil:
+    return (e & X86_SOFT_DIRTY) != 0
+
+cdef inline uint64_t pte_copy_soft_dirty(const machine_t *m, uint64_t e, uint64_t old) noexcept nogil:
+    return e | (old & X86_SOFT_DIRTY)
+
+cdef inline bint pte_guard(const machine_t *m, uint64_t e) noexcept nogil:
+    """A guard marker, also one that a move made soft-dirty."""
+    return e & ~X86_SWP_SOFT_DIRTY == X86_GUARD
+
+cdef inline uint64_t pte_mksoft_dirty(const machine_t *m, uint64_t e) noexcept nogil:
+    """The same for an entry that is not empty, present (leaf PMDs too) or not."""
+    return e | (X86_SOFT_DIRTY if x86_64_present(e) else X86_SWP_SOFT_DIRTY)
+
+cdef inline uint64_t pte_clear_soft_dirty(const machine_t *m, uint64_t e) noexcept nogil:
+    return e & ~X86_SOFT_DIRTY
+
+cdef inline bint pte_swp_soft_dirty(const machine_t *m, uint64_t e) noexcept nogil:
+    """Soft-dirty bit of an entry that is neither empty nor present."""
+    return (e & X86_SWP_SOFT_DIRTY) != 0
+
+cdef inline uint64_t pte_swp_clear_soft_dirty(const machine_t *m, uint64_t e) noexcept nogil:
+    return e & ~X86_SWP_SOFT_DIRTY
+
+cdef inline uint64_t mk_guard(const machine_t *m) noexcept nogil:
+    return X86_GUARD
+
+cdef inline uint64_t pte_mkwrite(const machine_t *m, uint64_t e) noexcept nogil:
+    return x86_64_mkwrite(e)
+
+cdef inline uint64_t pte_wrprotect(const machine_t *m, uint64_t e) noexcept nogil:
+    return x86_64_wrprotect(e)
+
+cdef inline uint64_t pte_mkdirty(const machine_t *m, uint64_t e) noexcept nogil:
+    return x86_64_mkdirty(e, m.soft_dirty)
+
+cdef inline uint64_t pte_mkclean(const machine_t *m, uint64_t e) noexcept nogil:
+    return x86_64_mkclean(e)
+
+cdef inline uint64_t pte_mkyoung(const machine_t *m, uint64_t e) noexcept nogil:
+    return e | X86_ACCESSED
+
+cdef inline uint64_t pte_mkold(const machine_t *m, uint64_t e) noexcept nogil:
+    return e & ~X86_ACCESSED
+
+cdef inline uint64_t pte_mkspecial(const machine_t *m, uint64_t e) noexcept nogil:
+    return e | X86_SPECIAL
+
+cdef inline uint64_t pte_modify(const machine_t *m, uint64_t e, uint64_t prot) noexcept nogil:
+    return x86_64_modify(e, prot, X86_CHG_MASK)
+
+cdef inline uint64_t pmd_modify(const machine_t *m, uint64_t e, uint64_t prot) noexcept nogil:
+    cdef uint64_t keep = X86_CHG_MASK | X86_PSE | X86_PAT_LARGE
+    return x86_64_modify(e, prot, keep if m.pmd_modify_keeps_dirty else keep & ~X86_DIRTY)
+
+cdef inline uint64_t pte_hw_access(const machine_t *m, uint64_t e, bint write) noexcept nogil:
+    """What the CPU makes of a present entry when it is used: accessed, and dirty for a store."""
+    return e | X86_ACCESSED | (X86_DIRTY if write else 0)
+
+cdef inline bint user_read_error(const machine_t *m, bint present) noexcept nogil:
+    """A read of a page that is there and still faulted is refused in any case (access_error, arch/x86/mm/fault.c)."""
+    return present
+
+cdef inline bint pte_hw_allows(const machine_t *m, uint64_t e, bint write) noexcept nogil:
+    """May a user-mode load or store go through the leaf entry?"""
+    cdef uint64_t need = X86_PRESENT | X86_USER | (X86_RW if write else 0)
+    return (e & need) == need
+
+cdef inline bint pte_hw_present(const machine_t *m, uint64_t e) noexcept nogil:
+    """Present for the MMU (a PROT_NONE entry is not)."""
+    return (e & X86_PRESENT) != 0
+
+cdef inline uint64_t pte_advance(const machine_t *m) noexcept nogil:
+    """Difference of two present entries whose frames follow each other."""
+    return FS_PAGE_SIZE
+
+cdef inline uint64_t pte_bits(const machine_t *m, uint64_t e) noexcept nogil:
+    """A 4 KiB entry without its address."""
+    return e & ~X86_PFN_MASK
+
+cdef inline uint64_t pmd_bits(const machine_t *m, uint64_t e) noexcept nogil:
+    """A leaf PMD without its address."""
+    return e & ~X86_PMD_PFN_MASK
+
+cdef inline uint64_t pte_with_bits(const machine_t *m, uint64_t e, uint64_t bits, bint invert) noexcept nogil:
+    """The entry with other bits; invert: its address changes between plain and inverted."""
+    return (e & X86_PFN_MASK ^ (X86_PFN_MASK if invert else 0)) | bits
+
+cdef inline uint64_t pte_batch_key(const machine_t *m, uint64_t e) noexcept nogil:
+    """An entry without the bits that may differ between the entries of a batch."""
+    return e & ~(X86_ACCESSED | X86_DIRTY | X86_SAVED_DIRTY | X86_SOFT_DIRTY | X86_RW)
+
+cdef inline uint64_t pte_batch_key_write(const machine_t *m, uint64_t e) noexcept nogil:
+    """The same for batches that end where write permission or soft-dirty change."""
+    return e & ~(X86_ACCESSED | X86_DIRTY | X86_SAVED_DIRTY)
+
+cdef inline uint64_t pte_step(const machine_t *m, uint64_t e) noexcept nogil:
+    """pte_advance of this entry: a PROT_NONE entry holds its address inverted."""
+    return 0 - pte_advance(m) if pte_protnone(m, e) else pte_advance(m)
+
+cdef inline bint pmd_leaf(const machine_t *m, uint64_t e) noexcept nogil:
+    return (e & X86_PSE) != 0
+
+cdef inline bint pmd_table(const machine_t *m, uint64_t e) noexcept nogil:
+    return (e & (X86_PRESENT | X86_PSE)) == X86_PRESENT
+
+cdef inline uint64_t mk_table(const machine_t *m, uint32_t pfn) noexcept nogil:
+    return (<uint64_t>pfn << FS_PAGE_SHIFT) | X86_TABLE
+
+cdef inline uint32_t table_pfn(const machine_t *m, uint64_t e) noexcept nogil:
+    return <uint32_t>((e & X86_PFN_MASK) >> FS_PAGE_SHIFT)
+
+# ---- what the architecture has ----
+
+cdef inline void arch_address_space(machine_t *m) noexcept nogil:
+    """Half of m.va_bits are the user's; what lies above 47 bits only if asked for (LA57)."""
+    m.task_size = (1ULL << (m.va_bits - 1)) - FS_PAGE_SIZE
+    m.map_window = (1ULL << 47) - FS_PAGE_SIZE
+
+cdef enum:
+    FS_CONT_PTES = 1             # entries of a contiguous block; 1: there are none
+    FS_BREAK_BEFORE_MAKE = 0     # must a valid entry be cleared before it becomes another?
+
+cdef inline bint entry_may_become(uint64_t old, uint64_t new) noexcept nogil:
+    """Without an invalid step in between."""
+    return True
+
+cdef inline uint64_t pte_merge_access(uint64_t old, uint64_t entry) noexcept nogil:
+    """The old entry with the accessed, dirty and write bits of another that is like it otherwise."""
+    return entry
+
+# There is no contiguous bit.
+
+cdef inline bint pte_cont(uint64_t e) noexcept nogil:
+    return False
+
+cdef inline bint pte_valid_cont(uint64_t e) noexcept nogil:
+    return False
+
+cdef inline uint64_t pte_mkcont(uint64_t e) noexcept nogil:
+    return e
+
+cdef inline uint64_t pte_mknoncont(uint64_t e) noexcept nogil:
+    return e
