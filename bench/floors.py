@@ -8,10 +8,66 @@ from pathlib import Path
 _SOURCE = Path(__file__).with_name("floors.c")
 FLAGS = ("-O3", "-march=native", "-shared", "-fPIC")
 
+_P, _N, _I, _U = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_uint64
+_SIGNATURES = {
+    "alloc": (_P, _N), "free": (None, _P, _N), "record_bytes": (_N,),
+    "populate": (None, _P, _P, _N), "fork": (None, _P, _P, _P, _N), "protect": (None, _P, _N),
+    "unprotect": (None, _P, _P, _N), "zap": (None, _P, _P, _P, _N), "lock": (None, _P, _P, _N),
+    "unlock": (None, _P, _P, _N), "pin": (None, _P, _P, _P, _N), "unpin": (None, _P, _P, _N),
+    "populate_large": (None, _P, _P, _N, _I), "fork_large": (None, _P, _P, _P, _N, _I),
+    "populate_huge": (None, _P, _P, _P, _N), "fork_huge": (None, _P, _P, _P, _P, _N),
+    "unprotect_huge": (None, _P, _P, _N), "zap_huge": (None, _P, _P, _P, _N), "lock_huge": (None, _P, _P, _N),
+    "unlock_huge": (None, _P, _P, _N), "pin_huge": (None, _P, _P, _P, _N), "unpin_huge": (None, _P, _P, _N),
+    "split_pmd": (None, _P, _P, _P, _N), "split_folio": (None, _P, _P, _N, _I),
+    "build_tables": (_N, _P, _N), "walk": (None, _P, _P, _P, _N),
+    "areas": (_P, _N, _U, _U, _U), "areas_free": (None, _P), "find": (_U, _P, _P, _N),
+    "split_merge": (None, _P, _P, _N),
+}
+
+# Bytes that a floor reads or writes: the unit, and what they are.  A record has 28 bytes, an entry 8.
+BYTES = {
+    "populate": ("page", {"entry": 8, "record": 28}),
+    "fork": ("page", {"parent's entry": 8, "child's entry": 8, "flags, mapcount, refcount": 12}),
+    "protect": ("page", {"entry": 8}),
+    "unprotect": ("page", {"entry": 8, "flags": 4}),
+    "zap": ("page", {"entry": 8, "flags, mapcount, refcount, next": 16, "free list and table": 16 / 512}),
+    "lock": ("page", {"entry": 8, "flags, next, prev": 12}),
+    "unlock": ("page", {"entry": 8, "flags, next, prev": 12}),
+    "pin": ("page", {"entry": 8, "flags, refcount": 8, "list of frames": 4}),
+    "unpin": ("page", {"list of frames": 4, "refcount": 4}),
+    "fork_large order 4": ("page", {"entries": 16, "flags, mapcount": 8, "of the folio": 24 / 16}),
+    "fork_large order 9": ("page", {"entries": 16, "flags, mapcount": 8, "of the folio": 24 / 512}),
+    "populate_huge": ("2 MiB", {"entry": 8, "head": 28, "tails": 28 + 28 + 8, "table's record": 28}),
+    "fork_huge": ("2 MiB", {"entries": 16, "flags, refcount": 8, "mapcounts, owners": 16, "table's record": 28}),
+    "protect (PMD)": ("2 MiB", {"entry": 8}),
+    "unprotect_huge": ("2 MiB", {"entry": 8, "flags": 4}),
+    "zap_huge": ("2 MiB", {"entry": 8, "flags, refcount, links": 16, "mapcounts, owner": 20, "queue": 8,
+                           "table's record": 12}),
+    "lock_huge": ("2 MiB", {"entry": 8, "flags, next, prev": 12}),
+    "unlock_huge": ("2 MiB", {"entry": 8, "flags, next, prev": 12}),
+    "pin_huge": ("2 MiB", {"entry": 8, "flags, refcount, pincount": 12, "list of frames": 2048}),
+    "unpin_huge": ("2 MiB", {"refcount, pincount": 8, "list of frames": 2048}),
+    "split_pmd": ("2 MiB", {"512 entries": 4096, "512 flags, mapcount": 4096, "PMD, refcount": 12}),
+    "split_folio to order 0": ("2 MiB", {"512 entries": 4096, "512 records": 14336}),
+    "split_folio to order 4": ("2 MiB", {"512 entries": 4096, "512 flags, mapcount": 4096, "32 heads": 640}),
+    "walk": ("address", {"address": 8, "4 entries": 32, "result": 14}),
+}
+
+
+class _Library:
+    """The functions of floors.c without their prefix."""
+
+    def __init__(self, path):
+        library = ctypes.CDLL(str(path))
+        for name, (result, *arguments) in _SIGNATURES.items():
+            function = getattr(library, f"floor_{name}")
+            function.restype, function.argtypes = result, arguments
+            setattr(self, name, function)
+
 
 @functools.cache
 def library():
-    """The floors as a ctypes library.
+    """The floors as functions.
 
     Raises
     ------
@@ -25,18 +81,35 @@ def library():
         raise RuntimeError("floors need a C compiler named cc") from None
     except subprocess.CalledProcessError as error:
         raise RuntimeError(f"cc failed on {_SOURCE.name}: {error.stderr}") from None
-    lib = ctypes.CDLL(str(target))
-    lib.floor_alloc.restype = ctypes.c_void_p
-    lib.floor_record_bytes.restype = ctypes.c_size_t
-    size, pointer = ctypes.c_size_t, ctypes.c_void_p
-    lib.floor_alloc.argtypes = [size]
-    lib.floor_free.argtypes = [pointer, size]
-    lib.floor_populate.argtypes = [pointer, pointer, size]
-    lib.floor_fork.argtypes = [pointer, pointer, pointer, size]
-    return lib
+    return _Library(target)
 
 
-class Arrays:
+class Memory:
+    """Arrays for floors: fresh host memory by name, freed together.
+
+    Parameters
+    ----------
+    **sizes : int
+        Bytes of each array; it becomes an attribute, the array's address.
+    """
+
+    def __init__(self, **sizes):
+        self._arrays = {}
+        for name, size in sizes.items():
+            at = library().alloc(size)
+            if at is None:
+                self.close()
+                raise MemoryError(f"floor: {name} of {size} bytes")
+            self._arrays[name] = (at, size)
+            setattr(self, name, at)
+
+    def close(self):
+        for at, size in self._arrays.values():
+            library().free(at, size)
+        self._arrays = {}
+
+
+class Arrays(Memory):
     """Fresh host memory for the floor of n pages: the parent's entries, the child's, and the records.
 
     Parameters
@@ -47,17 +120,10 @@ class Arrays:
 
     def __init__(self, n):
         self.lib, self.n = library(), n
-        self.sizes = (8 * n, 8 * n, self.lib.floor_record_bytes() * n)
-        self.pte, self.child, self.pages = (self.lib.floor_alloc(size) for size in self.sizes)
-        if not all((self.pte, self.child, self.pages)):
-            raise MemoryError(f"floor of {n} pages")
+        super().__init__(pte=8 * n, child=8 * n, pages=self.lib.record_bytes() * n)
 
     def populate(self):
-        self.lib.floor_populate(self.pte, self.pages, self.n)
+        self.lib.populate(self.pte, self.pages, self.n)
 
     def fork(self):
-        self.lib.floor_fork(self.pte, self.child, self.pages, self.n)
-
-    def close(self):
-        for at, size in zip((self.pte, self.child, self.pages), self.sizes):
-            self.lib.floor_free(at, size)
+        self.lib.fork(self.pte, self.child, self.pages, self.n)
