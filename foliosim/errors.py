@@ -10,11 +10,13 @@ import os
 __all__ = [
     "BusError",
     "MemoryFault",
+    "OutOfMemory",
     "ReentryError",
     "SegvError",
     "SyscallError",
     "UnsupportedError",
     "ValidationError",
+    "out_of_memory",
     "syscall_error",
 ]
 
@@ -100,6 +102,48 @@ def syscall_error(number, syscall=None, args=()):
     error = cls(number, os.strerror(number))
     error.syscall = syscall
     error.syscall_args = tuple(args)
+    return error
+
+
+class OutOfMemory(SyscallError):
+    """The memory limit is reached and nothing more can be reclaimed; Linux would have its OOM killer choose a process.
+
+    What was done before stays done, as in the kernel: the machine is valid and can be used further.  Whoever wants an
+    OOM killer ends a process and tries again.
+
+    Attributes
+    ----------
+    report : dict
+        Pages by kind: ``limit`` (None: the machine's memory itself), ``usage``, ``free``; ``anon``, ``shmem``,
+        ``file``, ``page_tables``; of these ``mlocked``, ``unevictable``, ``pinned`` (whole folios), ``swapcached``;
+        ``swap_total``, ``swap_free``.
+    """
+
+    report = {}
+
+    def __str__(self):
+        pages = self.report
+        limit = "no limit" if pages["limit"] is None else f"limit {pages['limit']}"
+        kinds = ", ".join(f"{name} {number}" for name, number in pages.items() if name not in ("limit", "usage"))
+        return f"{super().__str__()}: out of memory, {limit}, usage {pages['usage']} pages ({kinds})"
+
+
+def out_of_memory(syscall, args, report):
+    """Build an `OutOfMemory` error.
+
+    Parameters
+    ----------
+    syscall : str
+        What was tried, and with which arguments.
+    args : tuple
+    report : dict
+
+    Returns
+    -------
+    OutOfMemory
+    """
+    error = OutOfMemory(errno.ENOMEM, os.strerror(errno.ENOMEM))
+    error.syscall, error.syscall_args, error.report = syscall, args, report
     return error
 
 

@@ -1,6 +1,7 @@
 """The emulated machine."""
 from foliosim import kernels as _kernels
 from foliosim import policy as _policy
+from foliosim._core import pressure as _pressure
 from foliosim._core.machine import CoreMachine
 from foliosim.errors import ValidationError
 from foliosim.file import File, check_kind
@@ -13,6 +14,8 @@ _THP_MODES = {"never": 0, "madvise": 1, "always": 2}
 _MTHP_MODES = ("never", "madvise", "inherit", "always")
 _SHMEM_MODES = {"never": 0, "always": 1, "within_size": 2, "advise": 3, "deny": -1, "force": -2}
 _MTHP_SHMEM_MODES = ("never", "always", "within_size", "inherit", "advise")
+_KHUGEPAGED = {"max_ptes_none": (0, 511), "max_ptes_swap": (0, 511), "max_ptes_shared": (0, 511),
+               "pages_to_scan": (1, 1 << 31)}
 _ARCHES = ("x86_64",)
 
 
@@ -46,6 +49,15 @@ class Machine(CoreMachine):
         CONFIG_PT_RECLAIM: MADV_DONTNEED frees page tables that it empties; if left out on where it exists.
     max_map_count : int
         VMAs a process may have (``vm.max_map_count``).
+    limit : int or str, optional
+        What all processes together may use, in bytes or as ``"64M"``, like memory.max of a cgroup: folios and page
+        tables.  Where it is hit memory is reclaimed.  See `limit`.
+    swap : int or str, optional
+        Size of a swap device, in bytes or as ``"1G"``.  It is written and read at once, like zram.
+    khugepaged : dict, optional
+        Settings of khugepaged; see `set_khugepaged`.
+    swappiness : int
+        How willing reclaim is to swap rather than drop page cache, 0 to 200 (``vm.swappiness``).
 
     Raises
     ------
@@ -66,7 +78,7 @@ class Machine(CoreMachine):
 
     def __new__(cls, *, arch="x86_64", memory="64G", policy="linux-6.18", thp="madvise", mthp=None,
                 shmem_enabled="never", mthp_shmem=None, kernel=_kernels.DEFAULT, soft_dirty=None, pt_reclaim=None,
-                max_map_count=65530):
+                max_map_count=65530, limit=None, swap=None, khugepaged=None, swappiness=60):
         if arch not in _ARCHES:
             raise ValueError(f"arch {arch!r}: valid are {', '.join(_ARCHES)}")
         settings = _thp_settings(thp, mthp, shmem_enabled, mthp_shmem)
@@ -77,6 +89,10 @@ class Machine(CoreMachine):
         self.kernel = kernel
         self.policy = {}
         self.set_policy(policy)
+        _pressure.setup(self, parse_size(swap) // _PAGE if swap else 0)
+        self.swappiness = swappiness
+        self.set_khugepaged(**(khugepaged or {}))
+        self.limit = limit
         return self
 
     def __reduce__(self):
@@ -136,6 +152,140 @@ class Machine(CoreMachine):
             The machine has no memory for it.
         """
         return File(self, check_kind(kind), length, fill)
+
+    # ---- memory pressure ----
+
+    @property
+    def limit(self):
+        """What all processes together may use, bytes, like memory.max of a cgroup; None: no limit.
+
+        Charged are folios (anonymous, page cache, shmem) and page tables, from allocation until they are free.  To
+        lower it below `usage` reclaims; what cannot be reclaimed stays, and the next to need memory fails.
+        """
+        pages = _pressure.limit(self)
+        return None if pages is None else pages * _PAGE
+
+    @limit.setter
+    def limit(self, value):
+        pages = 0 if value is None else parse_size(value) // _PAGE
+        if value is not None and pages < 16:
+            raise ValueError(f"limit {value!r}: must be at least {16 * _PAGE} bytes, or None")
+        _pressure.set_limit(self, pages)
+
+    @property
+    def usage(self):
+        """Bytes charged to the limit (memory.current)."""
+        return _pressure.usage(self) * _PAGE
+
+    @property
+    def swappiness(self):
+        """``vm.swappiness``: 0 (never swap) to 200."""
+        return _pressure.swappiness(self)
+
+    @swappiness.setter
+    def swappiness(self, value):
+        if not 0 <= value <= 200:
+            raise ValueError(f"swappiness {value!r}: must be 0 to 200")
+        _pressure.set_swappiness(self, value)
+
+    def swap_usage(self):
+        """Pages of the swap device: (in use, in all).
+
+        Returns
+        -------
+        tuple of int
+        """
+        return _pressure.swap_usage(self)
+
+    def reclaim(self, nr_pages):
+        """Reclaim the oldest memory, as writing to memory.reclaim does: swap it out, drop page cache.
+
+        LRU lists are aged, and the shrinkers run, as under pressure.
+
+        Parameters
+        ----------
+        nr_pages : int
+            Pages wanted.
+
+        Returns
+        -------
+        int
+            Pages that came free: more, since folios go whole; or fewer, where nothing more can be had.
+        """
+        if nr_pages < 0:
+            raise ValueError(f"reclaim of {nr_pages} pages: must not be negative")
+        return _pressure.reclaim(self, nr_pages)
+
+    def shrink_deferred(self, folios=None):
+        """Let the deferred-split shrinker look at its queue: folios partly unmapped, or underused (P23), are split.
+
+        Parameters
+        ----------
+        folios : int, optional
+            How many to look at, oldest first; all if left out.
+
+        Returns
+        -------
+        int
+            Folios that were split.
+        """
+        if folios is not None and folios < 0:
+            raise ValueError(f"shrink_deferred of {folios} folios: must not be negative")
+        return _pressure.shrink_deferred(self, 1 << 62 if folios is None else folios)
+
+    def khugepaged_scan(self, process=None, *, pages=None):
+        """Let khugepaged look for blocks to collapse (P18, P19).
+
+        Parameters
+        ----------
+        process : Process, optional
+            Whose address space is looked at, from its start.  If left out, all processes in turn, from where the last
+            such look stopped.
+        pages : int, optional
+            About how much is looked at; if left out, all of the process, or ``pages_to_scan``.
+
+        Returns
+        -------
+        int
+            Blocks that were collapsed.
+        """
+        if pages is not None and pages < 1:
+            raise ValueError(f"khugepaged_scan of {pages} pages: must be at least 1")
+        return _pressure.khugepaged_scan(self, process, pages or 0)
+
+    def khugepaged(self):
+        """Settings and counters of khugepaged, by their names in sysfs.
+
+        Returns
+        -------
+        dict
+        """
+        return _pressure.khugepaged(self)
+
+    def set_khugepaged(self, **settings):
+        """Change settings of khugepaged.
+
+        Parameters
+        ----------
+        max_ptes_none, max_ptes_swap, max_ptes_shared : int
+            How many entries of a block may be empty (511), swapped out (64), of shared folios (256).
+        pages_to_scan : int
+            Pages it looks at each time it wakes up (4096).
+
+        Raises
+        ------
+        ValueError
+            An unknown setting, or a value out of range; nothing is changed.
+        """
+        for name, value in settings.items():
+            least, most = _KHUGEPAGED.get(name, (1, 0))
+            if least > most:
+                raise ValueError(f"khugepaged setting {name!r}: valid are {', '.join(_KHUGEPAGED)}")
+            if not isinstance(value, int) or not least <= value <= most:
+                raise ValueError(f"khugepaged {name}={value!r}: must be {least} to {most}")
+        _pressure.set_khugepaged(self, settings)
+
+    # ---- views ----
 
     def processes(self):
         """All live processes, in order of creation.

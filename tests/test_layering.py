@@ -13,23 +13,23 @@ LAYERS = [
     # L0: numbers, structs, per-entry inlines
     "debug flags types arch.x86_64 page pgtable contpte pte_ops stat",
     # L1: services
-    "page_alloc content maple_tree policy held deferred_split folio frame_ids",
+    "page_alloc memcontrol content maple_tree policy held deferred_split folio frame_ids",
     # L2: objects and their rules
-    "swap mlock anon_vma mapping rmap mapcount",
+    "swap swapfile swap_state mlock anon_vma mapping rmap folio_referenced mapcount",
     # L3: operations on mappings
-    "shmem ext4 readahead filemap huge_memory zap copy_pages try_to_unmap split_folio partial_unmap"
-    " truncate page_writeback vmscan memory guard"
+    "shmem ext4 readahead filemap huge_memory zap copy_pages try_to_unmap split_folio partial_unmap shrinker"
+    " truncate page_writeback swap_fault vmscan memory guard"
     " fork change_prot mremap_tables mlock_range madvise_cold madvise_free expand_stack fault gup_policy gup"
     " vma_split"
-    " collapse collapse_file",
+    " collapse collapse_file collapse_quadruple",
     # L4: the address space
     "vma unmapped_area",
     # L5: system calls, what /proc shows, the audit
     "file_ops mprotect khugepaged madvise mlock_syscall mmap brk mremap mseal kpage task_mmu walk observe counters"
-    " tally validate_frames validate_vma validate_mm validate corrupt",
+    " tally validate_frames validate_vma validate_mm validate_swap validate corrupt",
 ]
 # The border and the trampolines that call Python know each other: a hook's exception is kept on the machine.
-BORDER = {"machine", "hooks", "file_handle", "procfs", "binfmt", "touch"}
+BORDER = {"machine", "hooks", "file_handle", "procfs", "binfmt", "touch", "pressure"}
 PYTHON = [
     "errors flags sizes kernels policy.points policy.choose policy",
     "BORDER",

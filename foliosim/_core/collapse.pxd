@@ -22,6 +22,13 @@ cdef enum scan_result_e:     # what became of a block; a negative result is -FS_
     SCAN_VMA_CHECK
     SCAN_TRUNCATED           # nothing is cached
     SCAN_ALLOC_HUGE_PAGE_FAIL
+    SCAN_EXCEED_NONE_PTE     # khugepaged only: a limit
+    SCAN_EXCEED_SWAP_PTE
+    SCAN_EXCEED_SHARED_PTE
+    SCAN_LACK_REFERENCED_PAGE
+    SCAN_PAGE_ANON           # a page of a file
+    SCAN_FREED               # P19
+    SCAN_QUADRUPLE           # P18: look at its folios by fours
 
 cdef inline int find_pmd_or_thp_or_none(machine_t *m, const mm_t *mm, uint64_t addr, uint64_t **pmd) noexcept nogil:
     """SCAN_SUCCEED if the PMD entry has a table, else SCAN_PMD_*; `*pmd` is the entry, or NULL."""

@@ -13,6 +13,7 @@ from foliosim._core.huge_memory cimport split_huge_pmd
 from foliosim._core.mlock cimport folio_add_lru_vma
 from foliosim._core.rmap cimport *
 from foliosim._core.swap cimport folio_put, folio_put_refs
+from foliosim._core.swap_state cimport free_swap_cache
 from foliosim._core.zap cimport folio_pte_batch
 
 
@@ -46,6 +47,7 @@ cdef bint copy_window(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, in
             set_pte(m, pte + j, entry_of_copy(m, vma, get_and_clear_ptes(m, pte + j, 1), head + j))
         old = head_of(m, pfn)
         folio_remove_rmap_ptes(m, pfn, n, vma)
+        free_swap_cache(m, old)
         folio_put_refs(m, old, n)
         i += n
     return True

@@ -9,3 +9,5 @@ cdef void deferred_split_folio(machine_t *m, uint32_t head, bint partially) noex
 cdef void deferred_split_offer(machine_t *m, uint32_t head, int event) noexcept nogil
 # Take a folio off the queue and forget that it was partially mapped.
 cdef void folio_unqueue_deferred_split(machine_t *m, uint32_t head) noexcept nogil
+# Put a queued folio at the queue's end.
+cdef void deferred_split_requeue(machine_t *m, uint32_t head) noexcept nogil

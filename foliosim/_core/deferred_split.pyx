@@ -21,7 +21,7 @@ cdef void deferred_split_folio(machine_t *m, uint32_t head, bint partially) noex
     """Follows deferred_split_folio.  The flag partially mapped is set, and counted, once in a folio's life."""
     cdef page_t *folio = page_of(m, head)
     cdef int order = folio_order(folio)
-    if order <= 1:
+    if order <= 1 or folio_test_swapcache(folio):
         return
     if partially and not folio.flags & PG_partially_mapped:
         folio.flags |= PG_partially_mapped
@@ -40,6 +40,18 @@ cdef void deferred_split_offer(machine_t *m, uint32_t head, int event) noexcept 
         deferred_split_folio(m, head, event != DEFERRED_NEW)
 
 
+cdef void queue_del(machine_t *m, const tail2_t *tail) noexcept nogil:
+    if tail.deferred_prev != FS_NO_PFN:
+        folio_tail2(page_of(m, tail.deferred_prev)).deferred_next = tail.deferred_next
+    else:
+        m.deferred_first = tail.deferred_next
+    if tail.deferred_next != FS_NO_PFN:
+        folio_tail2(page_of(m, tail.deferred_next)).deferred_prev = tail.deferred_prev
+    else:
+        m.deferred_last = tail.deferred_prev
+    m.deferred_len -= 1
+
+
 cdef void folio_unqueue_deferred_split(machine_t *m, uint32_t head) noexcept nogil:
     """Follows __folio_unqueue_deferred_split."""
     cdef page_t *folio = page_of(m, head)
@@ -49,13 +61,11 @@ cdef void folio_unqueue_deferred_split(machine_t *m, uint32_t head) noexcept nog
     tail = folio_tail2(folio)
     if folio.flags & PG_partially_mapped:
         mod_mthp_stat(m, folio_order(folio), MTHP_NR_ANON_PARTIALLY_MAPPED, -1)
-    if tail.deferred_prev != FS_NO_PFN:
-        folio_tail2(page_of(m, tail.deferred_prev)).deferred_next = tail.deferred_next
-    else:
-        m.deferred_first = tail.deferred_next
-    if tail.deferred_next != FS_NO_PFN:
-        folio_tail2(page_of(m, tail.deferred_next)).deferred_prev = tail.deferred_prev
-    else:
-        m.deferred_last = tail.deferred_prev
+    queue_del(m, tail)
     folio.flags &= ~(PG_deferred | PG_partially_mapped)
-    m.deferred_len -= 1
+
+
+cdef void deferred_split_requeue(machine_t *m, uint32_t head) noexcept nogil:
+    cdef tail2_t *tail = folio_tail2(page_of(m, head))
+    queue_del(m, tail)
+    queue_add_tail(m, head, tail)

@@ -15,6 +15,7 @@ from foliosim._core.readahead cimport do_page_cache_ra
 from foliosim._core.shmem cimport shmem_write_begin
 from foliosim._core.truncate cimport *
 from foliosim._core.vma cimport fs_page_align
+from foliosim._core.vmscan cimport mem_cgroup_charge
 
 cdef extern from *:
     """
@@ -57,7 +58,7 @@ cdef mapping_t *file_create(machine_t *m, uint32_t kind, uint64_t length, bint f
         return NULL
     while filled and left:
         n = <uint32_t>(left if left < FS_PAGE_SIZE else FS_PAGE_SIZE)
-        if write_page(m, mapping, index, n, <uint8_t>(fill + index)) < 0:
+        if not mem_cgroup_charge(m, 1) or write_page(m, mapping, index, n, <uint8_t>(fill + index)) < 0:
             mapping_put(m, mapping)
             return NULL
         left -= n

@@ -58,6 +58,7 @@ cdef extern from *:
     #define PG_bytes            0x00200000U  /* per page: differing bytes are in the content store */
     #define PG_locked           0x00400000U
     #define PG_readahead        0x00800000U  /* its use starts the next readahead; also PG_reclaim */
+    #define PG_swapcache        0x00800000U  /* with PG_swapbacked: the same bit, which only files read ahead */
     #define PG_FILL_SHIFT 24
     #define PG_CONTENT_MASK     0xff300000U  /* fill byte and its two flags */
 
@@ -121,6 +122,7 @@ cdef extern from *:
     #define FAULT_FLAG_UNSHARE 0x400U
     #define VM_FAULT_OOM 0x0001
     #define VM_FAULT_SIGBUS 0x0002
+    #define VM_FAULT_MAJOR 0x0004
     #define VM_FAULT_SIGSEGV 0x0040
     #define VM_FAULT_RETRY 0x0400
     #define VM_FAULT_FALLBACK 0x0800
@@ -145,7 +147,7 @@ cdef extern from *:
         FS_MAP_SHARED, FS_MAP_PRIVATE, FS_MAP_SHARED_VALIDATE, FS_MAP_TYPE, FS_MAP_FIXED, FS_MAP_ANONYMOUS
         FS_MAP_GROWSDOWN, FS_MAP_LOCKED, FS_MAP_NORESERVE, FS_MAP_POPULATE, FS_MAP_NONBLOCK, FS_MAP_STACK
         FS_MAP_FIXED_NOREPLACE
-        VM_FAULT_OOM, VM_FAULT_SIGBUS, VM_FAULT_SIGSEGV, VM_FAULT_RETRY, VM_FAULT_FALLBACK
+        VM_FAULT_OOM, VM_FAULT_SIGBUS, VM_FAULT_MAJOR, VM_FAULT_SIGSEGV, VM_FAULT_RETRY, VM_FAULT_FALLBACK
         FS_EHOSTMEM
     const uint64_t FS_PAGE_SIZE, FS_PMD_SIZE, FS_PUD_SIZE, FS_MMAP_MIN_ADDR, FS_STACK_GUARD_GAP
     const uint32_t FS_ORDERS_ANON, FS_ORDERS_FILE
@@ -154,7 +156,7 @@ cdef extern from *:
     const uint32_t PG_KIND_TAIL, PG_KIND_ZERO
     const uint32_t PG_anon, PG_referenced, PG_uptodate, PG_dirty, PG_lru, PG_active, PG_swapbacked, PG_unevictable
     const uint32_t PG_mlocked, PG_anon_exclusive, PG_partially_mapped, PG_deferred, PG_tails_implicit
-    const uint32_t PG_byte0, PG_bytes, PG_locked, PG_readahead, PG_CONTENT_MASK
+    const uint32_t PG_byte0, PG_bytes, PG_locked, PG_readahead, PG_swapcache, PG_CONTENT_MASK
     const uint64_t VM_READ, VM_WRITE, VM_EXEC, VM_SHARED, VM_MAYREAD, VM_MAYWRITE, VM_MAYEXEC, VM_MAYSHARE
     const uint64_t VM_GROWSDOWN, VM_PFNMAP, VM_MAYBE_GUARD, VM_LOCKED, VM_IO, VM_SEQ_READ, VM_RAND_READ, VM_DONTCOPY
     const uint64_t VM_DONTEXPAND, VM_LOCKONFAULT, VM_ACCOUNT, VM_NORESERVE, VM_HUGETLB, VM_WIPEONFORK, VM_DONTDUMP

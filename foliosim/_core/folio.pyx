@@ -3,6 +3,7 @@
 from libc.stdint cimport int32_t
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
+from foliosim._core.memcontrol cimport mem_cgroup_full
 from foliosim._core.page_alloc cimport alloc_pages
 
 
@@ -55,7 +56,10 @@ cdef void folio_init(machine_t *m, uint32_t head, int order, uint32_t flags) noe
 
 
 cdef uint32_t folio_alloc(machine_t *m, int order) noexcept nogil:
-    cdef uint32_t head = alloc_pages(m, order)
+    cdef uint32_t head
+    if mem_cgroup_full(m, 1LL << order):
+        return FS_NO_PFN
+    head = alloc_pages(m, order)
     if head != FS_NO_PFN:
         folio_init(m, head, order, PG_uptodate)
     return head

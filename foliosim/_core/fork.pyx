@@ -10,10 +10,13 @@ from foliosim._core.content cimport content_copy
 from foliosim._core.folio cimport folio_alloc
 from foliosim._core.huge_memory cimport pgtable_deposit, split_huge_pmd
 from foliosim._core.memory cimport pmd_alloc, pte_alloc
+from foliosim._core.memcontrol cimport MEMCG_TABLES
 from foliosim._core.mlock cimport folio_add_lru_vma
-from foliosim._core.page_alloc cimport table_alloc
+from foliosim._core.page_alloc cimport table_alloc, table_free
 from foliosim._core.rmap cimport *
 from foliosim._core.swap cimport folio_put
+from foliosim._core.swapfile cimport swap_duplicate
+from foliosim._core.vmscan cimport mem_cgroup_charge
 from foliosim._core.zap cimport folio_pte_batch
 
 
@@ -124,6 +127,13 @@ cdef int copy_present(machine_t *m, vma_t *dst, vma_t *src, uint64_t *to_pte, ui
     return n
 
 
+cdef void copy_swap(machine_t *m, vma_t *dst, uint64_t *pte) noexcept nogil:
+    """Follows copy_nonpresent_pte: one more holds the slot, and nobody owns it."""
+    swap_duplicate(m, swp_slot(m, pte[0]))
+    set_pte(m, pte, pte_swp_clear_exclusive(m, pte[0]))
+    dst.mm.swapents += 1
+
+
 cdef int copy_pte_range(machine_t *m, vma_t *dst, vma_t *src, uint64_t *to_pmd, uint64_t *from_pmd, uint64_t addr,
                         uint64_t end) noexcept nogil:
     cdef uint64_t *from_pte = pte_offset(m, from_pmd[0], addr)
@@ -144,6 +154,8 @@ cdef int copy_pte_range(machine_t *m, vma_t *dst, vma_t *src, uint64_t *to_pmd, 
             if n:
                 continue
         if not pte_present(m, from_pte[i]):
+            if pte_swap(m, from_pte[i]):
+                copy_swap(m, dst, from_pte + i)
             set_pte(m, to_pte + i, from_pte[i])
             i += 1
             continue
@@ -161,17 +173,18 @@ cdef int copy_huge_pmd(machine_t *m, vma_t *dst, vma_t *src, uint64_t *to_pmd, u
     cdef uint32_t head = pte_pfn(m, old), table
     if src.file != NULL:
         return 0
+    table = table_alloc(m)
+    if table == FS_NO_PFN:
+        return -ENOMEM
     if head != m.huge_zero_pfn:
         if folio_try_dup_anon_rmap_pmd(m, head, dst, src) < 0:
+            table_free(m, table)
             split_huge_pmd(m, src, from_pmd, addr)
             return 1
         page_of(m, head).refcount += 1
         dst.mm.rss_anon += FS_HPAGE_PMD_NR
     else:
         dst.mm.huge_zero = True
-    table = table_alloc(m)
-    if table == FS_NO_PFN:
-        return -ENOMEM
     pgtable_deposit(m, to_pmd, table)
     dst.mm.nr_ptes += 1
     old = pte_wrprotect(m, old)
@@ -187,6 +200,10 @@ cdef int copy_page_range(machine_t *m, vma_t *dst, vma_t *src) noexcept nogil:
     cdef uint64_t *to_pmd
     cdef int result
     while addr < src.end:
+        if src.mm.has_pinned:
+            mem_cgroup_charge(m, FS_HPAGE_PMD_NR + MEMCG_TABLES)
+        if not mem_cgroup_charge(m, MEMCG_TABLES):
+            return -ENOMEM
         from_pmd = pmd_offset(m, src.mm, addr)
         if from_pmd == NULL:
             addr = next_pmd_addr(m, src.mm, addr, src.end)

@@ -16,6 +16,7 @@ NUMBERED = re.compile(r"(\w+)\((\d+)\)")
 EVENTS = {MLOCK_AT_SYSCALL: "mlock", MLOCK_AT_RMAP_ADD: "map", MLOCK_AT_RMAP_REMOVE: "unmap",
           MLOCK_AT_MUNLOCK: "munlock"}
 DEFERRED_EVENTS = {DEFERRED_NEW: "new", DEFERRED_PARTIAL: "partial", DEFERRED_UNMAPPED: "unmapped"}
+SWAP_EVENTS = {SWAP_OUT: "out", SWAP_IN: "in"}
 # How a hook gets each argument.
 ARGUMENTS = {
     "vma_split": (int, int, bool),
@@ -37,6 +38,12 @@ ARGUMENTS = {
     "split_target": (int,),
     "drop_zero_pages": (),
     "madv_free_partial": (int, int),
+    "partial_evict": (int, int),
+    "collapse_rule": (int,) * 7,
+    "collapse_vs_free": (int, int),
+    "underused": (int, int, int, bool),
+    "age_unit": (int, int, int),
+    "swap_large": (SWAP_EVENTS.get, int, bool),
 }
 
 

@@ -7,6 +7,7 @@ cdef enum tva_type_e:        # who asks which orders a VMA may use
     TVA_SMAPS                # THPeligible
     TVA_PAGEFAULT
     TVA_FORCED_COLLAPSE      # MADV_COLLAPSE
+    TVA_KHUGEPAGED
 
 # Orders that the VMA may use for a tva_type_e: a mask, of `orders`.
 cdef uint32_t thp_vma_allowable_orders(machine_t *m, const vma_t *vma, int type, uint32_t orders) noexcept nogil

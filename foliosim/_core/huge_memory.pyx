@@ -10,12 +10,14 @@ from foliosim._core.deferred_split cimport deferred_split_offer
 from foliosim._core.content cimport content_copy
 from foliosim._core.folio cimport folio_alloc, folio_materialize
 from foliosim._core.mapping cimport shmem_mapping
+from foliosim._core.memcontrol cimport mem_cgroup_full
 from foliosim._core.mlock cimport folio_add_lru_vma
 from foliosim._core.page_alloc cimport table_alloc, table_free
 from foliosim._core.rmap cimport *
 from foliosim._core.shmem cimport shmem_allowable_huge_orders
 from foliosim._core.policy cimport *
 from foliosim._core.swap cimport folio_put, folio_mark_accessed
+from foliosim._core.swap_state cimport folio_free_swap
 
 
 # ---- which orders ----
@@ -50,12 +52,12 @@ cdef uint32_t enabled_orders(machine_t *m, const vma_t *vma) noexcept nogil:
 
 
 cdef uint32_t anon_orders(machine_t *m, const vma_t *vma, int type) noexcept nogil:
-    """P14: the sizes that a fault may use."""
+    """P14: the sizes that a fault, or khugepaged, may use."""
     cdef uint32_t sysfs = enabled_orders(m, vma)
     cdef int answer
-    if type != TVA_PAGEFAULT or policy_is_linux(m, POINT_FAULT_ORDER):
+    if (type != TVA_PAGEFAULT and type != TVA_KHUGEPAGED) or policy_is_linux(m, POINT_FAULT_ORDER):
         return sysfs
-    answer = ask_fault_order(m, False, (vma.flags & VM_HUGEPAGE) != 0, sysfs,
+    answer = ask_fault_order(m, type == TVA_KHUGEPAGED, (vma.flags & VM_HUGEPAGE) != 0, sysfs,
                              (vma.end - vma.start) >> FS_PAGE_SHIFT)
     if answer == FAULT_ORDER_NEVER:
         return 0
@@ -69,7 +71,7 @@ cdef uint32_t anon_orders(machine_t *m, const vma_t *vma, int type) noexcept nog
 cdef uint32_t thp_vma_allowable_orders(machine_t *m, const vma_t *vma, int type, uint32_t orders) noexcept nogil:
     """Follows thp_vma_allowable_orders and __thp_vma_allowable_orders.  Forced collapse ignores the sizes that sysfs
     gives to anonymous memory, but wants memory that has been written to."""
-    cdef bint forced = type == TVA_FORCED_COLLAPSE
+    cdef bint forced = type == TVA_FORCED_COLLAPSE, collapse = forced or type == TVA_KHUGEPAGED
     cdef int order = FS_HPAGE_PMD_ORDER
     if vma.file == NULL:
         orders &= FS_ORDERS_ANON if forced else FS_ORDERS_ANON & anon_orders(m, vma, type)
@@ -77,7 +79,7 @@ cdef uint32_t thp_vma_allowable_orders(machine_t *m, const vma_t *vma, int type,
         orders &= FS_ORDERS_FILE
     if vma.flags & VM_GROWSDOWN and vma.flags & VM_STACK_INCOMPLETE_SETUP == VM_STACK_INCOMPLETE_SETUP:
         return 0
-    if not orders or vma_thp_disabled(vma, forced) or (forced and vma.flags & (VM_SPECIAL | VM_HUGETLB)):
+    if not orders or vma_thp_disabled(vma, forced) or (collapse and vma.flags & (VM_SPECIAL | VM_HUGETLB)):
         return 0
     if type != TVA_PAGEFAULT:
         while orders:
@@ -90,7 +92,7 @@ cdef uint32_t thp_vma_allowable_orders(machine_t *m, const vma_t *vma, int type,
         if type == TVA_PAGEFAULT or not shmem_mapping(vma.file):
             return 0
         return orders & shmem_allowable_huge_orders(m, vma.file, vma, vma.pgoff, 0, forced)
-    return 0 if forced and vma.anon_vma == NULL else orders
+    return 0 if collapse and vma.anon_vma == NULL else orders
 
 
 # ---- deposited tables ----
@@ -137,6 +139,9 @@ cdef uint32_t alloc_huge(machine_t *m) noexcept nogil:
     if head == FS_NO_PFN:
         count_vm_events(m, THP_FAULT_FALLBACK, 1)
         mod_mthp_stat(m, FS_HPAGE_PMD_ORDER, ANON_FAULT_FALLBACK, 1)
+        if mem_cgroup_full(m, FS_HPAGE_PMD_NR):
+            count_vm_events(m, THP_FAULT_FALLBACK_CHARGE, 1)
+            mod_mthp_stat(m, FS_HPAGE_PMD_ORDER, ANON_FAULT_FALLBACK_CHARGE, 1)
     return head
 
 
@@ -230,6 +235,8 @@ cdef int do_huge_pmd_wp_page(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t a
         split_huge_pmd(m, vma, pmd, addr)
         return VM_FAULT_FALLBACK
     folio = page_of(m, head)
+    if folio.refcount == 1 + FS_HPAGE_PMD_NR:
+        folio_free_swap(m, head)
     if not folio.flags & PG_anon or not may_reuse_pmd(m, folio):
         if folio.flags & PG_anon and not flags & FAULT_FLAG_UNSHARE and cow_huge(m, vma, pmd, folio, haddr):
             return 0

@@ -14,6 +14,7 @@ cdef extern from *:
     #define KPF_BUDDY         (1ULL << 10)
     #define KPF_MMAP          (1ULL << 11)
     #define KPF_ANON          (1ULL << 12)
+    #define KPF_SWAPCACHE     (1ULL << 13)
     #define KPF_SWAPBACKED    (1ULL << 14)
     #define KPF_COMPOUND_HEAD (1ULL << 15)
     #define KPF_COMPOUND_TAIL (1ULL << 16)
@@ -32,7 +33,8 @@ cdef extern from *:
                                KPF_ZERO_PAGE | KPF_MLOCKED)
     """
     const uint64_t KPF_LOCKED, KPF_REFERENCED, KPF_UPTODATE, KPF_DIRTY, KPF_LRU, KPF_ACTIVE, KPF_BUDDY, KPF_MMAP
-    const uint64_t KPF_ANON, KPF_SWAPBACKED, KPF_COMPOUND_HEAD, KPF_COMPOUND_TAIL, KPF_UNEVICTABLE, KPF_NOPAGE, KPF_THP
+    const uint64_t KPF_ANON, KPF_SWAPCACHE, KPF_SWAPBACKED, KPF_COMPOUND_HEAD, KPF_COMPOUND_TAIL, KPF_UNEVICTABLE
+    const uint64_t KPF_NOPAGE, KPF_THP
     const uint64_t KPF_ZERO_PAGE, KPF_PGTABLE, KPF_RESERVED, KPF_MLOCKED, KPF_OWNER_2, KPF_COMPOUND
     const uint64_t KPF_RECORDED, KPF_RECORDED_ZERO
 

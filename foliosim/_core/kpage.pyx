@@ -20,7 +20,8 @@ cdef uint64_t folio_state_bits(const page_t *folio) noexcept nogil:
             | copy_bit(flags, PG_lru, KPF_LRU) | copy_bit(flags, PG_active, KPF_ACTIVE)
             | copy_bit(flags, PG_anon, KPF_ANON) | copy_bit(flags, PG_swapbacked, KPF_SWAPBACKED)
             | copy_bit(flags, PG_unevictable, KPF_UNEVICTABLE) | copy_bit(flags, PG_mlocked, KPF_MLOCKED)
-            | copy_bit(flags, PG_anon_exclusive, KPF_OWNER_2) | copy_bit(flags, PG_ORDER_MASK, KPF_THP))
+            | copy_bit(flags, PG_anon_exclusive, KPF_OWNER_2) | copy_bit(flags, PG_ORDER_MASK, KPF_THP)
+            | (KPF_SWAPCACHE if folio_test_swapcache(folio) else 0))
 
 
 cdef uint64_t folio_kpageflags(machine_t *m, uint32_t head) noexcept nogil:

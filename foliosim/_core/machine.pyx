@@ -6,13 +6,14 @@ nowhere else, and an exception of a policy hook is raised after the operation ha
 """
 from cython cimport no_gc_clear
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.errno cimport EFAULT, EINVAL, ENOMEM
+from libc.errno cimport EAGAIN, EFAULT, EINVAL, ENOMEM
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 from libc.stdint cimport uint8_t
 from weakref import WeakValueDictionary
 import numpy as np
-from foliosim.errors import (BusError, ReentryError, SegvError, UnsupportedError, ValidationError, syscall_error)
+from foliosim.errors import (BusError, ReentryError, SegvError, UnsupportedError, ValidationError, out_of_memory,
+                              syscall_error)
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
@@ -27,6 +28,7 @@ from foliosim._core.hooks cimport install_hook
 from foliosim._core.kpage cimport get_kpage_count, stable_page_flags
 from foliosim._core.madvise cimport FS_ENOTSIM, do_madvise, prctl_set_vma
 from foliosim._core.mapping cimport mapping_put
+from foliosim._core.memcontrol cimport mem_cgroup_usage, oom_report
 from foliosim._core.mlock cimport lru_add_drain
 from foliosim._core.mlock_syscall cimport do_mlock, do_mlock2, do_mlockall, do_munlock, do_munlockall
 from foliosim._core.mmap cimport dup_mmap, exit_mmap, ksys_mmap, mm_alloc, mm_free
@@ -42,6 +44,7 @@ from foliosim._core.policy cimport *
 from foliosim._core.split_folio cimport split_folio_to_order
 from foliosim._core.stat cimport get_mm_rss
 from foliosim._core.swap cimport folio_put
+from foliosim._core.swapfile cimport swap_deinit
 from foliosim._core.task_mmu cimport *
 from foliosim._core.validate cimport validate_machine
 from foliosim._core.walk cimport *
@@ -59,7 +62,10 @@ VMSTAT_NAMES = (
     "thp_collapse_alloc", "thp_collapse_alloc_failed", "thp_file_alloc", "thp_file_fallback", "thp_file_mapped",
     "thp_split_page", "thp_split_page_failed", "thp_deferred_split_page", "thp_underused_split_page",
     "thp_split_pmd", "thp_split_pud", "thp_zero_page_alloc", "nr_foll_pin_acquired", "nr_foll_pin_released",
-    "cow_bytes")
+    "cow_bytes", "pswpin", "pswpout", "swpin_zero", "swpout_zero", "pgscan_direct", "pgscan_anon", "pgscan_file",
+    "pgsteal_direct", "pgsteal_anon", "pgsteal_file", "pgrefill", "pgrotated", "allocstall_movable",
+    "workingset_refault_anon", "workingset_activate_anon", "oom_kill", "thp_fault_fallback_charge", "thp_swpout",
+    "thp_swpout_fallback", "thp_scan_exceed_none_pte", "thp_scan_exceed_swap_pte", "thp_scan_exceed_share_pte")
 _SI_CODES = {SEGV_MAPERR: "MAPERR", SEGV_ACCERR: "ACCERR"}
 
 
@@ -98,6 +104,7 @@ cdef class CoreMachine:
             mm = self.m.mm_first
             exit_mmap(&self.m, mm)
             mm_free(&self.m, mm)
+        swap_deinit(&self.m)
         content_deinit(&self.m)
         free(self.m.mappings)
         free(self.m.mm_ids)
@@ -107,6 +114,7 @@ cdef class CoreMachine:
     cdef int enter(self) except -1:
         if self.in_hook:
             raise ReentryError("a policy hook called back into its machine")
+        self.m.memcg.oom = False
         return 0
 
     cdef int leave(self) except -1:
@@ -232,12 +240,15 @@ cdef class CoreMachine:
         out["nr_free_pages"] = self.m.free_pages
         out["nr_page_table_pages"] = self.m.nr_tables
         out["deferred_split_folios"] = self.m.deferred_len
+        out["nr_swap_pages"] = self.m.swap.nr - self.m.swap.used
+        out["memory_current"] = mem_cgroup_usage(&self.m)
         return out
 
     def mthp_stats(self):
         """``{order: {name: value}}`` of hugepages-<size>/stats."""
         names = ("anon_fault_alloc", "anon_fault_fallback", "split", "split_failed", "split_deferred", "nr_anon",
-                 "nr_anon_partially_mapped", "shmem_alloc", "shmem_fallback")
+                 "nr_anon_partially_mapped", "shmem_alloc", "shmem_fallback", "anon_fault_fallback_charge", "swpin",
+                 "swpout", "swpout_fallback")
         return {order: {name: self.m.mthp[order][i] for i, name in enumerate(names)} for order in range(1, 10)}
 
     def kpageflags(self, pfns):
@@ -363,6 +374,8 @@ cdef class CoreProcess:
             return result
         if result == -FS_EHOSTMEM:
             raise MemoryError(f"{syscall}: the host has no memory")
+        if (result == -ENOMEM or result == -EAGAIN) and self.machine.m.memcg.oom:
+            raise out_of_memory(syscall, args, oom_report(&self.machine.m))
         if result == -FS_ENOTSIM:
             raise UnsupportedError(f"{syscall}{args}: not emulated")
         raise syscall_error(result, syscall, args)
@@ -384,7 +397,7 @@ cdef class CoreProcess:
         """Counters of the address space: pages, but for nr_* (tables) and map_count (VMAs)."""
         cdef mm_t *mm = self.enter()
         return {"map_count": mm.map_count, "total_vm": mm.total_vm, "locked_vm": mm.locked_vm,
-                "rss_anon": mm.rss_anon, "rss_file": mm.rss_file, "rss_shmem": mm.rss_shmem,
+                "rss_anon": mm.rss_anon, "rss_file": mm.rss_file, "rss_shmem": mm.rss_shmem, "swapents": mm.swapents,
                 "nr_ptes": mm.nr_ptes, "nr_pmds": mm.nr_pmds, "nr_puds": mm.nr_puds,
                 "hiwater_rss": max(mm.hiwater_rss, get_mm_rss(mm)), "hiwater_vm": max(mm.hiwater_vm, mm.total_vm)}
 

@@ -10,7 +10,8 @@ from foliosim._core.mlock cimport lru_add_drain
 from foliosim._core.policy cimport *
 from foliosim._core.split_folio cimport folio_batch_or_split, split_folio
 from foliosim._core.swap cimport folio_mark_lazyfree
-from foliosim._core.zap cimport folio_pte_batch
+from foliosim._core.swap_state cimport folio_free_swap, free_swap_and_cache
+from foliosim._core.zap cimport folio_pte_batch, note_freed
 
 
 cdef bint free_pmd(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, uint32_t nr) noexcept nogil:
@@ -83,13 +84,23 @@ cdef uint32_t free_batch(machine_t *m, uint64_t *pte, uint32_t max_nr) noexcept 
         return nr
     head = head_of(m, pte_pfn(m, pte[0]))
     folio = page_of(m, head)
-    if folio.flags & PG_dirty:
+    if folio.flags & PG_dirty or folio_test_swapcache(folio):
         if folio_mapcount(folio) != <int32_t>folio_nr_pages(folio):
+            return nr
+        if folio_test_swapcache(folio) and not folio_free_swap(m, head):
             return nr
         folio.flags &= ~PG_dirty
     clear_young_dirty_ptes(m, pte, nr, True)
     folio_mark_lazyfree(m, head)
     return nr
+
+
+cdef void free_swapped(machine_t *m, mm_t *mm, uint64_t *pte) noexcept nogil:
+    """What is in swap is gone at once."""
+    cdef uint32_t slot = swp_slot(m, pte[0])
+    clear_ptes(m, pte, 1)
+    mm.swapents -= 1
+    free_swap_and_cache(m, slot)
 
 
 cdef void free_pte_range(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, uint64_t end) noexcept nogil:
@@ -101,8 +112,10 @@ cdef void free_pte_range(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr,
     while i < left:
         if pte_present(m, pte[i]) and not pte_special(m, pte[i]):
             i += free_batch(m, pte + i, left - i)
-        else:
-            i += 1
+            continue
+        if pte_swap(m, pte[i]):
+            free_swapped(m, vma.mm, pte + i)
+        i += 1
 
 
 cdef int madvise_free(machine_t *m, vma_t *vma, uint64_t start, uint64_t end) noexcept nogil:
@@ -118,4 +131,5 @@ cdef int madvise_free(machine_t *m, vma_t *vma, uint64_t start, uint64_t end) no
         if pmd[0]:
             free_pte_range(m, vma, pmd, addr, next)
         addr = next
+    note_freed(m, vma.mm, start, end)
     return 0

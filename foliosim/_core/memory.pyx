@@ -14,11 +14,15 @@ from foliosim._core.filemap cimport do_fault, do_wp_shared
 from foliosim._core.folio cimport folio_alloc, folio_init
 from foliosim._core.held cimport page_maybe_dma_pinned
 from foliosim._core.huge_memory cimport *
+from foliosim._core.memcontrol cimport MEMCG_TABLES, mem_cgroup_full, mem_cgroup_margin
 from foliosim._core.mlock cimport folio_add_lru_vma, lru_add_drain
 from foliosim._core.page_alloc cimport alloc_run, table_alloc
 from foliosim._core.rmap cimport *
 from foliosim._core.policy cimport *
 from foliosim._core.swap cimport folio_put, lru_link_run
+from foliosim._core.swap_fault cimport do_swap_page
+from foliosim._core.swap_state cimport folio_free_swap, free_swap_cache
+from foliosim._core.vmscan cimport mem_cgroup_charge
 
 cdef enum:
     PAGE_ALLOC_COSTLY_ORDER = 3
@@ -124,6 +128,8 @@ cdef uint32_t alloc_anon_folio(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t
         if head != FS_NO_PFN:
             return head
         mod_mthp_stat(m, order, ANON_FAULT_FALLBACK, 1)
+        if mem_cgroup_full(m, 1LL << order):
+            mod_mthp_stat(m, order, ANON_FAULT_FALLBACK_CHARGE, 1)
         orders = orders_after(m, orders & ~(1U << order), order)
     return folio_alloc(m, 0)
 
@@ -165,7 +171,9 @@ cdef uint32_t do_anonymous_run(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t
     cdef uint64_t entry, index
     cdef page_t template
     cdef page_t *page
-    if anon_vma_prepare(m, vma) < 0:
+    if m.pressure and mem_cgroup_margin(m) < n:
+        n = <uint32_t>mem_cgroup_margin(m) if mem_cgroup_margin(m) > 0 else 0
+    if n == 0 or anon_vma_prepare(m, vma) < 0:
         return 0
     lru_add_drain(m)
     template.flags = PG_KIND_HEAD | PG_uptodate | PG_swapbacked | PG_anon | PG_anon_exclusive | PG_lru
@@ -218,6 +226,8 @@ cdef bint wp_can_reuse_anon_folio(machine_t *m, uint32_t pfn, const vma_t *vma) 
         return True
     if not folio_test_large(folio) and folio.refcount <= 3 and not folio.flags & PG_lru:
         lru_add_drain(m)
+    if folio_test_swapcache(folio) and (folio_test_large(folio) or folio.refcount == 2):
+        folio_free_swap(m, head_of(m, pfn))
     reuse_known(m, folio, pfn, &known)
     if not ask_cow_reuse(m, &known):
         return False
@@ -270,6 +280,7 @@ cdef int wp_page_copy(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, bi
     set_pte(m, pte, entry)
     if not zero:
         folio_remove_rmap_ptes(m, pfn, 1, vma)
+        free_swap_cache(m, head_of(m, pfn))
         folio_put(m, head_of(m, pfn))
     return 0
 
@@ -370,6 +381,7 @@ cdef int do_wp_page(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, uint
 cdef int handle_pte_fault(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, uint32_t flags) noexcept nogil:
     cdef uint64_t *pte = NULL
     cdef uint64_t entry
+    cdef int result
     if pmd[0]:
         pte = pte_offset(m, pmd[0], addr)
     if pte == NULL or pte_none(m, pte[0]):
@@ -378,6 +390,11 @@ cdef int handle_pte_fault(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr
         return do_fault(m, vma, pmd, addr, flags)
     if pte_guard(m, pte[0]):
         return VM_FAULT_SIGSEGV
+    if pte_swap(m, pte[0]):
+        result = do_swap_page(m, vma, pte, addr, flags)
+        if result & VM_FAULT_OOM or not flags & FAULT_FLAG_WRITE or pte_write(m, pte[0]):
+            return result
+        return result | do_wp_page(m, vma, pte, addr, flags)
     entry = ptep_get(m, pte)
     if flags & (FAULT_FLAG_WRITE | FAULT_FLAG_UNSHARE):
         if not pte_write(m, entry):
@@ -399,11 +416,30 @@ cdef int handle_pmd_leaf(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr,
     return 0
 
 
+cdef bint charge_fault(machine_t *m, vma_t *vma, uint64_t addr) noexcept nogil:
+    """Room for what the fault may allocate, before anything is looked at.  False: not even for a page.
+
+    Only where huge pages are advised is it worth reclaim to get one (vma_thp_gfp_mask with defrag=madvise).
+    """
+    cdef uint64_t *pmd = pmd_offset(m, vma.mm, addr)
+    cdef uint32_t orders = 0
+    if vma.flags & VM_HUGEPAGE and vma.file == NULL and (pmd == NULL or not pmd[0]):
+        orders = thp_vma_allowable_orders(m, vma, TVA_PAGEFAULT, (2U << FS_HPAGE_PMD_ORDER) - 1)
+    while orders and not thp_vma_suitable_order(vma, addr, highest_order(orders)):
+        orders &= ~(1U << highest_order(orders))
+    if orders:
+        mem_cgroup_charge(m, (1LL << highest_order(orders)) + MEMCG_TABLES)
+    return mem_cgroup_charge(m, 1 + MEMCG_TABLES)
+
+
 cdef int handle_mm_fault(machine_t *m, vma_t *vma, uint64_t addr, uint32_t flags) noexcept nogil:
     """Follows __handle_mm_fault."""
-    cdef uint64_t *pmd = pmd_alloc(m, vma.mm, addr)
+    cdef uint64_t *pmd
     cdef int result
     addr &= ~(FS_PAGE_SIZE - 1)
+    if m.pressure and not charge_fault(m, vma, addr):
+        return VM_FAULT_OOM
+    pmd = pmd_alloc(m, vma.mm, addr)
     if pmd == NULL:
         return VM_FAULT_OOM
     if not pmd[0] and vma.file == NULL:

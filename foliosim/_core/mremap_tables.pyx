@@ -11,7 +11,9 @@ from foliosim._core.pgtable cimport *
 from foliosim._core.pte_ops cimport *
 from foliosim._core.huge_memory cimport pgtable_deposit, pgtable_withdraw, split_huge_pmd
 from foliosim._core.maple_tree cimport vma_find
+from foliosim._core.memcontrol cimport MEMCG_TABLES
 from foliosim._core.memory cimport pmd_alloc, pte_alloc, pud_alloc
+from foliosim._core.vmscan cimport mem_cgroup_charge
 from foliosim._core.zap cimport folio_pte_batch_write
 
 cdef extern from *:
@@ -107,9 +109,12 @@ cdef uint64_t move_pud(machine_t *m, const pmc_t *pmc) noexcept nogil:
 
 cdef uint64_t move_step(machine_t *m, const pmc_t *pmc) noexcept nogil:
     """Move what one entry of the highest possible table maps.  The bytes it maps, or 0: no frame for a table."""
-    cdef uint64_t extent = move_pud(m, pmc) if m.top_level > 1 else 0
+    cdef uint64_t extent
     cdef uint64_t *old
     cdef uint64_t *new
+    if not mem_cgroup_charge(m, MEMCG_TABLES):
+        return 0
+    extent = move_pud(m, pmc) if m.top_level > 1 else 0
     if extent:
         return 0 if extent == MOVE_FAILED else extent
     extent = get_extent(pmc, FS_PMD_SIZE)

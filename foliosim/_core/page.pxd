@@ -67,6 +67,9 @@ cdef inline bint folio_test_large(const page_t *folio) noexcept nogil:
 cdef inline bint folio_test_anon(const page_t *folio) noexcept nogil:
     return (folio.flags & PG_anon) != 0
 
+cdef inline bint folio_test_swapcache(const page_t *folio) noexcept nogil:
+    return (folio.flags & (PG_swapbacked | PG_swapcache)) == (PG_swapbacked | PG_swapcache)
+
 cdef inline tail1_t *folio_tail1(page_t *folio) noexcept nogil:
     """The words of page 1 of a large folio.  Heads are aligned, so pages 1..3 follow the head's record."""
     return <tail1_t *>(folio + 1)

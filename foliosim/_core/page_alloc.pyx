@@ -305,6 +305,7 @@ cdef uint32_t table_alloc(machine_t *m) noexcept nogil:
             if pfn == FS_NO_PFN:
                 return FS_NO_PFN
             m.free_pages -= 1LL << FS_BLOCK_ORDER
+            m.table_frames += 1LL << FS_BLOCK_ORDER
             m.table_next = pfn
             m.table_end = pfn + (1U << FS_BLOCK_ORDER)
         pfn = m.table_next
@@ -313,6 +314,7 @@ cdef uint32_t table_alloc(machine_t *m) noexcept nogil:
     page.flags = PG_KIND_TABLE
     page.refcount = 1
     page.mapcount = 0
+    page.index = 0
     page.next = FS_NO_PFN
     page.prev = FS_NO_PFN
     m.nr_tables += 1

@@ -131,6 +131,47 @@ cdef enum madv_free_partial_e:      # P25
     MADV_FREE_MARK_WHOLE     # mark the folio lazily freed, the other pages dirty
     NR_MADV_FREE_PARTIAL
 
+cdef enum partial_evict_e:   # P03
+    PARTIAL_EVICT_UNMAP
+    PARTIAL_EVICT_SPLIT
+    PARTIAL_EVICT_SKIP
+    PARTIAL_EVICT_WAIT       # it becomes unevictable, until somebody unlocks
+    NR_PARTIAL_EVICT
+
+cdef enum collapse_rule_e:   # P18
+    COLLAPSE_YES
+    COLLAPSE_EXCEED_NONE     # too many empty entries, or too many swapped out, or shared
+    COLLAPSE_EXCEED_SWAP
+    COLLAPSE_EXCEED_SHARED
+    COLLAPSE_QUADRUPLE       # not the block: neighbouring folios of which most are active
+    NR_COLLAPSE_RULE
+
+cdef enum collapse_vs_free_e:   # P19
+    COLLAPSE_FREED
+    COLLAPSE_FREED_NOT
+    NR_COLLAPSE_VS_FREE
+
+cdef enum underused_e:       # P23
+    UNDERUSED_NO             # forget it
+    UNDERUSED_SPLIT
+    UNDERUSED_KEEP           # it stays on the queue, to be looked at again
+    NR_UNDERUSED
+
+cdef enum age_unit_e:        # P27
+    AGE_OLD
+    AGE_YOUNG
+    AGE_SPLIT                # split it: its pages differ
+    NR_AGE_UNIT
+
+cdef enum swap_large_e:      # P29
+    SWAP_WHOLE
+    SWAP_ORDER0
+    NR_SWAP_LARGE
+
+cdef enum swap_event_e:      # when P29 is asked
+    SWAP_OUT
+    SWAP_IN
+
 # ---- the table ----
 
 # Every point as Linux 6.18 decides it.
@@ -333,3 +374,48 @@ cdef inline int ask_madv_free_partial(machine_t *m, int order, int nr_pages) noe
         return MADV_FREE_SPLIT
     arg[0], arg[1] = order, nr_pages
     return policy_ask(m, POINT_MADV_FREE_PARTIAL, arg, NR_MADV_FREE_PARTIAL)
+
+
+cdef inline int ask_partial_evict(machine_t *m, int order, int64_t nr_locked) noexcept nogil:
+    """P03: reclaim meets a folio of which nr_locked pages are in locked VMAs, and not all.  partial_evict_e."""
+    cdef int64_t arg[2]
+    arg[0], arg[1] = order, nr_locked
+    return policy_ask(m, POINT_PARTIAL_EVICT, arg, NR_PARTIAL_EVICT)
+
+
+cdef inline int ask_collapse_rule(machine_t *m, const int64_t *arg) noexcept nogil:
+    """P18: khugepaged looks at a block: pages none, zero_filled, swap, shared, and the limits max_ptes_none, _swap,
+    _shared.  collapse_rule_e."""
+    return policy_ask(m, POINT_COLLAPSE_RULE, arg, NR_COLLAPSE_RULE)
+
+
+cdef inline int ask_collapse_vs_free(machine_t *m, int64_t scans, int64_t nr_none) noexcept nogil:
+    """P19: pages of the block were freed by the program; since then khugepaged looked at it so many times, this one
+    included, and nr_none pages are empty.  collapse_vs_free_e."""
+    cdef int64_t arg[2]
+    arg[0], arg[1] = scans, nr_none
+    return policy_ask(m, POINT_COLLAPSE_VS_FREE, arg, NR_COLLAPSE_VS_FREE)
+
+
+cdef inline int ask_underused(machine_t *m, int64_t nr_zero, int64_t max_ptes_none, int64_t nr_accessed,
+                              bint one_half) noexcept nogil:
+    """P23: is a folio of so many zero-filled pages underused?  nr_accessed of its pages were used since the last
+    look, all in one half of it or not.  underused_e."""
+    cdef int64_t arg[4]
+    arg[0], arg[1], arg[2], arg[3] = nr_zero, max_ptes_none, nr_accessed, one_half
+    return policy_ask(m, POINT_UNDERUSED, arg, NR_UNDERUSED)
+
+
+cdef inline int ask_age_unit(machine_t *m, int order, int64_t nr_young, int64_t nr_mapped) noexcept nogil:
+    """P27: was a large folio used, of whose mapped pages some have accessed entries?  age_unit_e."""
+    cdef int64_t arg[3]
+    arg[0], arg[1], arg[2] = order, nr_young, nr_mapped
+    return policy_ask(m, POINT_AGE_UNIT, arg, NR_AGE_UNIT)
+
+
+cdef inline int ask_swap_large(machine_t *m, int event, int order, bint enabled) noexcept nogil:
+    """P29: does a folio of this order, one that faults may use or not, go to swap, or come from it, as it is?
+    swap_large_e."""
+    cdef int64_t arg[3]
+    arg[0], arg[1], arg[2] = event, order, enabled
+    return policy_ask(m, POINT_SWAP_LARGE, arg, NR_SWAP_LARGE)

@@ -173,6 +173,79 @@ cdef int members_any_order(void *ctx, int param, const int64_t *arg) noexcept no
     return DEFERRED_NO if arg[0] == DEFERRED_UNMAPPED else DEFERRED_YES
 
 
+# ---- P18 collapse_rule: none, zero_filled, swap, shared, max_none, max_swap, max_shared ----
+
+cdef int collapse_within(int64_t none, const int64_t *arg) noexcept nogil:
+    if none > arg[4]:
+        return COLLAPSE_EXCEED_NONE
+    if arg[2] > arg[5]:
+        return COLLAPSE_EXCEED_SWAP
+    return COLLAPSE_EXCEED_SHARED if arg[3] > arg[6] else COLLAPSE_YES
+
+
+cdef int collapse_pmd_only(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """Follows hpage_collapse_scan_pmd."""
+    return collapse_within(arg[0], arg)
+
+
+cdef int collapse_count_zero(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """A page of zeros is as good as none: the shrinker would take it away again."""
+    return collapse_within(arg[0] + arg[1], arg)
+
+
+# ---- P19 collapse_vs_free: scans, nr_none ----
+
+cdef int free_backoff(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    return COLLAPSE_FREED_NOT if arg[0] <= param else COLLAPSE_FREED
+
+
+cdef int free_respect(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """As long as what was freed is not in use again."""
+    return COLLAPSE_FREED_NOT if arg[1] else COLLAPSE_FREED
+
+
+# ---- P23 underused: nr_zero, max_ptes_none, nr_accessed, one_half ----
+
+cdef int underused_zero_filled(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """Follows thp_underused: never, if khugepaged may fill a block of which one page is used.  param: another limit."""
+    cdef int64_t limit = param if param else arg[1]
+    return UNDERUSED_SPLIT if arg[0] > limit and limit != FS_HPAGE_PMD_NR - 1 else UNDERUSED_NO
+
+
+cdef int underused_incl_511(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    return UNDERUSED_SPLIT if arg[0] > arg[1] else UNDERUSED_NO
+
+
+cdef int underused_accessed_half(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    return UNDERUSED_SPLIT if 2 * arg[2] < FS_HPAGE_PMD_NR and arg[3] else UNDERUSED_KEEP
+
+
+# ---- P27 age_unit: order, nr_young, nr_mapped ----
+
+cdef int age_any(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """Follows folio_referenced: one accessed entry speaks for the folio."""
+    return AGE_YOUNG if arg[1] else AGE_OLD
+
+
+cdef int age_majority(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    return AGE_YOUNG if 2 * arg[1] > arg[2] else AGE_OLD
+
+
+cdef int age_per_page(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    return AGE_SPLIT if 0 < arg[1] < arg[2] else age_any(ctx, param, arg)
+
+
+# ---- P29 swap_large: event, order, enabled ----
+
+cdef int swap_whole(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """Out as it is (folio_alloc_swap), in by the sizes that faults may use (alloc_swap_folio)."""
+    return SWAP_WHOLE if arg[0] == SWAP_OUT or arg[2] else SWAP_ORDER0
+
+
+cdef int swap_in_order0(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    return SWAP_WHOLE if arg[0] == SWAP_OUT else SWAP_ORDER0
+
+
 # ---- the table ----
 
 POINT_NAMES = (
@@ -211,6 +284,14 @@ ANSWERS = {
     "drop_zero_pages": {"yes": ZERO_PAGES_DROP, "no": ZERO_PAGES_KEEP},
     "madv_free_partial": {"split_continue": MADV_FREE_SPLIT, "give_up": MADV_FREE_GIVE_UP,
                           "mark_whole": MADV_FREE_MARK_WHOLE},
+    "partial_evict": {"unmap_rest": PARTIAL_EVICT_UNMAP, "split_then_sort": PARTIAL_EVICT_SPLIT,
+                      "skip_folio": PARTIAL_EVICT_SKIP, "evict_none_until_unlock": PARTIAL_EVICT_WAIT},
+    "collapse_rule": {True: COLLAPSE_YES, "exceed_none": COLLAPSE_EXCEED_NONE, "exceed_swap": COLLAPSE_EXCEED_SWAP,
+                      "exceed_shared": COLLAPSE_EXCEED_SHARED, "quadruple_active": COLLAPSE_QUADRUPLE},
+    "collapse_vs_free": {"on": COLLAPSE_FREED, "off": COLLAPSE_FREED_NOT},
+    "underused": {False: UNDERUSED_NO, True: UNDERUSED_SPLIT, "keep": UNDERUSED_KEEP},
+    "age_unit": {"old": AGE_OLD, "young": AGE_YOUNG, "split": AGE_SPLIT},
+    "swap_large": {"whole": SWAP_WHOLE, "order0": SWAP_ORDER0},
 }
 
 # Answers that take a number, and the least and greatest one.
@@ -236,14 +317,25 @@ cdef dict RULES = {
     "deferred_members": {
         "+all_new_thp": <size_t>&members_all_new_thp, "partially_mapped": <size_t>&members_partially_mapped,
         "exclude_fully_unmapped": <size_t>&members_not_unmapped, "order>=2": <size_t>&members_any_order},
+    "collapse_rule": {"pmd_only": <size_t>&collapse_pmd_only, "count_zero_as_none": <size_t>&collapse_count_zero},
+    "collapse_vs_free": {"backoff": <size_t>&free_backoff, "respect_recent_dontneed": <size_t>&free_respect},
+    "underused": {"zero_filled": <size_t>&underused_zero_filled,
+                  "zero_filled_incl_511": <size_t>&underused_incl_511,
+                  "accessed_half": <size_t>&underused_accessed_half},
+    "age_unit": {"folio_any": <size_t>&age_any, "majority": <size_t>&age_majority, "per_page": <size_t>&age_per_page},
+    "swap_large": {"whole": <size_t>&swap_whole, "order0": <size_t>&swap_in_order0},
 }
-cdef dict ALIASES = {"mlock_rule": {"whole": MLOCK_YES}}
+cdef dict ALIASES = {"mlock_rule": {"whole": MLOCK_YES}, "collapse_rule": {"quadruple_active": COLLAPSE_QUADRUPLE},
+                     "underused": {"off": UNDERUSED_NO},
+                     "swap_large": {"split_first": SWAP_ORDER0, "original_order": SWAP_WHOLE}}
 # Answers of these points are only given by rules and hooks.
-cdef set RULES_ONLY = {"mlock_rule", "cow_reuse", "deferred_members"}
+cdef set RULES_ONLY = {"mlock_rule", "cow_reuse", "deferred_members", "collapse_rule", "underused", "age_unit",
+                       "swap_large"}
 
 # Linux 6.18's alternative where it is a rule; elsewhere it is answer 0.
 cdef dict LINUX_RULES = {"mlock_rule": "contained_eager", "cow_reuse": "mm_owner_two_slots",
-                         "deferred_members": "+all_new_thp"}
+                         "deferred_members": "+all_new_thp", "collapse_rule": "pmd_only", "underused": "zero_filled",
+                         "age_unit": "folio_any", "swap_large": "whole"}
 cdef point_t LINUX[NR_POINTS]
 
 

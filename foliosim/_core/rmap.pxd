@@ -6,6 +6,7 @@ Callers hold the references that go with mappings: one per PTE, one per PMD mapp
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from foliosim._core.flags cimport FS_PAGE_SHIFT
 from foliosim._core.types cimport *
+from foliosim._core.page cimport folio_index, folio_mapping_id, folio_nr_pages
 
 # Position of an address in the VMA's mapping, in pages.
 cdef inline uint64_t linear_page_index(const vma_t *vma, uint64_t addr) noexcept nogil:
@@ -15,10 +16,32 @@ cdef inline bint vma_reaches(const vma_t *vma, uint64_t index, uint32_t nr) noex
     """Does the VMA reach over some of nr pages from an index of its mapping on?"""
     return vma.pgoff < index + nr and vma.pgoff + ((vma.end - vma.start) >> FS_PAGE_SHIFT) > index
 
+cdef inline avc_t *rmap_next(machine_t *m, const page_t *folio, const avc_t *last) noexcept nogil:
+    """The next of an anonymous folio's VMAs, in the order of the kernel's interval tree: by page offset, older first.
+
+    last: the one before, NULL at first.  NULL: that was all.
+    """
+    cdef uint64_t index = folio_index(folio)
+    cdef avc_t *avc = (<anon_vma_t *>m.mappings[folio_mapping_id(folio)]).first
+    cdef avc_t *best = NULL
+    cdef bint newer = last != NULL
+    while avc != NULL:
+        if avc == last:
+            newer = False
+        elif vma_reaches(avc.vma, index, folio_nr_pages(folio)):
+            if last == NULL or avc.vma.pgoff > last.vma.pgoff or (newer and avc.vma.pgoff == last.vma.pgoff):
+                if best == NULL or avc.vma.pgoff <= best.vma.pgoff:
+                    best = avc
+        avc = avc.av_next
+    return best
+
 cdef void folio_set_anon(page_t *folio, const vma_t *vma, uint64_t addr) noexcept nogil
 cdef void folio_move_anon_rmap(page_t *folio, const vma_t *vma) noexcept nogil
 # First mapping of a new anonymous folio: by one PMD if it is huge, else by PTEs of all its pages.
 cdef void folio_add_new_anon_rmap(machine_t *m, uint32_t head, const vma_t *vma, uint64_t addr) noexcept nogil
+# First mapping of a folio that was read from swap: the same, but shared if it is not exclusive.
+cdef void folio_add_swapin_rmap(machine_t *m, uint32_t head, const vma_t *vma, uint64_t addr,
+                                bint exclusive) noexcept nogil
 # n PTEs of pages pfn.. of one folio / one PMD of a huge folio.
 cdef void folio_add_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *vma) noexcept nogil
 cdef void folio_add_rmap_pmd(machine_t *m, uint32_t head, const vma_t *vma) noexcept nogil

@@ -154,6 +154,16 @@ cdef void folio_add_new_anon_rmap(machine_t *m, uint32_t head, const vma_t *vma,
     mod_mthp_stat(m, order, MTHP_NR_ANON, 1)
 
 
+cdef void folio_add_swapin_rmap(machine_t *m, uint32_t head, const vma_t *vma, uint64_t addr,
+                                bint exclusive) noexcept nogil:
+    """What is shared is found through the root anon_vma, which reaches all who may map it."""
+    cdef page_t *folio = page_of(m, head)
+    folio_add_new_anon_rmap(m, head, vma, addr)
+    if not exclusive:
+        pages_clear_exclusive(m, head, folio_nr_pages(folio))
+        folio_set_mapping(folio, vma.anon_vma.root.id, folio_index(folio))
+
+
 # ---- adding and removing ----
 
 cdef void folio_add_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *vma) noexcept nogil:

@@ -20,6 +20,7 @@ from foliosim._core.mapping cimport filemap_remove_folio, mapping_pages
 from foliosim._core.mlock cimport mlock_drain_local
 from foliosim._core.rmap cimport *
 from foliosim._core.swap cimport folio_put
+from foliosim._core.swap_state cimport free_swap_cache
 from foliosim._core.try_to_unmap cimport try_to_unmap
 from foliosim._core.policy cimport *
 from foliosim._core.zap cimport folio_pte_batch
@@ -29,7 +30,7 @@ ctypedef void (*walk_fn_t)(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t pfn
 
 cdef int32_t folio_expected_ref_count(page_t *folio) noexcept nogil:
     cdef int32_t n = folio_mapcount(folio)
-    if not folio.flags & PG_anon and folio_mapping_id(folio):
+    if folio_test_swapcache(folio) or (not folio.flags & PG_anon and folio_mapping_id(folio)):
         n += folio_nr_pages(folio)
     return n
 
@@ -148,10 +149,13 @@ cdef void split_records(machine_t *m, uint32_t head, int old_order, int new_orde
     cdef page_t *folio = page_of(m, head)
     cdef page_t *page
     cdef uint32_t keep = PG_referenced | PG_uptodate | PG_dirty | PG_active | PG_swapbacked | PG_unevictable
+    cdef bint cached = folio_test_swapcache(folio) or (not folio.flags & PG_anon and folio_mapping_id(folio))
     cdef uint32_t flags = folio.flags & (keep | PG_mlocked | PG_anon | PG_lru)
     cdef uint64_t index = folio_index(folio)
     cdef uint32_t id = folio_mapping_id(folio), step = 1U << new_order, at = step, i, own
-    cdef int32_t cache = 0 if flags & PG_anon or not id else <int32_t>step
+    cdef int32_t cache = <int32_t>step if cached else 0
+    if folio_test_swapcache(folio):
+        flags |= PG_swapcache
     while at < 1U << old_order:
         for i in range(step):
             page = page_of(m, head + at + i)
@@ -183,7 +187,7 @@ cdef inline int32_t movable_pins(page_t *folio) noexcept nogil:
     return folio_tail2(folio).pincount if pins_per_page(folio) else 0
 
 
-cdef int check_split(machine_t *m, uint32_t head, page_t *folio, int new_order) noexcept nogil:
+cdef int check_split(machine_t *m, uint32_t head, page_t *folio, int new_order, bint uniform) noexcept nogil:
     cdef bint anon = (folio.flags & PG_anon) != 0
     if page_kind(folio) != PG_KIND_HEAD or new_order < 0 or new_order >= folio_order(folio):
         return -EINVAL
@@ -191,6 +195,8 @@ cdef int check_split(machine_t *m, uint32_t head, page_t *folio, int new_order) 
         return -EINVAL
     if not anon and not folio_mapping_id(folio):
         return -EBUSY
+    if folio_test_swapcache(folio) and (new_order or not uniform):
+        return -EINVAL
     if folio.flags & PG_dirty and not folio.flags & (PG_anon | PG_swapbacked):
         return -EBUSY     # the file system does not let its buffers go
     if anon and not folio_mapped(folio):
@@ -255,7 +261,7 @@ cdef int do_split(machine_t *m, uint32_t head, int new_order, uint32_t at, uint3
     cdef uint32_t nr = 1U << old_order, id, pfn = head, piece
     cdef uint64_t index
     cdef bint anon = (folio.flags & PG_anon) != 0, isolated = not folio.flags & PG_lru, pins
-    cdef int result = check_split(m, head, folio, new_order)
+    cdef int result = check_split(m, head, folio, new_order, uniform)
     if result < 0:
         if page_kind(folio) == PG_KIND_HEAD:
             count_split(m, old_order, result)
@@ -279,6 +285,7 @@ cdef int do_split(machine_t *m, uint32_t head, int new_order, uint32_t at, uint3
     while pfn < head + nr and not isolated:
         piece = folio_nr_pages(page_of(m, pfn))
         if not pfn <= keep < pfn + piece:
+            free_swap_cache(m, pfn)
             folio_put(m, pfn)
         pfn += piece
     return 0

@@ -21,6 +21,7 @@ cdef struct tally_t:
     uint32_t nr              # frames that were ever used: m.fresh_pfn
     int32_t *ptes            # by pfn: PTEs that map the page
     folio_tally_t *folios
+    int32_t *swaps           # by slot: entries that hold it
     int64_t nr_tables        # page tables in use
 
 # 0, or -FS_EHOSTMEM.

@@ -14,7 +14,8 @@ cdef int tally_init(tally_t *t, machine_t *m) noexcept nogil:
     t.nr_tables = 0
     t.ptes = <int32_t *>calloc(t.nr + 1, sizeof(int32_t))
     t.folios = <folio_tally_t *>calloc(t.nr + 1, sizeof(folio_tally_t))
-    if t.ptes == NULL or t.folios == NULL:
+    t.swaps = <int32_t *>calloc(m.swap.nr + 1, sizeof(int32_t))
+    if t.ptes == NULL or t.folios == NULL or t.swaps == NULL:
         tally_deinit(t)
         return -FS_EHOSTMEM
     return 0
@@ -23,6 +24,8 @@ cdef int tally_init(tally_t *t, machine_t *m) noexcept nogil:
 cdef void tally_deinit(tally_t *t) noexcept nogil:
     free(t.ptes)
     free(t.folios)
+    free(t.swaps)
+    t.swaps = NULL
     t.ptes = NULL
     t.folios = NULL
 

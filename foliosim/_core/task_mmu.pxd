@@ -24,6 +24,7 @@ cdef struct mem_size_stats_t:   # bytes; pss*: bytes with 12 fractional bits
     uint64_t anonymous
     uint64_t lazyfree
     uint64_t anonymous_thp, shmem_thp, file_thp
+    uint64_t swap, swap_pss      # bytes; bytes with 12 fractional bits
     uint64_t pss, pss_anon, pss_file, pss_shmem, pss_dirty, pss_locked
 
 cdef enum:                      # fields of smaps in the order of the file; see SMAPS_FIELDS

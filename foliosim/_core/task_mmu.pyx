@@ -1,7 +1,7 @@
 # cython: language_level=3
 """smaps, pagemap, mincore and clear_refs.  Follows fs/proc/task_mmu.c and mm/mincore.c, CONFIG_PAGE_MAPCOUNT.
 
-Fidelity: identical; no swap, hugetlb, KSM or userfaultfd, so their fields are zero.
+Fidelity: identical; no hugetlb, KSM or userfaultfd, so their fields are zero.
 """
 from libc.errno cimport EINVAL, ENOMEM
 from libc.string cimport memset
@@ -102,6 +102,13 @@ cdef void smaps_pmd_entry(machine_t *m, const vma_t *vma, uint64_t pmd, mem_size
         smaps_account_pages(m, mss, folio, 1, entire + page_of(m, head + i).mapcount, dirty, locked)
 
 
+cdef inline void smaps_swap(machine_t *m, uint64_t e, mem_size_stats_t *mss) noexcept nogil:
+    """A slot that several entries hold is shared among them."""
+    cdef int32_t count = m.swap.slots[swp_slot(m, e)].count
+    mss.swap += FS_PAGE_SIZE
+    mss.swap_pss += (FS_PAGE_SIZE << PSS_SHIFT) / <uint64_t>(count if count > 1 else 1)
+
+
 cdef void smaps_pte_range(machine_t *m, const vma_t *vma, const uint64_t *pte, uint32_t n,
                           mem_size_stats_t *mss) noexcept nogil:
     """n entries of one table.  Follows smaps_pte_entry."""
@@ -113,6 +120,8 @@ cdef void smaps_pte_range(machine_t *m, const vma_t *vma, const uint64_t *pte, u
     for i in range(n):
         e = pte[i]
         if not e or not pte_present(m, e) or pte_special(m, e):
+            if e and pte_swap(m, e):
+                smaps_swap(m, e, mss)
             continue
         pfn = pte_pfn(m, e)
         if folio == NULL or pfn < head or pfn >= end:
@@ -165,6 +174,8 @@ cdef void smap_fields(const mem_size_stats_t *mss, uint64_t *out) noexcept nogil
     out[SMAPS_ANON_HUGE_PAGES] = mss.anonymous_thp >> 10
     out[SMAPS_SHMEM_PMD_MAPPED] = mss.shmem_thp >> 10
     out[SMAPS_FILE_PMD_MAPPED] = mss.file_thp >> 10
+    out[SMAPS_SWAP] = mss.swap >> 10
+    out[SMAPS_SWAP_PSS] = mss.swap_pss >> (10 + PSS_SHIFT)
     out[SMAPS_LOCKED] = mss.pss_locked >> (10 + PSS_SHIFT)
 
 
@@ -236,14 +247,17 @@ cdef void pagemap_pmd_leaf(machine_t *m, uint64_t pmd, uint64_t word, uint64_t a
 
 
 cdef inline uint64_t pagemap_special(machine_t *m, uint64_t e, uint64_t word) noexcept nogil:
-    """The word of an entry without a folio: the zero page, or a marker (shown as swap type 31, offset 4)."""
+    """The word of an entry without a folio: the zero page; a swap entry, with its type (0) and offset; or a marker,
+    shown as type 31, offset 4."""
     if pte_present(m, e):
         if m.soft_dirty and pte_soft_dirty(m, e):
             word |= PM_SOFT_DIRTY
         return word | PM_PRESENT | pte_pfn(m, e)
     if m.soft_dirty and pte_swp_soft_dirty(m, e):
         word |= PM_SOFT_DIRTY
-    if pte_guard(m, e):
+    if pte_swap(m, e):
+        word |= <uint64_t>swp_slot(m, e) << 5
+    elif pte_guard(m, e):
         word |= PM_GUARD_REGION | 31 | (4 << 5)
     return word | PM_SWAP
 
@@ -340,6 +354,8 @@ cdef void mincore_pmd_range(machine_t *m, const vma_t *vma, uint64_t addr, uint6
         for i in range(n):
             if pte_present(m, pte[i]):
                 vec[i] = 1
+            elif pte_swap(m, pte[i]):
+                vec[i] = m.swap.slots[swp_slot(m, pte[i])].cache != 0
             else:
                 vec[i] = mincore_unmapped(m, vma, addr + (i << FS_PAGE_SHIFT))
 

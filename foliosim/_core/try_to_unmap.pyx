@@ -1,8 +1,8 @@
 # cython: language_level=3
 """Unmapping a folio wherever it is mapped.  Follows try_to_unmap_one in mm/rmap.c.
 
-Folios that would go to swap are never unmapped: there is no swap.  So this is for lazily freed anonymous folios, which
-are lost unless somebody wrote to them or holds them, and for the page cache.
+Folios in the swap cache leave swap entries behind.  Lazily freed anonymous folios are lost unless somebody wrote to
+them or holds them; those of the page cache leave nothing.
 """
 from libc.stdint cimport int64_t, uint64_t
 from foliosim._core.flags cimport *
@@ -13,8 +13,9 @@ from foliosim._core.stat cimport *
 from foliosim._core.huge_memory cimport split_huge_pmd
 from foliosim._core.mlock cimport mlock_drain_local, mlock_folio
 from foliosim._core.policy cimport *
-from foliosim._core.rmap cimport folio_remove_rmap_ptes, vma_reaches
+from foliosim._core.rmap cimport folio_remove_rmap_ptes, rmap_next, vma_reaches
 from foliosim._core.swap cimport folio_put_refs
+from foliosim._core.swapfile cimport swap_duplicate
 from foliosim._core.zap cimport folio_pte_batch_write
 
 cdef struct unmap_t:
@@ -34,13 +35,44 @@ cdef bint keep_lazyfree(page_t *folio) noexcept nogil:
     return folio.refcount != 1 + folio_mapcount(folio)
 
 
+cdef bint swap_out_pte(machine_t *m, vma_t *vma, uint64_t *pte, const unmap_t *u) noexcept nogil:
+    """Put the swap entry in the place of one entry; False: the page may be pinned and stays."""
+    cdef uint64_t old = ptep_get(m, pte), entry
+    cdef uint32_t pfn = pte_pfn(m, old), slot = m.swap.of_page[pfn]
+    cdef page_t *page = page_of(m, pfn)
+    if pte_dirty(m, old):
+        u.folio.flags |= PG_dirty
+    if page.flags & PG_anon_exclusive and folio_maybe_dma_pinned(u.folio):
+        return False
+    entry = mk_swap(m, slot)
+    if page.flags & PG_anon_exclusive:
+        page.flags &= ~PG_anon_exclusive
+        entry = pte_swp_mkexclusive(m, entry)
+    if pte_soft_dirty(m, old):
+        entry = pte_swp_mksoft_dirty(m, entry)
+    swap_duplicate(m, slot)
+    get_and_clear_ptes(m, pte, 1)
+    set_pte(m, pte, entry)
+    update_hiwater_rss(vma.mm)
+    vma.mm.rss_anon -= 1
+    vma.mm.swapents += 1
+    folio_remove_rmap_ptes(m, pfn, 1, vma)
+    if vma.flags & VM_LOCKED:
+        mlock_drain_local(m)
+    folio_put_refs(m, u.head, 1)
+    return True
+
+
 cdef uint32_t unmap_batch(machine_t *m, vma_t *vma, uint64_t *pte, const unmap_t *u, uint32_t max_nr) noexcept nogil:
     """The entries from pte on that map the folio with like protection; how many went, 0: they stay.
 
     Entries that were taken out together come back alike: all accessed, or dirty, if one was.
     """
     cdef uint32_t pfn = pte_pfn(m, pte[0]), n = folio_pte_batch_write(m, pte, pfn, max_nr)
-    cdef uint64_t entry = get_and_clear_ptes(m, pte, n)
+    cdef uint64_t entry
+    if folio_test_swapcache(u.folio):
+        return 1 if swap_out_pte(m, vma, pte, u) else 0
+    entry = get_and_clear_ptes(m, pte, n)
     if pte_dirty(m, entry):
         u.folio.flags |= PG_dirty
     if u.folio.flags & PG_anon and keep_lazyfree(u.folio):
@@ -119,11 +151,11 @@ cdef bint try_to_unmap(machine_t *m, uint32_t head, bint ignore_mlock) noexcept 
     u.ignore_mlock = ignore_mlock
     u.found = 0
     if u.folio.flags & PG_anon:
-        avc = (<anon_vma_t *>m.mappings[folio_mapping_id(u.folio)]).first
+        avc = rmap_next(m, u.folio, NULL)
         while avc != NULL and folio_mapped(u.folio):
-            if vma_reaches(avc.vma, u.index, u.nr) and not unmap_in_vma(m, avc.vma, &u):
+            if not unmap_in_vma(m, avc.vma, &u):
                 break
-            avc = avc.av_next
+            avc = rmap_next(m, u.folio, avc)
     else:
         vma = (<mapping_t *>m.mappings[folio_mapping_id(u.folio)]).i_mmap
         while vma != NULL and folio_mapped(u.folio):

@@ -18,7 +18,8 @@ cdef struct page_t:
     uint32_t next       # pfn: LRU list, free list, or list of deposited page tables; FS_NO_PFN ends it
     uint32_t prev       # pfn; in a PMD table: its first deposited PTE table
     uint32_t mapping    # folio head: mapping id (low 24 bits), bits 39:32 of the index (high 8 bits)
-    uint32_t index      # folio head: low 32 bits of the page offset in the mapping
+    uint32_t index      # folio head: low 32 bits of the page offset in the mapping; PTE table: khugepaged's looks at it
+                        # since the program last freed pages of it, plus 1 (kept for P19 only)
 
 cdef struct tail1_t:    # page 1 of a large folio
     uint32_t flags
@@ -79,6 +80,39 @@ cdef struct block_t:         # one page of a file on disk
     bint used                # False: a hole
     bint shadow              # the page was reclaimed from the cache
     content_t content        # while the page is not cached
+
+cdef struct swap_slot_t:     # one page of the swap device
+    int32_t count            # page-table entries that hold it (swap_map)
+    uint32_t cache           # pfn of its page in the swap cache, 0: none; then content is empty
+    uint64_t shadow          # nonresident_age when its page was reclaimed
+    content_t content
+
+cdef struct swap_cluster_t:  # slots in a row, as many as a huge folio has pages (swap_cluster_info)
+    uint16_t used            # slots
+    uint16_t order           # of the folios it takes
+
+cdef struct swap_t:          # swap_info_struct: one device, written and read at once (as zram is)
+    uint32_t nr              # slots, slot 0 (the header) included; 0: no swap
+    uint32_t used            # slots
+    swap_slot_t *slots
+    uint32_t *of_page        # by pfn: slot of a page in the swap cache
+    swap_cluster_t *clusters
+    uint32_t next[16]        # by order: where the search goes on
+
+cdef struct memcg_t:         # mem_cgroup: the one that all processes are in
+    int64_t limit            # pages, memory.max; 0: none
+    bint oom                 # a charge failed in this operation
+    int64_t anon_cost, file_cost     # lruvec: what reclaim of either has cost so far
+    int64_t nonresident_age  # lruvec: folios reclaimed or activated, pages
+    int64_t deferred_scan    # do_shrink_slab: what the deferred split shrinker was too impatient to scan
+    int swappiness
+
+cdef struct khugepaged_t:    # /sys/kernel/mm/transparent_hugepage/khugepaged
+    int64_t max_ptes_none, max_ptes_swap, max_ptes_shared
+    int64_t pages_to_scan
+    int64_t pages_collapsed, full_scans
+    uint32_t pid             # scan cursor: process and address
+    uint64_t address
 
 cdef struct file_ra_t:       # file_ra_state: the last readahead window, in pages
     uint64_t start, size
@@ -145,6 +179,7 @@ cdef struct mm_t:
     uint64_t rlimit_stack    # bytes a stack may grow to
     uint64_t next_area       # where the next search for a free area ends; 0: where it would
     int64_t rss_anon, rss_file, rss_shmem   # pages
+    int64_t swapents         # swap entries of its tables (MM_SWAPENTS)
     int64_t hiwater_rss, hiwater_vm         # pages: the most there was before something was taken away
     int64_t nr_ptes, nr_pmds, nr_puds, nr_p4ds  # page tables below the root; nr_ptes with deposited ones
     bint has_pinned          # MMF_HAS_PINNED
@@ -208,6 +243,28 @@ cdef enum vmstat_e:          # event counters, /proc/vmstat names; see stat.pxd 
     NR_FOLL_PIN_ACQUIRED
     NR_FOLL_PIN_RELEASED
     COW_BYTES                # ours: bytes copied by COW
+    PSWPIN
+    PSWPOUT
+    SWPIN_ZERO
+    SWPOUT_ZERO
+    PGSCAN_DIRECT
+    PGSCAN_ANON
+    PGSCAN_FILE
+    PGSTEAL_DIRECT
+    PGSTEAL_ANON
+    PGSTEAL_FILE
+    PGREFILL
+    PGROTATED
+    ALLOCSTALL
+    WORKINGSET_REFAULT_ANON
+    WORKINGSET_ACTIVATE_ANON
+    OOM_KILL
+    THP_FAULT_FALLBACK_CHARGE
+    THP_SWPOUT
+    THP_SWPOUT_FALLBACK
+    THP_SCAN_EXCEED_NONE_PTE
+    THP_SCAN_EXCEED_SWAP_PTE
+    THP_SCAN_EXCEED_SHARE_PTE
     NR_VMSTAT
 
 cdef enum mthp_e:            # per folio size, hugepages-<size>/stats/
@@ -220,6 +277,10 @@ cdef enum mthp_e:            # per folio size, hugepages-<size>/stats/
     MTHP_NR_ANON_PARTIALLY_MAPPED
     SHMEM_ALLOC
     SHMEM_FALLBACK
+    ANON_FAULT_FALLBACK_CHARGE
+    MTHP_SWPIN
+    MTHP_SWPOUT
+    MTHP_SWPOUT_FALLBACK
     NR_MTHP
 
 cdef enum table_op_e:        # work on page tables and the TLB
@@ -323,15 +384,21 @@ cdef struct machine_t:
     uint32_t table_free      # freed page tables, all zero
     uint32_t table_next, table_end      # block that new tables are carved from
     int64_t nr_tables
+    int64_t table_frames                # frames that tables were carved from
     uint32_t zero_pfn, huge_zero_pfn
     # LRU
     lru_list_t lru[5]
     fbatch_t batch_lru_add, batch_activate, batch_deactivate, batch_deactivate_file, batch_lazyfree, batch_mlock
     uint32_t deferred_first, deferred_last  # deferred split queue, pfns of heads
     int64_t deferred_len
+    # memory pressure
+    bint pressure            # there is a limit, or swap: whoever is short of memory reclaims
+    memcg_t memcg
+    swap_t swap
+    khugepaged_t khugepaged
     # counters
-    int64_t vmstat[32]
-    int64_t mthp[16][9]      # by order
+    int64_t vmstat[NR_VMSTAT]
+    int64_t mthp[16][NR_MTHP]      # by order
     int64_t table_ops[NR_TABLE_OPS]
     # objects
     void **mappings          # by mapping id: anon_vma_t or mapping_t (PG_anon tells)

@@ -7,6 +7,7 @@ from foliosim._core.tally cimport *
 from foliosim._core.validate_mm cimport validate_page_tables
 from foliosim._core.validate_vma cimport validate_vmas, validate_mappings, validate_mm_ids
 from foliosim._core.validate_frames cimport tally_references, validate_lists, validate_frames
+from foliosim._core.validate_swap cimport validate_swap
 
 
 cdef list validate_machine(machine_t *m, dict gets, dict pins):
@@ -25,6 +26,7 @@ cdef list validate_machine(machine_t *m, dict gets, dict pins):
         tally_references(&t, gets, pins)
         validate_lists(&t, out)
         validate_frames(&t, out)
+        validate_swap(&t, out)
     finally:
         tally_deinit(&t)
     return out

@@ -9,6 +9,7 @@ from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport table_of
 from foliosim._core.anon_vma cimport mapping_id_used
+from foliosim._core.memcontrol cimport mem_cgroup_usage
 
 cdef enum:
     NR_FREE_LISTS = 11
@@ -20,6 +21,7 @@ cdef struct sums_t:                     # over all folios
     int64_t nr_anon[NR_ORDERS]
     int64_t partially_mapped[NR_ORDERS]
     int64_t unevictable
+    int64_t pages                       # all of them: what is charged
 
 
 # ---- references and lists ----
@@ -231,11 +233,15 @@ cdef int check_large(tally_t *t, uint32_t head, page_t *folio, const folio_tally
 
 
 cdef int64_t cached_pages(tally_t *t, uint32_t head, const page_t *folio) noexcept nogil:
-    """How many of the folio's pages the page cache holds: one reference each."""
+    """How many of the folio's pages the page cache, or the swap cache, holds: one reference each."""
     cdef uint32_t id = folio_mapping_id(folio), i
     cdef const mapping_t *mapping
     cdef uint64_t index = folio_index(folio)
     cdef int64_t n = 0
+    if folio_test_swapcache(folio):
+        for i in range(folio_nr_pages(folio)):
+            n += t.m.swap.slots[t.m.swap.of_page[head + i]].cache == head + i
+        return n
     if folio.flags & PG_anon or not mapping_id_used(t.m, id):
         return 0
     mapping = <const mapping_t *>t.m.mappings[id]
@@ -267,6 +273,7 @@ cdef int check_folio(tally_t *t, uint32_t head, page_t *folio, sums_t *sums, lis
     cdef int64_t refs = <int64_t>ft.ptes + ft.pmds + ft.refs + cached_pages(t, head, folio)
     refs += <int64_t>ft.pins * (1 if folio_order(folio) >= 2 else FS_GUP_PIN_COUNTING_BIAS)
     compare(out, "folio", head, "refcount", folio.refcount, refs)
+    sums.pages += folio_nr_pages(folio)
     check_pages(t, head, folio, ft, out)
     if folio_test_large(folio):
         check_large(t, head, folio, ft, out)
@@ -303,6 +310,7 @@ cdef int64_t check_frame(tally_t *t, uint32_t pfn, sums_t *sums, list out) excep
 
 cdef int check_gauges(tally_t *t, const sums_t *sums, list out) except -1:
     cdef int order
+    compare(out, "machine", 0, "charged", mem_cgroup_usage(t.m), sums.pages + t.nr_tables)
     compare(out, "lru", LRU_UNEVICTABLE, "nr_pages", t.m.lru[<int>LRU_UNEVICTABLE].nr_pages, sums.unevictable)
     for order in range(1, NR_ORDERS):
         compare(out, "mthp", order, "nr_anon", t.m.mthp[order][<int>MTHP_NR_ANON], sums.nr_anon[order])

@@ -16,6 +16,7 @@ cdef struct mm_tally_t:
     mm_t *mm
     vma_t *vma              # of the last address, or the one above it
     int64_t rss_anon, rss_file, rss_shmem
+    int64_t swapents
     int64_t nr[5]           # tables by level
     bint huge_zero
     uint32_t head, end      # the last folio: [head, end)
@@ -124,6 +125,18 @@ cdef int check_mapping(tally_t *t, mm_tally_t *mt, const vma_t *vma, uint64_t ad
     return 0
 
 
+cdef int check_swap_entry(tally_t *t, mm_tally_t *mt, uint64_t addr, uint64_t e, list out) except -1:
+    """An exclusive entry is the only one that holds its slot."""
+    cdef uint32_t slot = swp_slot(t.m, e)
+    if not 0 < slot < t.m.swap.nr:
+        return wrong_entry(out, mt.mm, addr, "swap slot", slot, 0)
+    t.swaps[slot] += 1
+    mt.swapents += 1
+    if pte_swp_exclusive(t.m, e) and t.m.swap.slots[slot].count > 1:
+        wrong_entry(out, mt.mm, addr, "swap exclusive", 1, 0)
+    return 0
+
+
 cdef int check_pte(tally_t *t, mm_tally_t *mt, uint64_t addr, uint64_t e, list out) except -1:
     cdef const vma_t *vma = vma_at(mt, addr)
     cdef uint32_t pfn
@@ -131,6 +144,8 @@ cdef int check_pte(tally_t *t, mm_tally_t *mt, uint64_t addr, uint64_t e, list o
     if vma == NULL:
         return wrong_entry(out, mt.mm, addr, "vma", e, 0)
     if not pte_present(t.m, e):
+        if pte_swap(t.m, e):
+            return check_swap_entry(t, mt, addr, e, out)
         return 0 if pte_guard(t.m, e) else wrong_entry(out, mt.mm, addr, "entry", e, 0)
     pfn = pte_pfn(t.m, e)
     if pte_special(t.m, e) or pfn == t.m.zero_pfn:
@@ -263,7 +278,7 @@ cdef int validate_page_tables(tally_t *t, mm_t *mm, list out) except -1:
     cdef mm_tally_t mt
     mt.mm = mm
     mt.vma = find_vma(mm, 0)
-    mt.rss_anon = mt.rss_file = mt.rss_shmem = 0
+    mt.rss_anon = mt.rss_file = mt.rss_shmem = mt.swapents = 0
     memset(mt.nr, 0, sizeof(mt.nr))
     mt.huge_zero = False
     mt.head = mt.end = 0
@@ -276,6 +291,7 @@ cdef int validate_page_tables(tally_t *t, mm_t *mm, list out) except -1:
     compare(out, "mm", mm.pid, "rss_anon", mm.rss_anon, mt.rss_anon)
     compare(out, "mm", mm.pid, "rss_file", mm.rss_file, mt.rss_file)
     compare(out, "mm", mm.pid, "rss_shmem", mm.rss_shmem, mt.rss_shmem)
+    compare(out, "mm", mm.pid, "swapents", mm.swapents, mt.swapents)
     for level, name in enumerate(("nr_ptes", "nr_pmds", "nr_puds", "nr_p4ds")):
         compare(out, "mm", mm.pid, name, nr_tables_of(mm, level)[0], mt.nr[level])
     if mt.huge_zero and not mm.huge_zero:

@@ -7,8 +7,10 @@ from foliosim._core.pte_ops cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.huge_memory cimport split_huge_pmd, zap_huge_pmd
 from foliosim._core.page_alloc cimport free_run, table_free
+from foliosim._core.policy cimport policy_is_linux
 from foliosim._core.rmap cimport folio_remove_rmap_ptes
 from foliosim._core.swap cimport folio_mark_accessed, folio_put_refs, lru_del_run
+from foliosim._core.swap_state cimport free_swap_and_cache, free_swap_cache
 
 cdef struct zap_details_t:
     bint reclaim_pt      # free PTE tables that a whole span's zap emptied
@@ -73,6 +75,7 @@ cdef uint32_t zap_present(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr
             folio_mark_accessed(m, head)
     add_mm_counter(vma.mm, folio, -<int64_t>n)
     folio_remove_rmap_ptes(m, pfn, n, vma)
+    free_swap_cache(m, head)
     folio_put_refs(m, head, n)
     return n
 
@@ -94,12 +97,12 @@ cdef uint32_t zap_shared_run(machine_t *m, uint64_t *pte, uint32_t max_nr) noexc
 
 cdef uint32_t zap_dying_run(machine_t *m, uint64_t *pte, uint32_t max_nr) noexcept nogil:
     """Order-0 anonymous folios in consecutive frames, linked in a row on one LRU list, that end here; how many."""
-    cdef uint32_t same = PG_KIND_MASK | PG_ORDER_MASK | PG_anon | PG_lru | PG_active | PG_swapbacked
+    cdef uint32_t same = PG_KIND_MASK | PG_ORDER_MASK | PG_anon | PG_lru | PG_active | PG_swapbacked | PG_swapcache
     cdef uint32_t never = PG_unevictable | PG_mlocked | PG_bytes, first = pte_pfn(m, pte[0]), i = 0
     cdef uint32_t flags = page_of(m, first).flags & same
     cdef uint64_t expected = pte_batch_key(m, pte[0])
     cdef page_t *page
-    if (flags & (PG_KIND_MASK | PG_ORDER_MASK | PG_anon | PG_lru)) != (PG_KIND_HEAD | PG_anon | PG_lru):
+    if (flags & (PG_KIND_MASK | PG_ORDER_MASK | PG_anon | PG_lru | PG_swapcache)) != (PG_KIND_HEAD | PG_anon | PG_lru):
         return 0
     while i < max_nr and pte_batch_key(m, pte[i]) == expected:
         page = page_of(m, first + i)
@@ -129,6 +132,16 @@ cdef uint32_t zap_small_run(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t ma
     return n
 
 
+cdef void zap_swap(machine_t *m, vma_t *vma, uint64_t *pte, const zap_details_t *details) noexcept nogil:
+    """Follows zap_nonpresent_ptes: what is in swap is anonymous."""
+    cdef uint32_t slot = swp_slot(m, pte[0])
+    if details.skip_cows:
+        return
+    clear_ptes(m, pte, 1)
+    vma.mm.swapents -= 1
+    free_swap_and_cache(m, slot)
+
+
 cdef void zap_pte_range(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, uint64_t end,
                         const zap_details_t *details) noexcept nogil:
     cdef uint64_t *pte = pte_offset(m, pmd[0], addr)
@@ -143,9 +156,11 @@ cdef void zap_pte_range(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, 
             if n == 0:
                 n = zap_present(m, vma, pte, addr, <uint32_t>((end - addr) >> FS_PAGE_SHIFT), details)
         else:
-            if not details.keep_markers:
-                clear_ptes(m, pte, 1)
             n = 1
+            if pte_swap(m, pte[0]):
+                zap_swap(m, vma, pte, details)
+            elif not details.keep_markers:
+                clear_ptes(m, pte, 1)
         pte += n
         addr += <uint64_t>n << FS_PAGE_SHIFT
     if details.reclaim_pt and m.pt_reclaim and end - start == FS_PMD_SIZE:
@@ -194,12 +209,25 @@ cdef void unmap_vma_range(machine_t *m, vma_t *vma, uint64_t start, uint64_t end
     zap_range(m, vma, start, end, &details)
 
 
+cdef void note_freed(machine_t *m, const mm_t *mm, uint64_t start, uint64_t end) noexcept nogil:
+    cdef uint64_t addr = start
+    cdef uint64_t *pmd
+    if policy_is_linux(m, POINT_COLLAPSE_VS_FREE):
+        return
+    while addr < end:
+        pmd = pmd_offset(m, mm, addr)
+        if pmd != NULL and pmd_table(m, pmd[0]):
+            page_of(m, table_pfn(m, pmd[0])).index = 1
+        addr = pmd_addr_end(addr, end)
+
+
 cdef int madvise_dontneed(machine_t *m, vma_t *vma, uint64_t start, uint64_t end) noexcept nogil:
     """Follows madvise_dontneed_single_vma."""
     cdef zap_details_t details
     details.reclaim_pt = details.keep_markers = True
     details.skip_cows = False
     zap_range(m, vma, start, end, &details)
+    note_freed(m, vma.mm, start, end)
     return 0
 
 

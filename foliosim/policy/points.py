@@ -25,12 +25,15 @@ class Alternative:
         Kernel function, or subject, author and date of the mail that proposed it.
     number : tuple, optional
         Letter, least and greatest value of the number that is written behind the name: ``"fixed(2)"``.
+    optional : bool
+        The number may be left out.
     """
 
     name: str
     what: str
     source: str
     number: tuple = ()
+    optional: bool = False
 
     @property
     def written(self):
@@ -85,9 +88,9 @@ class Point:
         valid = ", ".join(one.written for one in self.alternatives)
         name, bracket, rest = text.partition("(") if isinstance(text, str) else ("", "", "")
         chosen = next((one for one in self.alternatives if one.name == name), None)
-        if chosen is None or bool(bracket) != bool(chosen.number):
+        if chosen is None or bool(bracket) != bool(chosen.number) and (bracket or not chosen.optional):
             raise ValueError(f"policy {self.name}={text!r}: valid are {valid}")
-        if not chosen.number:
+        if not bracket:
             return name, 0
         letter, least, greatest = chosen.number
         if not rest[:-1].isdecimal() or rest[-1:] != ")" or not least <= int(rest[:-1]) <= greatest:
@@ -119,6 +122,16 @@ POINTS = {point.name: point for point in (
               Alternative("split", "split those only partly in it; the locked pages stand alone", _WILCOX),
               Alternative("copy_out", "the locked part of such a folio gets folios of its own", _WILCOX),
               Alternative("forbid", "split all of them on mlock", "mlock of the 4.5 cycle"),
+          )),
+    Point("P03", "partial_evict", "Reclaim meets a large folio that is partly in a locked VMA: what becomes of it?",
+          ("order", "nr_locked"), (
+              Alternative("unmap_rest", "unmap what comes before the locked part; it stays whole, in the swap cache",
+                          "try_to_unmap_one"),
+              Alternative("split_then_sort", "split it: unlocked pages are reclaimed, locked ones become unevictable",
+                          "Yu Zhao, Re: [RFC PATCH 0/3] support large folio for mlock, July 2023"),
+              Alternative("skip_folio", "leave it on the inactive list, and meet it again", "reference P03"),
+              Alternative("evict_none_until_unlock", "it is unevictable, whole, until some part is unlocked",
+                          "reference P03"),
           )),
     Point("P05", "fork_child_mprotect", "Part of a folio that is shared since fork is protected: who keeps it?",
           ("order", "nr_pages", "pmd"), (
@@ -230,6 +243,45 @@ POINTS = {point.name: point for point in (
                     "madvise_free_pte_range before 6.10"),
         Alternative("mark_whole", "mark the folio lazily freed and the other pages dirty", "reference P25"),
     )),
+    Point("P18", "collapse_rule", "When does khugepaged collapse a block?",
+          ("none", "zero_filled", "swap", "shared", "max_none", "max_swap", "max_shared"), (
+              Alternative("pmd_only", "at most max_ptes_none empty, _swap swapped out and _shared shared pages",
+                          "hpage_collapse_scan_pmd"),
+              Alternative("quadruple_active", "four neighbouring folios become one if three of them are active",
+                          "M. Wilcox, What size anonymous folios should we allocate?, 21 Feb 2023"),
+              Alternative("count_zero_as_none", "pages of zeros count as empty", "K. Shutsemau, reference P18"),
+          )),
+    Point("P19", "collapse_vs_free", "Does khugepaged collapse a block of which the program freed pages?",
+          ("scans", "nr_none"), (
+              Alternative("on", "as any other", "khugepaged"),
+              Alternative("off", "never again", "reference P19"),
+              Alternative("backoff", "not in the next n scans", "reference P19", ("n", 1, 1 << 20)),
+              Alternative("respect_recent_dontneed", "not until the freed pages are in use again", "reference P19"),
+          )),
+    Point("P23", "underused", "Does the shrinker split a huge folio that is mapped whole?",
+          ("nr_zero", "max_ptes_none", "nr_accessed", "one_half"), (
+              Alternative("zero_filled", "if more than t pages are zero-filled, max_ptes_none by default; never if 511",
+                          "thp_underused; U. Arif, mm: split underused THPs, Aug 2024", ("t", 1, 511), optional=True),
+              Alternative("off", "never", "before 6.12"),
+              Alternative("zero_filled_incl_511", "the same, but if all pages are zero-filled in any case",
+                          "D. Hildenbrand, Sep 2025"),
+              Alternative("accessed_half", "if fewer than half of its pages were used, all in one half",
+                          "M. Wilcox, What size anonymous folios should we allocate?, 21 Feb 2023"),
+          )),
+    Point("P27", "age_unit", "Was a large folio used of which some pages were?", ("order", "nr_young", "nr_mapped"), (
+        Alternative("folio_any", "yes", "folio_referenced"),
+        Alternative("majority", "if more than half of its mapped pages were", "reference P27"),
+        Alternative("per_page", "it is split, and each page judged for itself", "reference P27"),
+    )),
+    Point("P29", "swap_large", "Does a large folio go to swap whole, and come back so?",
+          ("event", "order", "enabled"), (
+              Alternative("whole", "out as it is, in by the sizes that faults may use",
+                          "folio_alloc_swap, alloc_swap_folio"),
+              Alternative("order0", "out as it is, in page by page",
+                          "R. Roberts, Swap-out mTHP without splitting, 27 Mar 2024"),
+              Alternative("split_first", "it is split before it goes out", "shrink_folio_list before 6.10"),
+              Alternative("original_order", "out and in as it is", "alloc_swap_folio"),
+          )),
 )}
 
 _LINUX = {point.name: point.alternatives[0].name for point in POINTS.values()}
@@ -241,11 +293,12 @@ _BEFORE_6_8 = {"cow_reuse": "exclusive_or_last", "zero_page": "huge_then_small",
 # What differs from linux-6.18.
 PRESETS = {name: {**_LINUX, **changes} for name, changes in {
     "linux-6.18": {},
-    "linux-6.12": _BEFORE_6_15,
-    "linux-6.7": {**_BEFORE_6_8, "mlock_rule": "contained_lazy"},
-    "linux-6.1": {**_BEFORE_6_8, "mlock_rule": "pmd_only"},
+    "linux-6.12": {**_BEFORE_6_15, "swap_large": "order0"},
+    "linux-6.7": {**_BEFORE_6_8, "mlock_rule": "contained_lazy", "swap_large": "split_first", "underused": "off"},
+    "linux-6.1": {**_BEFORE_6_8, "mlock_rule": "pmd_only", "swap_large": "split_first", "underused": "off"},
     "wilcox-2023": {"vma_split": "split_try_defer", "fork_child_mprotect": "cow_whole", "cow_order": "inherit",
-                    "pin_long": "split"},
+                    "pin_long": "split", "collapse_rule": "quadruple_active", "underused": "accessed_half"},
     "oracle": {"mlock_rule": "split", "cow_reuse": "exact_owner_set", "pin_short": "per_page_count",
-               "pin_long": "move_out", "fork_pinned": "copy_pinned_page", "partial_unmap": "free_part_only"},
+               "pin_long": "move_out", "fork_pinned": "copy_pinned_page", "partial_unmap": "free_part_only",
+               "age_unit": "per_page"},
 }.items()}

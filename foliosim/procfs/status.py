@@ -43,7 +43,7 @@ def status_memory(process):
     pages = {
         "VmPeak": counts["hiwater_vm"], "VmSize": counts["total_vm"], "VmLck": counts["locked_vm"], "VmPin": 0,
         "VmHWM": counts["hiwater_rss"], "VmRSS": sum(rss), "RssAnon": rss[0], "RssFile": rss[1], "RssShmem": rss[2],
-        "VmData": data, "VmStk": stack, "VmExe": 0, "VmLib": code, "VmPTE": tables, "VmSwap": 0,
+        "VmData": data, "VmStk": stack, "VmExe": 0, "VmLib": code, "VmPTE": tables, "VmSwap": counts["swapents"],
     }
     return "".join(f"{name}:\t{number * _PAGE_KB:8} kB\n" for name, number in pages.items())
 

@@ -234,18 +234,41 @@ def split_zeros(process, addr):
     process.machine.split_folio(process.translate(addr) >> 12)
 
 
+def evict_half_locked(process, addr):
+    process.mlock(addr, HALF)
+    reclaim_old(process, addr)
+
+
+def reclaim_old(process, addr):
+    process.clear_refs(1)
+    process.machine.reclaim(512)
+
+
+def shrink(process, addr):
+    process.machine.shrink_deferred()
+
+
+def collapse_again(process, addr):
+    process.madvise(addr, PAGE, fs.MADV_DONTNEED)
+    process.machine.khugepaged_scan(process)
+
+
 OPERATIONS = {"vma_split": cut, "mlock_rule": lock, "fork_child_mprotect": protect_shared, "cow_order": copy_page,
               "dirty_neighbours": copy_with_neighbours, "cow_reuse": keep, "reuse_around": keep_by_pte,
               "mapcount_model": unmap_part, "pin_short": reference, "pin_long": pin, "fork_pinned": fork_with_pin,
               "fault_order": fault, "fault_fallback": fault_without_memory, "zero_page": read_hole,
               "partial_unmap": unmap_part, "deferred_members": fault_huge, "split_target": split,
-              "drop_zero_pages": split_zeros, "madv_free_partial": split}
+              "drop_zero_pages": split_zeros, "madv_free_partial": split, "partial_evict": evict_half_locked,
+              "collapse_rule": collapse_again, "collapse_vs_free": collapse_again, "underused": shrink,
+              "age_unit": reclaim_old, "swap_large": reclaim_old}
 ANSWERS = {"vma_split": "split_try", "mlock_rule": True, "fork_child_mprotect": "cow_part", "cow_order": "inherit",
            "dirty_neighbours": "no", "cow_reuse": "copy", "reuse_around": "window(2)", "mapcount_model": "large_only",
            "pin_short": "split", "pin_long": "split", "fork_pinned": "copy_pinned_page", "fault_order": "up_to(4)",
            "fault_fallback": "straight_to_0", "zero_page": "small", "partial_unmap": "split_now",
            "deferred_members": True, "split_target": "lower_uniform(3)", "drop_zero_pages": "no",
-           "madv_free_partial": "mark_whole"}
+           "madv_free_partial": "mark_whole", "partial_evict": "split_then_sort", "collapse_rule": True,
+           "collapse_vs_free": "off", "underused": True, "age_unit": "young", "swap_large": "order0"}
+WITH_SWAP = {"partial_evict", "age_unit", "swap_large"}
 
 
 def test_each_point_is_tried():
@@ -254,6 +277,10 @@ def test_each_point_is_tried():
 
 @pytest.mark.parametrize("point", OPERATIONS)
 class TestPythonPolicies:
+    @pytest.fixture
+    def machine(self, point):
+        return fs.Machine(memory="64M", swap="8M" if point in WITH_SWAP else None)
+
     def test_it_takes_the_slot(self, machine, point):
         policy = Asked(point, ANSWERS[point])
         machine.set_policy(policy)

@@ -53,6 +53,7 @@ cdef extern from *:
                              X86_SAVED_DIRTY | X86_SOFT_DIRTY | X86_UFFD_WP)
     #define X86_GUARD       0xfffffffffffff600ULL
     #define X86_SWP_SOFT_DIRTY (1ULL << 1)   /* soft-dirty bit of entries that are neither empty nor present */
+    #define X86_SWP_EXCLUSIVE  (1ULL << 3)
     #define X86_PF_PROT  0x01U
     #define X86_PF_WRITE 0x02U
     #define X86_PF_USER  0x04U
@@ -61,7 +62,8 @@ cdef extern from *:
     """
     const uint64_t X86_PRESENT, X86_RW, X86_USER, X86_PWT, X86_PCD, X86_ACCESSED, X86_DIRTY, X86_PSE, X86_GLOBAL
     const uint64_t X86_PROTNONE, X86_SPECIAL, X86_UFFD_WP, X86_SOFT_DIRTY, X86_PAT_LARGE, X86_SAVED_DIRTY, X86_NX
-    const uint64_t X86_PFN_MASK, X86_PMD_PFN_MASK, X86_TABLE, X86_CHG_MASK, X86_GUARD, X86_SWP_SOFT_DIRTY
+    const uint64_t X86_PFN_MASK, X86_PMD_PFN_MASK, X86_TABLE, X86_CHG_MASK, X86_GUARD
+    const uint64_t X86_SWP_SOFT_DIRTY, X86_SWP_EXCLUSIVE
     const uint32_t X86_PF_PROT, X86_PF_WRITE, X86_PF_USER, X86_PF_RSVD, X86_PF_INSTR
 
 cdef inline uint64_t x86_64_protection(uint64_t vm_flags) noexcept nogil:
@@ -183,6 +185,33 @@ cdef inline bint pte_swp_soft_dirty(const machine_t *m, uint64_t e) noexcept nog
 
 cdef inline uint64_t pte_swp_clear_soft_dirty(const machine_t *m, uint64_t e) noexcept nogil:
     return e & ~X86_SWP_SOFT_DIRTY
+
+# Swap entries of the one device: not present; they keep whether the page was exclusive, and soft-dirty.  The slot is
+# in bits 58:9, inverted; the device, 0, in bits 63:59.
+
+cdef inline uint64_t mk_swap(const machine_t *m, uint64_t slot) noexcept nogil:
+    """swp_entry_to_pte: neither exclusive nor soft-dirty."""
+    return (~slot << 14) >> 5
+
+cdef inline bint pte_swap(const machine_t *m, uint64_t e) noexcept nogil:
+    """is_swap_pte, of a device: not empty, not present, not a marker."""
+    return e != 0 and not e & (X86_PRESENT | X86_PROTNONE) and not e >> 59
+
+cdef inline uint32_t swp_slot(const machine_t *m, uint64_t e) noexcept nogil:
+    """swp_offset."""
+    return <uint32_t>((~e << 5) >> 14)
+
+cdef inline bint pte_swp_exclusive(const machine_t *m, uint64_t e) noexcept nogil:
+    return (e & X86_SWP_EXCLUSIVE) != 0
+
+cdef inline uint64_t pte_swp_mkexclusive(const machine_t *m, uint64_t e) noexcept nogil:
+    return e | X86_SWP_EXCLUSIVE
+
+cdef inline uint64_t pte_swp_clear_exclusive(const machine_t *m, uint64_t e) noexcept nogil:
+    return e & ~X86_SWP_EXCLUSIVE
+
+cdef inline uint64_t pte_swp_mksoft_dirty(const machine_t *m, uint64_t e) noexcept nogil:
+    return e | X86_SWP_SOFT_DIRTY
 
 cdef inline uint64_t mk_guard(const machine_t *m) noexcept nogil:
     return X86_GUARD
