@@ -2,6 +2,7 @@
 from foliosim.errors import (
     BusError,
     MemoryFault,
+    OutOfMemory,
     ReentryError,
     SegvError,
     SyscallError,
@@ -24,6 +25,7 @@ __all__ = [
     "Folio",
     "Machine",
     "MemoryFault",
+    "OutOfMemory",
     "PageReference",
     "Process",
     "ReentryError",

@@ -197,6 +197,26 @@ class Machine(CoreMachine):
         """
         return _pressure.swap_usage(self)
 
+    def peek_swap(self, slot, offset=0):
+        """One byte of what a slot of the swap device holds; slots are the offsets that pagemap shows.
+
+        Parameters
+        ----------
+        slot : int
+        offset : int
+            In the page, bytes.
+
+        Returns
+        -------
+        int
+
+        Raises
+        ------
+        ValueError
+            No page-table entry holds the slot.
+        """
+        return _pressure.peek_swap(self, slot, offset)
+
     def reclaim(self, nr_pages):
         """Reclaim the oldest memory, as writing to memory.reclaim does: swap it out, drop page cache.
 

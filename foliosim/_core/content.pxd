@@ -23,6 +23,7 @@ cdef int content_copy(machine_t *m, uint32_t dst, uint32_t src) noexcept nogil
 cdef void content_save(machine_t *m, uint32_t pfn, content_t *content) noexcept nogil
 cdef int content_restore(machine_t *m, uint32_t pfn, content_t *content) noexcept nogil
 cdef void content_forget(content_t *content) noexcept nogil
+cdef uint8_t content_saved_byte(const content_t *content, uint32_t offset) noexcept nogil
 cdef bint content_is_zero(machine_t *m, uint32_t pfn) noexcept nogil
 # Forget the stored bytes of a page with PG_bytes.
 cdef void content_drop(machine_t *m, uint32_t pfn) noexcept nogil

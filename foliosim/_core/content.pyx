@@ -214,6 +214,17 @@ cdef int content_restore(machine_t *m, uint32_t pfn, content_t *content) noexcep
     return 0
 
 
+cdef uint8_t content_saved_byte(const content_t *content, uint32_t offset) noexcept nogil:
+    cdef const byte_t *stored = <const byte_t *>content.bytes
+    cdef int i
+    for i in range(content.n):
+        if stored[i].offset == offset:
+            return stored[i].value
+    if content.flags & PG_byte0 and offset:
+        return 0
+    return <uint8_t>(content.flags >> PG_FILL_SHIFT)
+
+
 cdef void content_forget(content_t *content) noexcept nogil:
     free(content.bytes)
     content.bytes = NULL

@@ -58,6 +58,7 @@ cdef void folio_init(machine_t *m, uint32_t head, int order, uint32_t flags) noe
 cdef uint32_t folio_alloc(machine_t *m, int order) noexcept nogil:
     cdef uint32_t head
     if mem_cgroup_full(m, 1LL << order):
+        m.memcg.oom = m.memcg.oom or order == 0
         return FS_NO_PFN
     head = alloc_pages(m, order)
     if head != FS_NO_PFN:

@@ -502,7 +502,9 @@ cdef class CoreProcess:
         self.machine.leave()
         result = dup_mmap(&self.machine.m, child.mm, mm)
         if result < 0:
+            oom = self.machine.m.memcg.oom
             child.end()
+            self.machine.m.memcg.oom = oom
         self.leave(result, "fork", ())
 
     def end(self):

@@ -1,6 +1,7 @@
 # cython: language_level=3
 """A border of its own for memory pressure: the limit, swap, reclaim, shrinkers and khugepaged as steps."""
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from foliosim._core.content cimport content_read, content_saved_byte
 from foliosim._core.flags cimport *
 from foliosim._core.khugepaged cimport khugepaged_do_scan, khugepaged_scan_mm
 from foliosim._core.machine cimport CoreMachine, CoreProcess
@@ -52,6 +53,17 @@ def usage(CoreMachine machine):
 def swap_usage(CoreMachine machine):
     """Slots of the swap device in use, and how many there are."""
     return (machine.m.swap.used - 1, machine.m.swap.nr - 1) if machine.m.swap.nr else (0, 0)
+
+
+def peek_swap(CoreMachine machine, uint64_t slot, uint64_t offset):
+    """One byte of what a slot holds, in memory or on the device."""
+    cdef const swap_slot_t *s
+    if not 0 < slot < machine.m.swap.nr or not machine.m.swap.slots[slot].count or offset >= FS_PAGE_SIZE:
+        raise ValueError(f"swap slot {slot} offset {offset}: no entry holds it, or beyond the page")
+    s = machine.m.swap.slots + slot
+    if s.cache:
+        return content_read(&machine.m, s.cache, <uint32_t>offset)
+    return content_saved_byte(&s.content, <uint32_t>offset)
 
 
 def reclaim(CoreMachine machine, int64_t pages):

@@ -22,6 +22,7 @@ OFFSETS = (0, 1, 4095)  # the bytes of a page that are written and compared
 RW = fs.PROT_READ | fs.PROT_WRITE
 PROTS = (RW, RW, RW | fs.PROT_EXEC, fs.PROT_READ, fs.PROT_NONE)
 NO_EFFECT = (fs.MADV_NORMAL, fs.MADV_HUGEPAGE, fs.MADV_NOHUGEPAGE, fs.MADV_DONTDUMP, fs.MADV_DODUMP)
+SWAP_DEVICE = fs.PM_SWAP | fs.PM_PRESENT | 31  # and the type of the entry: 0 is the swap device
 MOVE = fs.MREMAP_MAYMOVE | fs.MREMAP_FIXED
 SETTINGS = (
     {"thp": "never"},
@@ -293,6 +294,11 @@ def check_bytes(machine, pair):
             for offset in OFFSETS:
                 want = page.byte(offset) if page is not None else 0
                 assert machine.peek_frame(frame, offset) == want, (hex(number), offset)
+        elif int(words[number - first]) & SWAP_DEVICE == fs.PM_SWAP:
+            assert place is not None and place.shared is None, f"page {number:#x} is in swap and should not be"
+            for offset in OFFSETS:
+                want = page.byte(offset) if page is not None else 0
+                assert machine.peek_swap((int(words[number - first]) & fs.PM_PFRAME_MASK) >> 5, offset) == want
         elif page is not None and place.shared is None:
             assert page.is_zero(), f"page {number:#x} is lost"
 
