@@ -1,7 +1,8 @@
 # cython: language_level=3
-"""Slots of the swap device.  Follows mm/swapfile.c: clusters of as many slots as a huge folio has pages, each for folios of one order.
+"""Slots of the swap device.  Follows mm/swapfile.c.
 
-Slot 0 is the header and never given out.  Where the kernel keeps lists of clusters, the first one that fits is taken.
+Clusters have as many slots as a huge folio has pages; each takes folios of one order.  Where the kernel keeps lists of
+clusters, the first one that fits is taken.  Slot 0 is the header and never given out.
 """
 from libc.stdlib cimport calloc, free
 from foliosim._core.debug cimport BUG_ON
