@@ -12,7 +12,8 @@ _SOURCE = Path(__file__).with_name("border.pyx")
 _BUILD = """
 from setuptools import Extension, setup
 from Cython.Build import cythonize
-extension = Extension("border", ["border.pyx"], extra_compile_args=["-O3"])
+macros = [("FOLIOSIM_DEBUG", "0"), ("FOLIOSIM_PAGE_SHIFT", "12")]
+extension = Extension("border", ["border.pyx"], extra_compile_args=["-O3"], define_macros=macros)
 setup(script_args=["-q", "build_ext", "--inplace"], ext_modules=cythonize([extension], include_path=[{root!r}]))
 """
 
