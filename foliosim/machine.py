@@ -5,11 +5,14 @@ from foliosim._core import pressure as _pressure
 from foliosim._core.machine import CoreMachine
 from foliosim.errors import ValidationError
 from foliosim.file import File, check_kind
+from foliosim.inject import Injector
+from foliosim.ledger import Ledger
 from foliosim.process import Process
 from foliosim.sizes import parse_size
 from foliosim.views import Folio
 
 _PAGE = 4096
+_NEVER = (1 << 63) - 1
 _THP_MODES = {"never": 0, "madvise": 1, "always": 2}
 _MTHP_MODES = ("never", "madvise", "inherit", "always")
 _SHMEM_MODES = {"never": 0, "always": 1, "within_size": 2, "advise": 3, "deny": -1, "force": -2}
@@ -74,7 +77,18 @@ class Machine(CoreMachine):
     >>> a = p.mmap(2 << 20, prot=fs.PROT_READ | fs.PROT_WRITE)
     >>> p.write(a, 2 << 20, value=7)
     512
+
+    Attributes
+    ----------
+    inject : Injector
+        Puts trouble in: references, pins, locks, allocations that fail.
+    page_size : int
+        Bytes.
+    steps : int
+        Public operations performed so far.
     """
+
+    page_size = _PAGE
 
     def __new__(cls, *, arch="x86_64", memory="64G", policy="linux-6.18", thp="madvise", mthp=None,
                 shmem_enabled="never", mthp_shmem=None, kernel=_kernels.DEFAULT, soft_dirty=None, pt_reclaim=None,
@@ -88,6 +102,7 @@ class Machine(CoreMachine):
         self.arch = arch
         self.kernel = kernel
         self.policy = {}
+        self.inject = Injector(self)
         self.set_policy(policy)
         _pressure.setup(self, parse_size(swap) // _PAGE if swap else 0)
         self.swappiness = swappiness
@@ -336,6 +351,33 @@ class Machine(CoreMachine):
         """
         fields = self.folio_fields(pfn)
         return None if fields is None else Folio(**fields)
+
+    def ledger(self):
+        """Every metric of the machine as it is now: what was counted, what the kernel reports, and what is true.
+
+        Returns
+        -------
+        Ledger
+            A mapping of flat names (``"splits.ok.madvise"``) to numbers; zeros are in it.
+
+        Examples
+        --------
+        >>> import foliosim as fs
+        >>> m = fs.Machine(memory="64M", thp="always")
+        >>> p = m.spawn()
+        >>> a = p.mmap(2 << 20)
+        >>> before = m.ledger()
+        >>> p.touch(a, 2 << 20, write=True)
+        512
+        >>> (m.ledger() - before)["faults.minor"]
+        1
+        """
+        return Ledger.read(self)
+
+    def waken(self):
+        """Begin and end what was injected for this step."""
+        step = self.inject.run(self.steps)
+        return _NEVER if step is None else step
 
     def validate(self):
         """Recompute every count from the page tables.

@@ -13,9 +13,9 @@ LAYERS = [
     # L0: numbers, structs, per-entry inlines
     "debug flags types arch.x86_64 page pgtable contpte pte_ops stat",
     # L1: services
-    "page_alloc memcontrol content maple_tree policy held deferred_split folio frame_ids",
+    "fault_inject page_alloc memcontrol content maple_tree policy held deferred_split folio frame_ids",
     # L2: objects and their rules
-    "swap swapfile swap_state mlock anon_vma mapping rmap folio_referenced mapcount",
+    "swap swapfile swap_state mlock anon_vma mapping rmap folio_referenced mapcount ledger",
     # L3: operations on mappings
     "shmem ext4 readahead filemap huge_memory zap copy_pages try_to_unmap split_folio partial_unmap shrinker"
     " truncate page_writeback swap_fault vmscan memory guard"
@@ -26,23 +26,22 @@ LAYERS = [
     "vma unmapped_area",
     # L5: system calls, what /proc shows, the audit
     "file_ops mprotect khugepaged madvise mlock_syscall mmap brk mremap mseal kpage task_mmu walk observe counters"
-    " tally validate_frames validate_vma validate_mm validate_swap validate corrupt",
+    " tally validate_frames validate_vma validate_mm validate_swap validate corrupt truth",
 ]
 # The border and the trampolines that call Python know each other: a hook's exception is kept on the machine.
-BORDER = {"machine", "hooks", "file_handle", "procfs", "binfmt", "touch", "pressure"}
+BORDER = {"machine", "hooks", "file_handle", "procfs", "binfmt", "touch", "pressure", "trouble"}
 PYTHON = [
-    "errors flags sizes kernels policy.points policy.choose policy",
+    "errors flags sizes kernels costs policy.points policy.choose policy",
     "BORDER",
     "procfs.maps procfs.smaps procfs.status procfs.pagemap procfs.kpage procfs.vmstat procfs.sysfs_thp procfs.tree"
     " procfs",
-    "tables views file gup process machine",
+    "tables views file gup process inject ledger machine",
     "foliosim",
-    "metrics",
     "verify verify.numbers verify.leaves verify.compare verify.words verify.recording verify.engine verify.replay"
     " verify.report verify.runner verify.command",
     "live live.errors live.build live.runs live.settings live.counters live.facts live.puppet live.observe"
     " live.recorder live.layout live.themes live.generate live.emulator live.shrink live.fuzz live.command",
-    "study.base study.choose study.sweep study.report study.result study study.half_mlock_plot"
+    "study.base study.choose study.sweep study.report study.result study study.half_mlock_plot study.resident"
     " study.half_mlock study.command",
     "replay.scan replay.events replay.reader replay.truth replay.files replay.program replay.calls replay.engine"
     " replay.compare replay.run replay replay.command",
@@ -127,7 +126,7 @@ def test_an_arrow_up_is_seen():
     text = "from foliosim._core.page cimport *\nfrom foliosim._core.vma cimport (split_vma,\n    merge_vma)\n"
     assert sorted(cython_imports(text)) == [CORE + "page", CORE + "vma"]
     assert arrows_up(CORE + "rmap", cython_imports(text)) == [CORE + "vma"]
-    assert arrows_up("foliosim.metrics", python_imports("from foliosim.study import base")) == ["foliosim.study.base"]
+    assert arrows_up("foliosim.verify", python_imports("from foliosim.study import base")) == ["foliosim.study.base"]
 
 
 def test_every_place_is_a_file():

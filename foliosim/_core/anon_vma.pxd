@@ -25,16 +25,16 @@ cdef inline bint vma_is_fork_child(const vma_t *vma) noexcept nogil:
     """May the VMA's anonymous pages be shared with a parent's (its chain has several entries)?"""
     return vma != NULL and vma.anon_vma != NULL and vma.nr_chain != 1
 
-# A new root anon_vma without VMAs, refcount 1; NULL if the host has no memory.
+# A new root anon_vma without VMAs, refcount 1; NULL: no memory (slab_errno).
 cdef anon_vma_t *anon_vma_alloc(machine_t *m) noexcept nogil
 # Drop a reference; the last one frees it.
 cdef void put_anon_vma(machine_t *m, anon_vma_t *anon_vma) noexcept nogil
-# Give vma an anon_vma, shared with a neighbour if they could merge, unless it has one.  0, or -FS_EHOSTMEM.
+# Give vma an anon_vma, shared with a neighbour if they could merge, unless it has one.  0, or slab_errno.
 cdef int anon_vma_prepare(machine_t *m, vma_t *vma) noexcept nogil
 # Chain dst, whose chain is empty, to all anon_vmas of src.  dst.anon_vma NULL (fork): may reuse one without a VMA of
-# its own.  0, or -FS_EHOSTMEM with dst.chain empty.
+# its own.  0, or slab_errno with dst.chain empty.
 cdef int anon_vma_clone(machine_t *m, vma_t *dst, vma_t *src) noexcept nogil
-# Fork: chain the child's vma to the parent's anon_vmas and give it its own.  0, or -FS_EHOSTMEM with an empty chain.
+# Fork: chain the child's vma to the parent's anon_vmas and give it its own.  0, or slab_errno with an empty chain.
 cdef int anon_vma_fork(machine_t *m, vma_t *vma, vma_t *pvma) noexcept nogil
 # Empty the VMA's chain, free anon_vmas that nobody needs any more, set vma.anon_vma to NULL.
 cdef void unlink_anon_vmas(machine_t *m, vma_t *vma) noexcept nogil

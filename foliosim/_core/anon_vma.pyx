@@ -3,6 +3,7 @@
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from foliosim._core.flags cimport *
+from foliosim._core.fault_inject cimport failslab, slab_errno
 from foliosim._core.types cimport *
 
 # ---- mapping ids ----
@@ -36,9 +37,15 @@ cdef void mapping_id_free(machine_t *m, uint32_t id) noexcept nogil:
 
 # ---- anon_vma ----
 
+cdef avc_t *anon_vma_chain_alloc(machine_t *m) noexcept nogil:
+    return NULL if failslab(m, FAIL_ANON_VMA) else <avc_t *>malloc(sizeof(avc_t))
+
 cdef anon_vma_t *anon_vma_alloc(machine_t *m) noexcept nogil:
-    cdef anon_vma_t *anon_vma = <anon_vma_t *>calloc(1, sizeof(anon_vma_t))
+    cdef anon_vma_t *anon_vma
     cdef int id
+    if failslab(m, FAIL_ANON_VMA):
+        return NULL
+    anon_vma = <anon_vma_t *>calloc(1, sizeof(anon_vma_t))
     if anon_vma == NULL:
         return NULL
     id = mapping_id_alloc(m, anon_vma)
@@ -110,15 +117,15 @@ cdef int anon_vma_prepare(machine_t *m, vma_t *vma) noexcept nogil:
     cdef anon_vma_t *anon_vma
     if vma.anon_vma != NULL:
         return 0
-    avc = <avc_t *>malloc(sizeof(avc_t))
+    avc = anon_vma_chain_alloc(m)
     if avc == NULL:
-        return -FS_EHOSTMEM
+        return slab_errno(m)
     anon_vma = find_mergeable_anon_vma(vma)
     if anon_vma == NULL:
         anon_vma = anon_vma_alloc(m)
         if anon_vma == NULL:
             free(avc)
-            return -FS_EHOSTMEM
+            return slab_errno(m)
         anon_vma.num_children += 1
     vma.anon_vma = anon_vma
     chain_link(vma, avc, anon_vma)
@@ -157,10 +164,10 @@ cdef int anon_vma_clone(machine_t *m, vma_t *dst, vma_t *src) noexcept nogil:
     cdef anon_vma_t *anon_vma
     cdef anon_vma_t *reuse = NULL
     while from_src != NULL:
-        avc = <avc_t *>malloc(sizeof(avc_t))
+        avc = anon_vma_chain_alloc(m)
         if avc == NULL:
             drop_chain(dst)
-            return -FS_EHOSTMEM
+            return slab_errno(m)
         anon_vma = from_src.anon_vma
         chain_link(dst, avc, anon_vma)
         if anon_vma.num_children < 2 and anon_vma.num_active_vmas == 0:
@@ -173,6 +180,10 @@ cdef int anon_vma_clone(machine_t *m, vma_t *dst, vma_t *src) noexcept nogil:
         dst.anon_vma.num_active_vmas += 1
     return 0
 
+cdef void free_unused(machine_t *m, anon_vma_t *anon_vma) noexcept nogil:
+    if anon_vma != NULL:
+        put_anon_vma(m, anon_vma)
+
 cdef int anon_vma_fork(machine_t *m, vma_t *vma, vma_t *pvma) noexcept nogil:
     """Follows: anon_vma_fork."""
     cdef anon_vma_t *anon_vma
@@ -181,15 +192,15 @@ cdef int anon_vma_fork(machine_t *m, vma_t *vma, vma_t *pvma) noexcept nogil:
     if pvma.anon_vma == NULL:
         return 0
     if anon_vma_clone(m, vma, pvma):
-        return -FS_EHOSTMEM
+        return slab_errno(m)
     if vma.anon_vma != NULL:
         return 0
-    avc = <avc_t *>malloc(sizeof(avc_t))
-    anon_vma = anon_vma_alloc(m) if avc != NULL else NULL
-    if anon_vma == NULL:
-        free(avc)
+    anon_vma = anon_vma_alloc(m)
+    avc = anon_vma_chain_alloc(m) if anon_vma != NULL else NULL
+    if avc == NULL:
+        free_unused(m, anon_vma)
         drop_chain(vma)
-        return -FS_EHOSTMEM
+        return slab_errno(m)
     anon_vma.num_active_vmas += 1
     anon_vma.root = pvma.anon_vma.root
     anon_vma.parent = pvma.anon_vma

@@ -1,11 +1,12 @@
 # cython: language_level=3
 """Protection bits of existing entries.  Follows change_pte_range (mm/mprotect.c) and change_huge_pmd."""
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int64_t, uint32_t
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
 from foliosim._core.pte_ops cimport *
 from foliosim._core.huge_memory cimport split_huge_pmd
+from foliosim._core.stat cimport count_op
 from foliosim._core.zap cimport folio_pte_batch_write
 
 
@@ -116,6 +117,7 @@ cdef void change_huge_pmd(machine_t *m, const vma_t *vma, uint64_t *pmd, bint tr
     if try_write and not pte_write(m, entry) and can_change_writable(m, vma, entry, head, head != m.huge_zero_pfn):
         entry = pte_mkwrite(m, entry)
     store_entry(m, pmd, entry)
+    count_op(m, OP_PTE_SET, 1)
 
 
 cdef void change_pte_range(machine_t *m, const vma_t *vma, uint64_t *pmd, uint64_t addr, uint64_t end,
@@ -130,6 +132,7 @@ cdef void change_pte_range(machine_t *m, const vma_t *vma, uint64_t *pmd, uint64
                 change_run(m, vma, pte + i, n, try_write)
             else:
                 n = change_batch(m, vma, pte + i, left - i, try_write)
+            count_op(m, OP_PTE_SET, n)
         i += n
 
 
@@ -137,6 +140,7 @@ cdef void change_protection(machine_t *m, vma_t *vma, uint64_t start, uint64_t e
                             bint try_change_writable) noexcept nogil:
     cdef uint64_t addr = start, next
     cdef uint64_t *pmd
+    cdef int64_t entries = m.ledger.ops[<int>OP_PTE_SET]
     while addr < end:
         pmd = pmd_offset(m, vma.mm, addr)
         if pmd == NULL:
@@ -152,3 +156,5 @@ cdef void change_protection(machine_t *m, vma_t *vma, uint64_t start, uint64_t e
         if pmd[0]:
             change_pte_range(m, vma, pmd, addr, next, try_change_writable)
         addr = next
+    if m.ledger.ops[<int>OP_PTE_SET] != entries:
+        count_op(m, OP_TLB_FLUSH, 1)

@@ -19,6 +19,7 @@ cdef enum scan_result_e:     # what became of a block; a negative result is -FS_
     SCAN_PAGE_COMPOUND
     SCAN_PAGE_COUNT          # a reference that neither mappings nor the cache account for
     SCAN_PAGE_LRU
+    SCAN_PAGE_LOCK
     SCAN_VMA_CHECK
     SCAN_TRUNCATED           # nothing is cached
     SCAN_ALLOC_HUGE_PAGE_FAIL

@@ -4,8 +4,10 @@ from libc.stdint cimport uint32_t, uint64_t
 from foliosim._core.types cimport *
 
 # A new folio of 2^order (at most FS_HPAGE_PMD_ORDER - 1) pages takes the place of the anonymous pages that as many
-# entries from pte on map, which say of the copies what they said of the pages.  False: no memory, nothing is changed.
-cdef bint copy_window(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, int order) noexcept nogil
+# entries from pte on map, which say of the copies what they said of the pages.  flags: FAULT_FLAG_*, or 0 for a system
+# call.  False: no memory, nothing is changed.
+cdef bint copy_window(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, int order,
+                      uint32_t flags) noexcept nogil
 # Is this an entry of a page that may be copied: anonymous, and not the process's own while it may be pinned?
 cdef bint may_copy(machine_t *m, uint64_t entry) noexcept nogil
 # The pages of one folio that the VMA maps in [start, end), in the span of the PMD entry of start, get copies in folios

@@ -10,6 +10,7 @@ from foliosim._core.content cimport content_copy
 from foliosim._core.folio cimport folio_alloc
 from foliosim._core.held cimport page_maybe_dma_pinned
 from foliosim._core.huge_memory cimport split_huge_pmd
+from foliosim._core.ledger cimport count_copy
 from foliosim._core.mlock cimport folio_add_lru_vma
 from foliosim._core.rmap cimport *
 from foliosim._core.swap cimport folio_put, folio_put_refs
@@ -27,7 +28,8 @@ cdef inline uint64_t entry_of_copy(machine_t *m, const vma_t *vma, uint64_t old,
     return pte_copy_soft_dirty(m, entry, old)
 
 
-cdef bint copy_window(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, int order) noexcept nogil:
+cdef bint copy_window(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, int order,
+                      uint32_t flags) noexcept nogil:
     cdef uint32_t nr = 1U << order, i, j, n, pfn, old, head = folio_alloc(m, order)
     if head == FS_NO_PFN:
         return False
@@ -35,7 +37,8 @@ cdef bint copy_window(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, in
         if content_copy(m, head + i, pte_pfn(m, pte[i])) < 0:
             folio_put(m, head)
             return False
-    count_vm_events(m, COW_BYTES, FS_PAGE_SIZE * nr)
+    count_op(m, OP_PTE_SET, nr)
+    count_op(m, OP_TLB_FLUSH, 1)
     page_of(m, head).refcount += nr - 1
     folio_add_new_anon_rmap(m, head, vma, addr)
     folio_add_lru_vma(m, head, vma)
@@ -46,6 +49,8 @@ cdef bint copy_window(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, in
         for j in range(i, i + n):
             set_pte(m, pte + j, entry_of_copy(m, vma, get_and_clear_ptes(m, pte + j, 1), head + j))
         old = head_of(m, pfn)
+        count_copy(m, vma, pfn, n, flags)
+        count_op(m, OP_REF, 1)
         folio_remove_rmap_ptes(m, pfn, n, vma)
         free_swap_cache(m, old)
         folio_put_refs(m, old, n)
@@ -99,7 +104,7 @@ cdef bint copy_out(machine_t *m, vma_t *vma, uint32_t head, uint64_t start, uint
         if maps_folio(m, pte[0], head):
             if may_copy(m, pte[0]):
                 order = block_order(m, pte, head, addr, end)
-                while not copy_window(m, vma, pte, addr, order):
+                while not copy_window(m, vma, pte, addr, order, 0):
                     if order == 0:
                         return False
                     order = 0

@@ -32,6 +32,7 @@ cdef void deferred_split_folio(machine_t *m, uint32_t head, bint partially) noex
     if not folio.flags & PG_deferred:
         folio.flags |= PG_deferred
         queue_add_tail(m, head, folio_tail2(folio))
+        m.ledger.deferred_added += 1
 
 
 cdef void deferred_split_offer(machine_t *m, uint32_t head, int event) noexcept nogil:
@@ -63,6 +64,7 @@ cdef void folio_unqueue_deferred_split(machine_t *m, uint32_t head) noexcept nog
         mod_mthp_stat(m, folio_order(folio), MTHP_NR_ANON_PARTIALLY_MAPPED, -1)
     queue_del(m, tail)
     folio.flags &= ~(PG_deferred | PG_partially_mapped)
+    m.ledger.deferred_removed += 1
 
 
 cdef void deferred_split_requeue(machine_t *m, uint32_t head) noexcept nogil:

@@ -50,7 +50,7 @@ cdef int user_fault(machine_t *m, mm_t *mm, access_t *a, bint present) noexcept 
         return raise_signal(a, SIGSEGV, SEGV_MAPERR)
     if access_error(m, vma, write, present):
         return raise_signal(a, SIGSEGV, SEGV_ACCERR)
-    result = handle_mm_fault(m, vma, a.addr, FAULT_FLAG_WRITE if write else 0)
+    result = handle_mm_fault(m, vma, a.addr, FAULT_FLAG_USER | (FAULT_FLAG_WRITE if write else 0))
     if result == VM_FAULT_RETRY:
         return 0
     count_vm_events(m, PGFAULT, 1)
@@ -140,7 +140,7 @@ cdef uint32_t fill_run(machine_t *m, mm_t *mm, access_t *a, uint64_t *pte, uint6
     if not is_write(a) or a.stride != FS_PAGE_SIZE or pte[0] or a.addr + FS_PAGE_SIZE >= a.end:
         return 0
     vma = vma_lookup(mm, a.addr)
-    if vma == NULL or vma.file != NULL or not vma.flags & VM_WRITE or vma.flags & VM_LOCKED:
+    if vma == NULL or vma.file != NULL or not vma.flags & VM_WRITE or vma.flags & VM_LOCKED or m.fail.armed:
         return 0
     max_nr = steps_below(a, limit if limit < vma.end else vma.end)
     while n < max_nr and not pte[n]:

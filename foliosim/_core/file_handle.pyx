@@ -35,6 +35,7 @@ cdef class CoreFile(CoreMapping):
         if result == -FS_EHOSTMEM:
             raise MemoryError(f"{syscall}: the host has no memory")
         if result < 0:
+            self.machine.count_fail(-result)
             raise syscall_error(result, syscall, args)
         return 0
 

@@ -9,6 +9,7 @@ from foliosim._core.anon_vma cimport anon_vma_prepare
 from foliosim._core.content cimport content_copy
 from foliosim._core.ext4 cimport ext4_page_mkwrite
 from foliosim._core.folio cimport folio_alloc
+from foliosim._core.ledger cimport count_copy
 from foliosim._core.mapping cimport mapping_lookup, mapping_next_cached, mapping_pages, shmem_mapping
 from foliosim._core.mlock cimport folio_add_lru_vma
 from foliosim._core.page_alloc cimport table_alloc
@@ -47,6 +48,8 @@ cdef void set_pte_range(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t pfn, u
     folio_add_rmap_ptes(m, pfn, nr, vma)
     add_mm_counter(vma.mm, folio, nr)
     set_ptes(m, pte, entry, nr)
+    count_op(m, OP_PTE_SET, nr)
+    count_op(m, OP_REF, 1)
 
 
 cdef bint do_set_pmd(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, uint32_t head, bint write) noexcept nogil:
@@ -240,16 +243,19 @@ cdef int do_cow_fault(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr) no
     cdef int result
     if anon_vma_prepare(m, vma) < 0:
         return VM_FAULT_OOM
-    result = find_page(m, vma, addr, &pfn)
-    if result:
-        return result
     head = folio_alloc(m, 0)
     if head == FS_NO_PFN:
         return VM_FAULT_OOM
+    result = find_page(m, vma, addr, &pfn)
+    if result:
+        folio_put(m, head)
+        return result
     if content_copy(m, head, pfn) < 0 or table_make(m, vma, pmd) != 0:
         folio_put(m, head)
         return VM_FAULT_OOM
-    count_vm_events(m, COW_BYTES, FS_PAGE_SIZE)
+    count_copy(m, vma, pfn, 1, FAULT_FLAG_USER)
+    count_fault(m, FAULT_COW)
+    count_op(m, OP_PTE_SET, 1)
     entry = pte_mkdirty(m, pte_mkyoung(m, mk_pte(m, head, vma.page_prot)))
     folio_add_new_anon_rmap(m, head, vma, addr)
     folio_add_lru_vma(m, head, vma)
@@ -288,4 +294,6 @@ cdef int do_wp_shared(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr) no
     ptep_set_access_flags(m, pte, pte_mkwrite(m, entry) if vma.flags & VM_WRITE else entry)
     folio.flags |= PG_dirty
     count_vm_events(m, PGREUSE, 1)
+    count_op(m, OP_PTE_SET, 1)
+    count_fault(m, FAULT_REUSE)
     return 0

@@ -8,6 +8,7 @@ from foliosim._core.pte_ops cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.content cimport content_copy
 from foliosim._core.folio cimport folio_alloc
+from foliosim._core.ledger cimport count_fork_copy
 from foliosim._core.huge_memory cimport pgtable_deposit, split_huge_pmd
 from foliosim._core.memory cimport pmd_alloc, pte_alloc
 from foliosim._core.memcontrol cimport MEMCG_TABLES
@@ -33,7 +34,8 @@ cdef int copy_present_page(machine_t *m, vma_t *dst, uint64_t *to_pte, uint64_t 
     if content_copy(m, head, pfn) < 0:
         folio_put(m, head)
         return -FS_EHOSTMEM
-    count_vm_events(m, COW_BYTES, FS_PAGE_SIZE)
+    count_fork_copy(m)
+    count_op(m, OP_PTE_SET, 1)
     folio_add_new_anon_rmap(m, head, dst, addr)
     folio_add_lru_vma(m, head, dst)
     dst.mm.rss_anon += 1
@@ -54,6 +56,8 @@ cdef void copy_entries(machine_t *m, const vma_t *src, uint64_t *to_pte, uint64_
         child = pte_mkclean(m, child)
     child = pte_mkold(m, child)
     set_ptes(m, to_pte, child, n)
+    count_op(m, OP_PTE_SET, n)
+    count_op(m, OP_REF, 1)
 
 
 cdef uint32_t copy_small_run(machine_t *m, vma_t *dst, const vma_t *src, uint64_t *to_pte, uint64_t *from_pte,
@@ -78,6 +82,10 @@ cdef uint32_t copy_small_run(machine_t *m, vma_t *dst, const vma_t *src, uint64_
         store_entry(m, to_pte + i, pte_mkold(m, e))
         i += 1
     dst.mm.rss_anon += i
+    count_op(m, OP_PTE_SET, i)
+    count_op(m, OP_REF, i)
+    count_op(m, OP_RMAP_CALL, i)
+    count_op(m, OP_MAPCOUNT, i)
     return i
 
 
@@ -191,6 +199,8 @@ cdef int copy_huge_pmd(machine_t *m, vma_t *dst, vma_t *src, uint64_t *to_pmd, u
     if head != m.huge_zero_pfn:
         store_entry(m, from_pmd, old)
     store_entry(m, to_pmd, pte_mkold(m, old))
+    count_op(m, OP_PTE_SET, 1)
+    count_op(m, OP_REF, 1)
     return 0
 
 

@@ -13,7 +13,7 @@ from foliosim._core.zap cimport zap_page_range_single
 
 
 cdef int fill_with_markers(machine_t *m, vma_t *vma, uint64_t addr, uint64_t end) noexcept nogil:
-    """The range holds nothing but markers; missing tables are made."""
+    """Put markers into what is empty, making missing tables.  1: something else is mapped."""
     cdef uint64_t *pmd
     cdef uint64_t *pte
     cdef uint64_t next
@@ -23,8 +23,12 @@ cdef int fill_with_markers(machine_t *m, vma_t *vma, uint64_t addr, uint64_t end
         if pmd == NULL or pte_alloc(m, vma.mm, pmd) < 0:
             return -ENOMEM
         next = pmd_addr_end(addr, end)
+        if pmd_leaf(m, pmd[0]):
+            return 1
         pte = pte_offset(m, pmd[0], addr)
         for i in range(<uint32_t>((next - addr) >> FS_PAGE_SHIFT)):
+            if pte[i] and not pte_guard(m, pte[i]):
+                return 1
             set_pte(m, pte + i, mk_guard(m))
         addr = next
     return 0
@@ -39,8 +43,11 @@ cdef int madvise_guard_install(machine_t *m, vma_t *vma, uint64_t start, uint64_
             return result
     if m.guard_flag:
         vma.flags |= VM_MAYBE_GUARD
-    zap_page_range_single(m, vma, start, end)
-    return fill_with_markers(m, vma, start, end)
+    result = fill_with_markers(m, vma, start, end)
+    while result == 1:
+        zap_page_range_single(m, vma, start, end)
+        result = fill_with_markers(m, vma, start, end)
+    return result
 
 
 cdef int madvise_guard_remove(machine_t *m, vma_t *vma, uint64_t start, uint64_t end) noexcept nogil:

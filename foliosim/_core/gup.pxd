@@ -12,3 +12,5 @@ cdef void put_user_pages(machine_t *m, const uint32_t *pfns, int64_t nr, uint32_
 cdef int64_t mm_populate(machine_t *m, mm_t *mm, uint64_t start, uint64_t length, bint ignore_errors) noexcept nogil
 # MADV_POPULATE_READ, _WRITE: pages dealt with, -ENOMEM (no VMA), -EINVAL (VMA not fit), -EFAULT (signal).
 cdef int64_t faultin_page_range(machine_t *m, mm_t *mm, uint64_t start, uint64_t end, bint write) noexcept nogil
+# n references (FOLL_GET) or pins (FOLL_PIN) on a page (try_grab_folio).
+cdef void grab_folio(machine_t *m, uint32_t pfn, int32_t n, uint32_t flags) noexcept nogil

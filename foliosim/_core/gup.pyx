@@ -31,6 +31,7 @@ cdef void grab_folio(machine_t *m, uint32_t pfn, int32_t n, uint32_t flags) noex
     """Follows try_grab_folio: pins of the zero pages are not counted, small folios count 1024 per pin."""
     cdef page_t *folio = folio_of(m, pfn)
     cdef bint zero = page_kind(folio) == PG_KIND_ZERO
+    count_op(m, OP_REF, 1)
     if flags & FOLL_GET:
         folio.refcount += n
     elif flags & FOLL_PIN and not zero:
@@ -46,6 +47,7 @@ cdef void put_one(machine_t *m, uint32_t pfn, uint32_t flags) noexcept nogil:
     cdef uint32_t head = head_of(m, pfn)
     cdef page_t *folio = page_of(m, head)
     cdef int32_t refs = 1
+    count_op(m, OP_REF, 1)
     if page_kind(folio) == PG_KIND_ZERO:
         if flags & FOLL_GET:
             folio.refcount -= 1
@@ -220,6 +222,8 @@ cdef int64_t populate_empty(machine_t *m, vma_t *vma, uint64_t addr, int64_t nr,
     cdef uint64_t *pte
     cdef int64_t n = 0, i
     if not flags & FOLL_WRITE or vma.file != NULL or vma.flags & VM_LOCKED or not vma.flags & VM_WRITE:
+        return 0
+    if m.fail.armed:
         return 0
     if pmd == NULL or not pmd_table(m, pmd[0]) or anon_fault_orders(m, vma):
         return 0

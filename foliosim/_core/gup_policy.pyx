@@ -36,7 +36,7 @@ cdef int pin_part(machine_t *m, mm_t *mm, uint64_t addr, uint32_t pfn, uint32_t 
         if vma != NULL and vma.start <= addr:
             copy_out(m, vma, head_of(m, pfn), addr, addr + (<uint64_t>n << FS_PAGE_SHIFT))
         return 0
-    if split_folio(m, pfn) < 0 and answer == PIN_SPLIT:
+    if split_folio(m, pfn, SPLIT_PIN) < 0 and answer == PIN_SPLIT:
         return -EAGAIN
     return 0
 

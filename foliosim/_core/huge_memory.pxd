@@ -20,7 +20,7 @@ cdef enum:
 cdef int do_huge_pmd_anonymous_page(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr,
                                     uint32_t flags) noexcept nogil
 # A copy of the folio that a PMD leaf maps takes its place, writable and dirty; False: no memory for it.
-cdef bint copy_huge_pmd_leaf(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t haddr) noexcept nogil
+cdef bint copy_huge_pmd_leaf(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t haddr, uint32_t flags) noexcept nogil
 cdef int do_huge_pmd_wp_page(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, uint32_t flags) noexcept nogil
 # Replace a PMD leaf by a table of PTEs (file memory: by nothing).  Cannot fail: the table was deposited.
 cdef void split_huge_pmd(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr) noexcept nogil

@@ -9,6 +9,7 @@ from foliosim._core.anon_vma cimport anon_vma_prepare
 from foliosim._core.deferred_split cimport deferred_split_offer
 from foliosim._core.content cimport content_copy
 from foliosim._core.folio cimport folio_alloc, folio_materialize
+from foliosim._core.ledger cimport count_copy
 from foliosim._core.mapping cimport shmem_mapping
 from foliosim._core.memcontrol cimport mem_cgroup_full
 from foliosim._core.mlock cimport folio_add_lru_vma
@@ -128,6 +129,7 @@ cdef void map_anon_folio_pmd(machine_t *m, vma_t *vma, uint64_t *pmd, uint32_t h
     folio_add_lru_vma(m, head, vma)
     store_entry(m, pmd, maybe_mkwrite(m, vma, pte_mkdirty(m, pte_mkyoung(m, entry))))
     vma.mm.rss_anon += FS_HPAGE_PMD_NR
+    count_op(m, OP_PTE_SET, 1)
     count_vm_events(m, THP_FAULT_ALLOC, 1)
     mod_mthp_stat(m, FS_HPAGE_PMD_ORDER, ANON_FAULT_ALLOC, 1)
     deferred_split_offer(m, head, DEFERRED_NEW)
@@ -156,25 +158,29 @@ cdef int do_huge_pmd_anonymous_page(machine_t *m, vma_t *vma, uint64_t *pmd, uin
         return VM_FAULT_FALLBACK
     if anon_vma_prepare(m, vma) < 0:
         return VM_FAULT_OOM
-    table = table_alloc(m)
-    if table == FS_NO_PFN:
-        return VM_FAULT_OOM
     if not zero:
         head = alloc_huge(m)
         if head == FS_NO_PFN:
-            table_free(m, table)
             return VM_FAULT_FALLBACK | VM_FAULT_NO_HUGE
+    table = table_alloc(m)
+    if table == FS_NO_PFN:
+        if not zero:
+            folio_put(m, head)
+        return VM_FAULT_OOM
     pgtable_deposit(m, pmd, table)
     vma.mm.nr_ptes += 1
     if zero:
         vma.mm.huge_zero = True
         store_entry(m, pmd, pte_mkspecial(m, mk_pmd_leaf(m, m.huge_zero_pfn, vma.page_prot)))
+        count_op(m, OP_PTE_SET, 1)
+        count_fault(m, FAULT_ZERO)
     else:
         map_anon_folio_pmd(m, vma, pmd, head, haddr)
+        m.ledger.zero_bytes += FS_PMD_SIZE
     return 0
 
 
-cdef bint copy_huge_pmd_leaf(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t haddr) noexcept nogil:
+cdef bint copy_huge_pmd_leaf(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t haddr, uint32_t flags) noexcept nogil:
     cdef uint32_t head, i, old = pte_pfn(m, pmd[0])
     if anon_vma_prepare(m, vma) < 0:
         return False
@@ -187,7 +193,8 @@ cdef bint copy_huge_pmd_leaf(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t h
         if content_copy(m, head + i, old + i) < 0:
             folio_put(m, head)
             return False
-    count_vm_events(m, COW_BYTES, FS_PMD_SIZE)
+    count_copy(m, vma, old, FS_HPAGE_PMD_NR, flags)
+    count_op(m, OP_TLB_FLUSH, 1)
     vma.mm.rss_anon -= FS_HPAGE_PMD_NR
     pmd_clear_flush(m, pmd)
     map_anon_folio_pmd(m, vma, pmd, head, haddr)
@@ -202,7 +209,10 @@ cdef bint cow_huge(machine_t *m, vma_t *vma, uint64_t *pmd, page_t *folio, uint6
         return False
     if folio_maybe_dma_pinned(folio) or (m.soft_dirty and not vma.flags & VM_SOFTDIRTY):
         return False
-    return copy_huge_pmd_leaf(m, vma, pmd, haddr)
+    if not copy_huge_pmd_leaf(m, vma, pmd, haddr, FAULT_FLAG_USER):
+        return False
+    count_fault(m, FAULT_COW)
+    return True
 
 
 cdef bint may_reuse_pmd(machine_t *m, page_t *folio) noexcept nogil:
@@ -231,6 +241,9 @@ cdef int do_huge_pmd_wp_page(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t a
             if head != FS_NO_PFN:
                 pmd_clear_flush(m, pmd)
                 map_anon_folio_pmd(m, vma, pmd, head, haddr)
+                m.ledger.zero_bytes += FS_PMD_SIZE
+                count_op(m, OP_TLB_FLUSH, 1)
+                count_fault(m, FAULT_COW)
                 return 0
         split_huge_pmd(m, vma, pmd, addr)
         return VM_FAULT_FALLBACK
@@ -246,8 +259,12 @@ cdef int do_huge_pmd_wp_page(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t a
         if folio.refcount == 1:
             folio_move_anon_rmap(folio, vma)
         folio.flags |= PG_anon_exclusive
-    if not flags & FAULT_FLAG_UNSHARE:
-        store_entry(m, pmd, maybe_mkwrite(m, vma, pte_mkdirty(m, pte_mkyoung(m, pmd[0]))))
+    if flags & FAULT_FLAG_UNSHARE:
+        count_fault(m, FAULT_UNSHARE)
+        return 0
+    store_entry(m, pmd, maybe_mkwrite(m, vma, pte_mkdirty(m, pte_mkyoung(m, pmd[0]))))
+    count_op(m, OP_PTE_SET, 1)
+    count_fault(m, FAULT_REUSE)
     return 0
 
 
@@ -263,6 +280,7 @@ cdef void split_huge_zero_pmd(machine_t *m, vma_t *vma, uint64_t *pmd) noexcept 
     for i in range(FS_PTRS_PER_PTE):
         set_pte(m, pte + i, entry)
     store_entry(m, pmd, mk_table(m, table))
+    count_op(m, OP_PTE_SET, FS_PTRS_PER_PTE)
 
 
 cdef void split_file_pmd(machine_t *m, vma_t *vma, uint64_t *pmd) noexcept nogil:
@@ -300,6 +318,8 @@ cdef void fill_split_table(machine_t *m, vma_t *vma, uint64_t *pmd, bint freeze)
         for i in range(FS_PTRS_PER_PTE):
             store_entry(m, pte + i, entry + i * pte_step(m, entry))
     store_entry(m, pmd, mk_table(m, table))
+    count_op(m, OP_PTE_SET, FS_PTRS_PER_PTE)
+    count_op(m, OP_REF, 1)
 
 
 cdef void split_huge_pmd(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr) noexcept nogil:
@@ -307,6 +327,7 @@ cdef void split_huge_pmd(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr)
     cdef uint32_t head = pte_pfn(m, pmd[0])
     cdef page_t *folio
     count_vm_events(m, THP_SPLIT_PMD, 1)
+    count_op(m, OP_TLB_FLUSH, 1)
     if head == m.huge_zero_pfn:
         split_huge_zero_pmd(m, vma, pmd)
         return
@@ -329,6 +350,7 @@ cdef void split_huge_pmd_frozen(machine_t *m, vma_t *vma, uint64_t *pmd) noexcep
     cdef uint32_t head = pte_pfn(m, pmd[0])
     cdef page_t *folio = page_of(m, head)
     count_vm_events(m, THP_SPLIT_PMD, 1)
+    count_op(m, OP_TLB_FLUSH, 1)
     if pte_dirty(m, pmd[0]):
         folio.flags |= PG_dirty
     if folio.flags & PG_anon_exclusive:
@@ -363,6 +385,7 @@ cdef void zap_huge_pmd(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr) n
     cdef uint32_t head = pte_pfn(m, old)
     cdef page_t *folio = page_of(m, head)
     store_entry(m, pmd, 0)
+    count_op(m, OP_PTE_SET, 1)
     if head == m.huge_zero_pfn or folio.flags & PG_anon:
         table_free(m, pgtable_withdraw(m, pmd))
         vma.mm.nr_ptes -= 1
@@ -377,4 +400,5 @@ cdef void zap_huge_pmd(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr) n
             folio_mark_accessed(m, head)
         add_mm_counter(vma.mm, folio, -FS_HPAGE_PMD_NR)
     folio_remove_rmap_pmd(m, head, vma)
+    count_op(m, OP_REF, 1)
     folio_put(m, head)

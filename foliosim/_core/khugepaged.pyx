@@ -21,6 +21,7 @@ from foliosim._core.mlock cimport folio_add_lru_vma, lru_add_drain
 from foliosim._core.policy cimport *
 from foliosim._core.rmap cimport folio_add_new_anon_rmap, folio_remove_rmap_ptes
 from foliosim._core.split_folio cimport folio_expected_ref_count
+from foliosim._core.stat cimport count_op
 from foliosim._core.swap cimport folio_put, folio_put_refs
 from foliosim._core.swap_fault cimport do_swap_page
 from foliosim._core.swap_state cimport free_swap_cache
@@ -71,6 +72,8 @@ cdef int scan_ptes(machine_t *m, const uint64_t *pte, scan_t *scan) noexcept nog
         scan.shared += folio_maybe_mapped_shared(folio)
         if not folio.flags & PG_lru:
             return SCAN_PAGE_LRU
+        if folio.flags & PG_locked:
+            return SCAN_PAGE_LOCK
         if folio_expected_ref_count(folio) != folio.refcount:
             return SCAN_PAGE_COUNT
         scan.referenced += page_wanted(m, pte[i], folio)
@@ -125,6 +128,7 @@ cdef void release_sources(machine_t *m, vma_t *vma, uint64_t *pte, const compoun
         if pte_none_or_zero(m, pte[i]):
             vma.mm.rss_anon += 1
             clear_ptes(m, pte + i, 1)
+            m.ledger.zero_bytes += FS_PAGE_SIZE
         else:
             pfn = pte_pfn(m, pte[i])
             head = head_of(m, pfn)
@@ -133,6 +137,8 @@ cdef void release_sources(machine_t *m, vma_t *vma, uint64_t *pte, const compoun
             else:
                 folio_putback_lru(m, head)
             clear_ptes(m, pte + i, n)
+            count_op(m, OP_PTE_SET, n)
+            count_op(m, OP_REF, 1)
             folio_remove_rmap_ptes(m, pfn, n, vma)
             free_swap_cache(m, head)
             folio_put_refs(m, head, n)
@@ -191,6 +197,8 @@ cdef int collapse_huge_page(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t ha
     page_of(m, table).index = 0
     pgtable_deposit(m, pmd, table)
     store_entry(m, pmd, maybe_mkwrite(m, vma, pte_mkdirty(m, mk_pmd_leaf(m, head, vma.page_prot))))
+    count_op(m, OP_PTE_SET, 1)
+    count_op(m, OP_TLB_FLUSH, 1)
     deferred_split_offer(m, head, DEFERRED_NEW)
     return SCAN_SUCCEED
 
@@ -254,7 +262,7 @@ cdef int hpage_collapse_scan_pmd(machine_t *m, vma_t *vma, uint64_t haddr, bint 
 cdef int madvise_collapse_errno(int result) noexcept nogil:
     if result == SCAN_ALLOC_HUGE_PAGE_FAIL:
         return -ENOMEM
-    if result == SCAN_PAGE_COUNT or result == SCAN_PAGE_LRU:
+    if result == SCAN_PAGE_COUNT or result == SCAN_PAGE_LRU or result == SCAN_PAGE_LOCK:
         return -EAGAIN
     return -EINVAL
 
@@ -262,7 +270,8 @@ cdef int madvise_collapse_errno(int result) noexcept nogil:
 cdef bint may_continue(int result) noexcept nogil:
     """After these failures the next block is tried."""
     return (result == SCAN_PMD_NULL or result == SCAN_PTE_NON_PRESENT or result == SCAN_PAGE_NULL
-            or result == SCAN_PAGE_COUNT or result == SCAN_PAGE_COMPOUND or result == SCAN_PAGE_LRU)
+            or result == SCAN_PAGE_COUNT or result == SCAN_PAGE_COMPOUND or result == SCAN_PAGE_LRU
+            or result == SCAN_PAGE_LOCK)
 
 
 cdef int collapse_block(machine_t *m, vma_t *vma, uint64_t haddr) noexcept nogil:

@@ -10,12 +10,18 @@ cdef class CoreMachine:
     cdef object hook_error       # first exception of a hook in this operation
     cdef bint in_hook
     cdef set references          # live CoreReference objects
+    cdef readonly int64_t steps  # public operations performed
+    cdef int64_t wake            # steps after which Machine.waken is called
+    cdef int64_t syscalls
+    cdef dict fails              # errno or signal -> how often a program saw it
     cdef object known            # pid -> CoreProcess, weakly
     cdef object __weakref__
 
     cdef int enter(self) except -1
+    cdef int settle(self) except -1
     cdef int leave(self) except -1
     cdef int refuse(self) except -1
+    cdef int count_fail(self, object which) except -1
     cdef mm_t *find_mm(self, uint32_t pid) noexcept
 
 cdef class CoreMapping:          # an open file
@@ -30,10 +36,14 @@ cdef class CoreProcess:
 
     cdef mm_t *enter(self) except NULL
     cdef int64_t leave(self, int64_t result, str syscall, tuple args) except? -1
+    cdef int destroy(self) except -1
 
 cdef class CoreReference:
     cdef readonly CoreMachine machine
     cdef readonly CoreProcess process
     cdef held_t held
+    cdef bint locks              # the folio is locked too
     cdef readonly int64_t nbytes
     cdef readonly int64_t offset
+
+    cdef int put(self) except -1

@@ -49,6 +49,8 @@ from foliosim._core.task_mmu cimport *
 from foliosim._core.validate cimport validate_machine
 from foliosim._core.walk cimport *
 
+cdef int64_t NEVER = 0x7fffffffffffffff
+
 WALK_DTYPE = np.dtype([("pa", "u8"), ("error", "u4"), ("level", "i1"), ("rights", "u1"), ("_pad", "u2")])
 SMAPS_NAMES = (
     "Size", "KernelPageSize", "MMUPageSize", "Rss", "Pss", "Pss_Dirty", "Shared_Clean", "Shared_Dirty",
@@ -80,9 +82,12 @@ cdef class CoreMachine:
         self.previous = {}
         self.hooks = {}
         self.references = set()
+        self.fails = {}
+        self.wake = NEVER
         self.known = WeakValueDictionary()
         if page_alloc_init(&self.m, nr_pages) < 0:
             raise MemoryError(f"cannot reserve address space for {nr_pages} frames")
+        memset(&self.m.ledger, 0, sizeof(ledger_t))  # the zero pages do not count
         self.set_rules(**rules)
         address_space_init(&self.m, va_bits)
         self.m.max_map_count = max_map_count
@@ -118,7 +123,27 @@ cdef class CoreMachine:
         return 0
 
     cdef int leave(self) except -1:
-        """End of an operation: drain, then raise what a hook raised."""
+        """End of a public operation, which is a step; what was put off until now is done."""
+        self.steps += 1
+        self.settle()
+        if self.steps >= self.wake:
+            self.wake = self.waken()
+        return 0
+
+    def waken(self):
+        """Called when step `wake` is over; the next one to be called at.  `Machine` does more."""
+        return NEVER
+
+    def set_wake(self, step=None):
+        """Have waken() called at the end of a step; None: never."""
+        self.wake = NEVER if step is None else step
+
+    cdef int count_fail(self, which) except -1:
+        self.fails[which] = self.fails.get(which, 0) + 1
+        return 0
+
+    cdef int settle(self) except -1:
+        """Drain, then raise what a hook raised."""
         lru_add_drain(&self.m)
         if self.m.nr_split_now:
             split_marked(&self.m)
@@ -186,7 +211,7 @@ cdef class CoreMachine:
     def drain(self):
         """Flush the per-CPU batches."""
         self.enter()
-        self.leave()
+        self.settle()
 
     def counters(self):
         """A snapshot of the event counters, for counters_since."""
@@ -311,7 +336,7 @@ cdef class CoreMachine:
         lru_add_drain(&self.m)
         head = head_of(&self.m, <uint32_t>pfn)
         page_of(&self.m, head).refcount += 1
-        result = split_folio_to_order(&self.m, head, new_order, <uint32_t>pfn)
+        result = split_folio_to_order(&self.m, head, new_order, <uint32_t>pfn, SPLIT_USER)
         folio_put(&self.m, head_of(&self.m, <uint32_t>pfn))
         self.leave()
         if result < 0:
@@ -359,7 +384,8 @@ cdef class CoreProcess:
         machine.enter()
         self.mm = mm_alloc(&machine.m) if pid == 0 else machine.find_mm(pid)
         if self.mm == NULL:
-            raise MemoryError("no memory for another process")
+            machine.count_fail(ENOMEM)
+            raise syscall_error(ENOMEM, "fork")
         machine.known[self.mm.pid] = self
 
     cdef mm_t *enter(self) except NULL:
@@ -369,6 +395,7 @@ cdef class CoreProcess:
         return self.mm
 
     cdef int64_t leave(self, int64_t result, str syscall, tuple args) except? -1:
+        self.machine.syscalls += syscall != "access"
         self.machine.leave()
         if result >= 0:
             return result
@@ -378,6 +405,7 @@ cdef class CoreProcess:
             raise out_of_memory(syscall, args, oom_report(&self.machine.m))
         if result == -FS_ENOTSIM:
             raise UnsupportedError(f"{syscall}{args}: not emulated")
+        self.machine.count_fail(<int>-result)
         raise syscall_error(result, syscall, args)
 
     @property
@@ -499,24 +527,29 @@ cdef class CoreProcess:
         """Fill a new process with a copy of this one."""
         cdef mm_t *mm = self.enter()
         cdef int result
-        self.machine.leave()
+        self.machine.settle()
         result = dup_mmap(&self.machine.m, child.mm, mm)
         if result < 0:
-            oom = self.machine.m.memcg.oom
-            child.end()
-            self.machine.m.memcg.oom = oom
+            child.destroy()
         self.leave(result, "fork", ())
 
     def end(self):
         """Drop references and pins, unmap everything, leave."""
-        cdef mm_t *mm = self.enter()
+        self.enter()
+        self.destroy()
+        self.machine.syscalls += 1
+        self.machine.leave()
+
+    cdef int destroy(self) except -1:
+        cdef mm_t *mm = self.mm
+        cdef CoreReference reference
         for reference in [r for r in self.machine.references if r.process is self]:
-            reference.release()
+            reference.put()
         self.mm = NULL
         self.machine.known.pop(mm.pid, None)
         exit_mmap(&self.machine.m, mm)
         mm_free(&self.machine.m, mm)
-        self.machine.leave()
+        return 0
 
     # ---- user-mode accesses ----
 
@@ -545,6 +578,7 @@ cdef class CoreProcess:
         self.leave(result, "access", (addr, length))
         if a.signal:
             kind_name = "write" if kind in (ACCESS_WRITE, ACCESS_TOUCH_WRITE) else "read"
+            self.machine.count_fail("sigbus" if a.signal == 7 else "sigsegv")
             if a.signal == 7:
                 raise BusError(a.si_addr, "ADRERR", kind_name)
             raise SegvError(a.si_addr, _SI_CODES[a.si_code], kind_name)
@@ -558,7 +592,7 @@ cdef class CoreProcess:
         cdef uint64_t first = addr & ~(FS_PAGE_SIZE - 1)
         cdef int64_t nr = (addr + length - first + FS_PAGE_SIZE - 1) >> FS_PAGE_SHIFT
         cdef int64_t got = 0, more
-        cdef CoreReference reference = cls(self, flags)
+        cdef CoreReference reference = cls(self.machine, self, flags)
         if addr + length < addr or nr > 1LL << 36:
             raise syscall_error(EFAULT, "get_user_pages", (addr, length))
         reference.held.pfns = <uint32_t *>malloc(nr * sizeof(uint32_t) + 1)
@@ -585,6 +619,7 @@ cdef class CoreProcess:
         reference.offset = addr - first
         reference.nbytes = min(<int64_t>length, (got << FS_PAGE_SHIFT) - reference.offset)
         self.machine.references.add(reference)
+        self.machine.syscalls += 1
         self.machine.leave()
         return reference
 
@@ -653,9 +688,9 @@ def walk_image(uint8_t[::1] image, uint64_t root, uint64_t addr, uint32_t access
 cdef class CoreReference:
     """References on pages, held until released."""
 
-    def __cinit__(self, CoreProcess process, uint32_t flags):
+    def __cinit__(self, CoreMachine machine, CoreProcess process, uint32_t flags):
         self.process = process
-        self.machine = process.machine
+        self.machine = machine
         self.held.flags = flags
         self.held.pfns = NULL
         self.held.nr = 0
@@ -680,8 +715,14 @@ cdef class CoreReference:
         """Drop the references; nothing if that was done."""
         self.machine.enter()
         if self in self.machine.references:
-            self.machine.references.discard(self)
-            held_del(&self.machine.m, &self.held)
-            put_user_pages(&self.machine.m, self.held.pfns, self.held.nr, self.held.flags)
-            self.held.nr = 0
+            self.put()
             self.machine.leave()
+
+    cdef int put(self) except -1:
+        self.machine.references.discard(self)
+        held_del(&self.machine.m, &self.held)
+        if self.locks:
+            folio_of(&self.machine.m, self.held.pfns[0]).flags &= ~PG_locked
+        put_user_pages(&self.machine.m, self.held.pfns, self.held.nr, self.held.flags)
+        self.held.nr = 0
+        return 0

@@ -30,7 +30,7 @@ cdef bint cold_pmd(machine_t *m, uint64_t *pmd, bint whole, folio_list_t *pageou
     if head == m.huge_zero_pfn or folio_maybe_mapped_shared(folio):
         return True
     if not whole:
-        return split_folio(m, head) < 0
+        return split_folio(m, head, SPLIT_MADVISE) < 0
     if pageout == NULL:
         store_entry(m, pmd, pte_mkold(m, pmd[0]))
     pass_on(m, head, folio, pageout)

@@ -18,13 +18,13 @@ cdef bint free_pmd(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, uint3
     """nr pages of a leaf; False: it was split, or its folio, go on with the PTEs."""
     cdef uint32_t head = pte_pfn(m, pmd[0])
     cdef page_t *folio = page_of(m, head)
-    if head == m.huge_zero_pfn or folio_maybe_mapped_shared(folio):
+    if head == m.huge_zero_pfn or folio_maybe_mapped_shared(folio) or folio.flags & PG_locked:
         return True
     if nr < FS_HPAGE_PMD_NR:
         if ask_madv_free_partial(m, FS_HPAGE_PMD_ORDER, nr) == MADV_FREE_MARK_WHOLE:
             split_huge_pmd(m, vma, pmd, addr)
             return False
-        return split_folio(m, head) < 0
+        return split_folio(m, head, SPLIT_MADVISE) < 0
     folio.flags &= ~PG_dirty
     store_entry(m, pmd, pte_mkclean(m, pte_mkold(m, pmd[0])))
     folio_mark_lazyfree(m, head)
@@ -60,7 +60,7 @@ cdef int32_t free_policy(machine_t *m, uint64_t *pte, uint32_t max_nr) noexcept 
         return -1
     answer = ask_madv_free_partial(m, folio_order(folio), nr)
     if answer == MADV_FREE_GIVE_UP:
-        return max_nr if folio_maybe_mapped_shared(folio) or split_folio(m, pfn) < 0 else 0
+        return max_nr if folio_maybe_mapped_shared(folio) or split_folio(m, pfn, SPLIT_MADVISE) < 0 else 0
     if answer != MADV_FREE_MARK_WHOLE or nr == folio_nr_pages(folio):
         return -1
     if keep_others(m, pte, nr):
@@ -85,7 +85,7 @@ cdef uint32_t free_batch(machine_t *m, uint64_t *pte, uint32_t max_nr) noexcept 
     head = head_of(m, pte_pfn(m, pte[0]))
     folio = page_of(m, head)
     if folio.flags & PG_dirty or folio_test_swapcache(folio):
-        if folio_mapcount(folio) != <int32_t>folio_nr_pages(folio):
+        if folio.flags & PG_locked or folio_mapcount(folio) != <int32_t>folio_nr_pages(folio):
             return nr
         if folio_test_swapcache(folio) and not folio_free_swap(m, head):
             return nr

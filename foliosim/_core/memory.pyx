@@ -14,6 +14,7 @@ from foliosim._core.filemap cimport do_fault, do_wp_shared
 from foliosim._core.folio cimport folio_alloc, folio_init
 from foliosim._core.held cimport page_maybe_dma_pinned
 from foliosim._core.huge_memory cimport *
+from foliosim._core.ledger cimport count_copy
 from foliosim._core.memcontrol cimport MEMCG_TABLES, mem_cgroup_full, mem_cgroup_margin
 from foliosim._core.mlock cimport folio_add_lru_vma, lru_add_drain
 from foliosim._core.page_alloc cimport alloc_run, table_alloc
@@ -143,6 +144,8 @@ cdef int do_anonymous_page(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t add
         return VM_FAULT_OOM
     if not flags & FAULT_FLAG_WRITE:
         set_pte(m, pte_offset(m, pmd[0], addr), pte_mkspecial(m, mk_pte(m, m.zero_pfn, vma.page_prot)))
+        count_op(m, OP_PTE_SET, 1)
+        count_fault(m, FAULT_ZERO)
         return 0
     if anon_vma_prepare(m, vma) < 0:
         return VM_FAULT_OOM
@@ -160,6 +163,9 @@ cdef int do_anonymous_page(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t add
     folio_add_new_anon_rmap(m, head, vma, addr)
     folio_add_lru_vma(m, head, vma)
     set_ptes(m, pte, entry, nr)
+    m.ledger.zero_bytes += FS_PAGE_SIZE * nr
+    count_op(m, OP_PTE_SET, nr)
+    count_op(m, OP_REF, 1)
     if nr > 1:
         deferred_split_offer(m, head, DEFERRED_NEW)
     return 0
@@ -200,7 +206,17 @@ cdef uint32_t do_anonymous_run(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t
         addr += <uint64_t>got << FS_PAGE_SHIFT
         done += got
     vma.mm.rss_anon += done
+    count_run(m, done)
     return done
+
+
+cdef void count_run(machine_t *m, uint32_t n) noexcept nogil:
+    m.ledger.faults[<int>FAULT_ALL] += n
+    m.ledger.zero_bytes += FS_PAGE_SIZE * n
+    count_op(m, OP_PTE_SET, n)
+    count_op(m, OP_REF, n)
+    count_op(m, OP_RMAP_CALL, n)
+    count_op(m, OP_MAPCOUNT, n)
 
 
 # ---- copy on write ----
@@ -226,6 +242,8 @@ cdef bint wp_can_reuse_anon_folio(machine_t *m, uint32_t pfn, const vma_t *vma) 
         return True
     if not folio_test_large(folio) and folio.refcount <= 3 and not folio.flags & PG_lru:
         lru_add_drain(m)
+    if folio.flags & PG_locked and not folio_test_large(folio):
+        return False     # Linux only tries to lock it
     if folio_test_swapcache(folio) and (folio_test_large(folio) or folio.refcount == 2):
         folio_free_swap(m, head_of(m, pfn))
     reuse_known(m, folio, pfn, &known)
@@ -240,12 +258,22 @@ cdef void wp_page_reuse(machine_t *m, const vma_t *vma, uint64_t *pte) noexcept 
     cdef uint64_t entry = pte_mkdirty(m, pte_mkyoung(m, ptep_get(m, pte)))
     ptep_set_access_flags(m, pte, pte_mkwrite(m, entry) if vma.flags & VM_WRITE else entry)
     count_vm_events(m, PGREUSE, 1)
+    count_op(m, OP_PTE_SET, 1)
+    count_fault(m, FAULT_REUSE)
 
 
-cdef int wp_page_copy(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, bint unshare) noexcept nogil:
+cdef void count_pte_copied(machine_t *m, uint32_t nr, bint unshare) noexcept nogil:
+    """A fault gave nr entries new pages: the old ones were cleared, flushed, and their pages let go."""
+    count_fault(m, FAULT_UNSHARE if unshare else FAULT_COW)
+    count_op(m, OP_PTE_SET, nr)
+    count_op(m, OP_REF, 1)
+    count_op(m, OP_TLB_FLUSH, 1)
+
+
+cdef int wp_page_copy(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, uint32_t flags) noexcept nogil:
     """Follows wp_page_copy: a new single page, whatever the old one belongs to."""
     cdef uint64_t old = pte[0], entry
-    cdef bint zero = pte_special(m, old)
+    cdef bint zero = pte_special(m, old), unshare = (flags & FAULT_FLAG_UNSHARE) != 0
     cdef uint32_t pfn = pte_pfn(m, old), head
     cdef page_t *old_folio
     if anon_vma_prepare(m, vma) < 0:
@@ -255,12 +283,13 @@ cdef int wp_page_copy(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, bi
         return VM_FAULT_OOM
     if zero:
         vma.mm.rss_anon += 1
+        m.ledger.zero_bytes += FS_PAGE_SIZE
     else:
         old_folio = folio_of(m, pfn)
         if content_copy(m, head, pfn) < 0:
             folio_put(m, head)
             return VM_FAULT_OOM
-        count_vm_events(m, COW_BYTES, FS_PAGE_SIZE)
+        count_copy(m, vma, pfn, 1, flags)
         if not old_folio.flags & PG_anon:
             vma.mm.rss_anon += 1
             if old_folio.flags & PG_swapbacked:
@@ -278,6 +307,7 @@ cdef int wp_page_copy(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, bi
     folio_add_lru_vma(m, head, vma)
     get_and_clear_ptes(m, pte, 1)
     set_pte(m, pte, entry)
+    count_pte_copied(m, 1, unshare)
     if not zero:
         folio_remove_rmap_ptes(m, pfn, 1, vma)
         free_swap_cache(m, head_of(m, pfn))
@@ -314,8 +344,9 @@ cdef bint wp_copy_window(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr,
         return False
     nr = 1U << order
     at = pte_index(addr) & (nr - 1)
-    if not copy_window(m, vma, pte - at, addr - (<uint64_t>at << FS_PAGE_SHIFT), order):
+    if not copy_window(m, vma, pte - at, addr - (<uint64_t>at << FS_PAGE_SHIFT), order, FAULT_FLAG_USER):
         return False
+    count_fault(m, FAULT_COW)
     dirty = ask_dirty_neighbours(m, order)
     for i in range(nr):
         if dirty or i == at:
@@ -358,13 +389,15 @@ cdef int do_wp_page(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, uint
     if vma.flags & (VM_SHARED | VM_MAYSHARE):
         return do_wp_shared(m, vma, pte, addr)
     if pte_special(m, pte[0]):
-        return wp_page_copy(m, vma, pte, addr, unshare)
+        return wp_page_copy(m, vma, pte, addr, flags)
     page = page_of(m, pfn)
     folio = folio_of(m, pfn)
     if folio.flags & PG_anon:
         if wp_can_reuse_anon_folio(m, pfn, vma):
             page.flags |= PG_anon_exclusive
-            if not unshare:
+            if unshare:
+                count_fault(m, FAULT_UNSHARE)
+            else:
                 wp_page_reuse(m, vma, pte)
                 order = ask_reuse_around(m, folio_order(folio))
                 if order:
@@ -373,7 +406,7 @@ cdef int do_wp_page(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, uint
         order = 0 if unshare else ask_cow_order(m, folio_order(folio), False)
         if order >= 2 and wp_copy_window(m, vma, pte, addr, order):
             return 0
-    return wp_page_copy(m, vma, pte, addr, unshare)
+    return wp_page_copy(m, vma, pte, addr, flags)
 
 
 # ---- dispatch ----
@@ -402,6 +435,7 @@ cdef int handle_pte_fault(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr
         if flags & FAULT_FLAG_WRITE:
             entry = pte_mkdirty(m, entry)
     ptep_set_access_flags(m, pte, pte_mkyoung(m, entry))
+    count_op(m, OP_PTE_SET, 1)
     return 0
 
 
@@ -413,6 +447,7 @@ cdef int handle_pmd_leaf(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr,
         split_huge_pmd(m, vma, pmd, addr)
         return VM_FAULT_FALLBACK
     store_entry(m, pmd, pte_mkyoung(m, pte_mkdirty(m, pmd[0]) if write else pmd[0]))
+    count_op(m, OP_PTE_SET, 1)
     return 0
 
 
@@ -433,6 +468,13 @@ cdef bint charge_fault(machine_t *m, vma_t *vma, uint64_t addr) noexcept nogil:
 
 
 cdef int handle_mm_fault(machine_t *m, vma_t *vma, uint64_t addr, uint32_t flags) noexcept nogil:
+    cdef int result = do_handle_mm_fault(m, vma, addr, flags)
+    if result == 0:
+        count_fault(m, FAULT_ALL)
+    return result
+
+
+cdef int do_handle_mm_fault(machine_t *m, vma_t *vma, uint64_t addr, uint32_t flags) noexcept nogil:
     """Follows __handle_mm_fault."""
     cdef uint64_t *pmd
     cdef int result

@@ -30,7 +30,7 @@ cdef void lock_or_unlock(machine_t *m, const vma_t *vma, uint32_t head) noexcept
 cdef bint split_for_mlock(machine_t *m, uint32_t pfn) noexcept nogil:
     """P02 said split: try to; the pieces are looked at again."""
     lru_add_drain(m)
-    return split_folio(m, pfn) == 0
+    return split_folio(m, pfn, SPLIT_VMA) == 0
 
 
 cdef uint32_t mlock_batch(machine_t *m, vma_t *vma, const uint64_t *pte, uint64_t addr, uint64_t start,

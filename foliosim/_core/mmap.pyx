@@ -7,13 +7,14 @@ from libc.stdlib cimport calloc, free, realloc
 from foliosim._core.flags cimport *
 from foliosim._core.types cimport *
 from foliosim._core.anon_vma cimport anon_vma_fork, unlink_anon_vmas
+from foliosim._core.fault_inject cimport slab_errno
 from foliosim._core.fork cimport copy_page_range
 from foliosim._core.gup cimport mm_populate
 from foliosim._core.madvise cimport FS_ENOTSIM
 from foliosim._core.maple_tree cimport find_vma, maple_destroy, maple_last, vma_find
 from foliosim._core.page_alloc cimport table_alloc, table_free
 from foliosim._core.shmem cimport shmem_file_setup
-from foliosim._core.stat cimport update_hiwater_vm
+from foliosim._core.stat cimport count_op, update_hiwater_vm
 from foliosim._core.unmapped_area cimport get_unmapped_area
 from foliosim._core.vma cimport *
 from foliosim._core.zap cimport free_pgtables, unmap_vma_range
@@ -256,7 +257,7 @@ cdef int mmap_new_vma(machine_t *m, mm_t *mm, mapping_t *file, uint64_t addr, ui
     """Follows: __mmap_new_vma, shmem_zero_setup."""
     cdef vma_t *vma = vma_alloc(m, mm, addr, addr + len, pgoff, vm_flags)
     if vma == NULL:
-        return -FS_EHOSTMEM
+        return slab_errno(m)
     if file != NULL:
         file.refcount += 1
     elif vm_flags & VM_SHARED:
@@ -399,12 +400,12 @@ cdef int dup_vma(machine_t *m, mm_t *mm, vma_t *mpnt) noexcept nogil:
         return -ENOMEM
     tmp = vma_dup(mpnt)
     if tmp == NULL:
-        return -FS_EHOSTMEM
+        return slab_errno(m)
     tmp.mm = mm
     tmp.anon_vma = NULL
     if not mpnt.flags & VM_WIPEONFORK and anon_vma_fork(m, tmp, mpnt):
         vma_free(tmp)
-        return -FS_EHOSTMEM
+        return slab_errno(m)
     tmp.flags &= ~VM_LOCKED_MASK
     if tmp.file != NULL:
         tmp.file.refcount += 1
@@ -432,4 +433,5 @@ cdef int dup_mmap(machine_t *m, mm_t *mm, mm_t *oldmm) noexcept nogil:
             if err:
                 return err
         mpnt = mpnt.next
+    count_op(m, OP_TLB_FLUSH, 1)
     return 0

@@ -9,6 +9,7 @@ from libc.string cimport memset
 from foliosim._core.flags cimport *
 from foliosim._core.types cimport *
 from foliosim._core.anon_vma cimport unlink_anon_vmas
+from foliosim._core.fault_inject cimport slab_errno
 from foliosim._core.gup cimport mm_populate
 from foliosim._core.maple_tree cimport vma_find, vma_lookup
 from foliosim._core.mmap cimport do_munmap
@@ -122,7 +123,7 @@ cdef int copy_vma_and_data(machine_t *m, vrm_t *vrm, vma_t **new_vma) noexcept n
     cdef vma_t *new = copy_vma(m, &vrm.vma, vrm.new_addr, vrm.new_len, pgoff)
     new_vma[0] = new
     if new == NULL:
-        return -FS_EHOSTMEM
+        return slab_errno(m)
     moved = move_page_tables(m, vrm.vma, new, vrm.addr, vrm.new_addr, vrm.old_len)
     if moved >= vrm.old_len:
         return 0
@@ -240,7 +241,7 @@ cdef int64_t expand_vma(machine_t *m, vrm_t *vrm) noexcept nogil:
             return err
         vrm.vma = vma_merge_extend(m, vrm.vma, vrm.delta)
         if vrm.vma == NULL:
-            return -FS_EHOSTMEM
+            return slab_errno(m)
         vrm_stat_account(vrm, vrm.delta)
         return <int64_t>vrm.addr
     if not vrm.flags & MREMAP_MAYMOVE:

@@ -9,6 +9,7 @@ from libc.stdint cimport uint32_t
 from foliosim._core.flags cimport *
 from foliosim._core.pgtable cimport *
 from foliosim._core.pte_ops cimport *
+from foliosim._core.stat cimport count_op
 from foliosim._core.huge_memory cimport pgtable_deposit, pgtable_withdraw, split_huge_pmd
 from foliosim._core.maple_tree cimport vma_find
 from foliosim._core.memcontrol cimport MEMCG_TABLES
@@ -57,6 +58,8 @@ cdef bint move_huge_pmd(machine_t *m, const vma_t *vma, uint64_t *old, uint64_t 
         pgtable_deposit(m, new, pgtable_withdraw(m, old))
     store_entry(m, new, pte_mksoft_dirty(m, old[0]) if m.soft_dirty else old[0])
     store_entry(m, old, 0)
+    count_op(m, OP_PTE_SET, 1)
+    count_op(m, OP_TLB_FLUSH, 1)
     return True
 
 
@@ -87,6 +90,8 @@ cdef void move_ptes(machine_t *m, const pmc_t *pmc, uint64_t old_pmd, uint64_t n
         return
     memcpy(new, old, n * sizeof(uint64_t))
     memset(old, 0, n * sizeof(uint64_t))
+    count_op(m, OP_PTE_SET, n)
+    count_op(m, OP_TLB_FLUSH, 1)
     if not m.soft_dirty:
         return
     for i in range(n):

@@ -13,6 +13,8 @@ from posix.mman cimport mmap, munmap, PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_AN
 from foliosim._core.debug cimport BUG_ON, FS_DEBUG
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
+from foliosim._core.fault_inject cimport fail_page_alloc
+from foliosim._core.stat cimport *
 
 cdef enum:
     FS_BLOCK_ORDER = FS_HPAGE_PMD_ORDER
@@ -247,6 +249,8 @@ cdef bint drain_pcp(machine_t *m) noexcept nogil:
 cdef uint32_t alloc_pages(machine_t *m, int order) noexcept nogil:
     cdef int slot = pcp_slot(order)
     cdef uint32_t pfn
+    if fail_page_alloc(m, FAIL_FOLIO, order):
+        return FS_NO_PFN
     if slot >= 0 and m.pcp[slot].nr:
         pfn = pcp_pop(m, slot)
     else:
@@ -256,6 +260,7 @@ cdef uint32_t alloc_pages(machine_t *m, int order) noexcept nogil:
         if pfn == FS_NO_PFN:
             return FS_NO_PFN
     m.free_pages -= 1LL << order
+    count_op(m, OP_FOLIO_ALLOC, 1)
     return pfn
 
 
@@ -271,6 +276,7 @@ cdef uint32_t alloc_run(machine_t *m, uint32_t want, uint32_t *pfn) noexcept nog
         pfn[0] = buddy_alloc(m, order)
         if pfn[0] != FS_NO_PFN:
             m.free_pages -= 1LL << order
+            count_op(m, OP_FOLIO_ALLOC, 1LL << order)
             return 1U << order
         order -= 1
     pfn[0] = alloc_pages(m, 0)
@@ -281,6 +287,7 @@ cdef void free_pages(machine_t *m, uint32_t pfn, int order) noexcept nogil:
     cdef int slot = pcp_slot(order)
     BUG_ON(page_kind(page_of(m, pfn)) == PG_KIND_BUDDY or pfn & ((1U << order) - 1))
     m.free_pages += 1LL << order
+    count_op(m, OP_FOLIO_FREE, 1)
     page_of(m, pfn).flags = PG_KIND_NONE
     if slot >= 0:
         pcp_push(m, slot, pfn, 1)
@@ -290,12 +297,15 @@ cdef void free_pages(machine_t *m, uint32_t pfn, int order) noexcept nogil:
 
 cdef void free_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
     m.free_pages += n
+    count_op(m, OP_FOLIO_FREE, n)
     pcp_push(m, 0, pfn, n)
 
 
 cdef uint32_t table_alloc(machine_t *m) noexcept nogil:
     cdef uint32_t pfn = m.table_free
     cdef page_t *page
+    if fail_page_alloc(m, FAIL_TABLE, 0):
+        return FS_NO_PFN
     if pfn != FS_NO_PFN:
         page = page_of(m, pfn)
         m.table_free = page.next
@@ -318,6 +328,7 @@ cdef uint32_t table_alloc(machine_t *m) noexcept nogil:
     page.next = FS_NO_PFN
     page.prev = FS_NO_PFN
     m.nr_tables += 1
+    count_op(m, OP_TABLE_ALLOC, 1)
     return pfn
 
 
@@ -336,3 +347,4 @@ cdef void table_free(machine_t *m, uint32_t pfn) noexcept nogil:
     page.next = m.table_free
     m.table_free = pfn
     m.nr_tables -= 1
+    count_op(m, OP_TABLE_FREE, 1)

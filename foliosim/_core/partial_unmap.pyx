@@ -20,7 +20,7 @@ cdef void free_unmapped(machine_t *m, uint32_t head) noexcept nogil:
     cdef int order = folio_order(folio) - 1
     cdef uint32_t half = head + (1U << order)
     folio.refcount += 1
-    if split_folio_to_order(m, head, order if order != 1 else 0, head) < 0:
+    if split_folio_to_order(m, head, order if order != 1 else 0, head, SPLIT_UNMAP) < 0:
         folio_put(m, head)
         return
     folio_put(m, head)
@@ -47,5 +47,5 @@ cdef void split_marked(machine_t *m) noexcept nogil:
         if marks & TAIL3_FREE_PART:
             free_unmapped(m, head)
         elif marks & TAIL3_SPLIT_NOW:
-            split_folio(m, head)
+            split_folio(m, head, SPLIT_UNMAP)
     m.nr_split_now = 0

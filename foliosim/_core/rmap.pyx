@@ -73,6 +73,12 @@ cdef void large_mapcount_sub(page_t *folio, int32_t n, const vma_t *vma) noexcep
 
 # ---- page by page ----
 
+cdef inline void count_rmap(machine_t *m, const page_t *folio, int64_t n) noexcept nogil:
+    """One call for n pages: each page's mapcount, and a large folio's own."""
+    count_op(m, OP_RMAP_CALL, 1)
+    count_op(m, OP_MAPCOUNT, n + folio_test_large(folio))
+
+
 cdef int32_t mapcounts_inc(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
     """One more PTE for each of n pages; how many were not mapped by PTEs before."""
     cdef uint32_t i = 0, k, j
@@ -139,6 +145,7 @@ cdef void folio_add_new_anon_rmap(machine_t *m, uint32_t head, const vma_t *vma,
     cdef uint32_t nr = folio_nr_pages(folio)
     folio.flags |= PG_swapbacked
     folio_set_anon(folio, vma, addr)
+    count_rmap(m, folio, 1 if order == FS_HPAGE_PMD_ORDER else nr)
     if order == FS_HPAGE_PMD_ORDER:
         folio.flags |= PG_anon_exclusive
         large_mapcount_set(folio, 1, vma)
@@ -172,6 +179,7 @@ cdef void folio_add_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const vma_
     cdef page_t *folio = page_of(m, head)
     cdef int32_t fresh
     folio_materialize(m, head)
+    count_rmap(m, folio, n)
     fresh = mapcounts_inc(m, pfn, n)
     if folio_test_large(folio):
         large_mapcount_add(folio, n, vma)
@@ -186,6 +194,7 @@ cdef void folio_add_rmap_pmd(machine_t *m, uint32_t head, const vma_t *vma) noex
     """Follows __folio_add_rmap at PMD level."""
     cdef page_t *folio = page_of(m, head)
     cdef tail2_t *two = folio_tail2(folio)
+    count_rmap(m, folio, 1)
     two.entire_mapcount += 1
     if two.entire_mapcount == 1:
         two.nr_pages_mapped += FS_ENTIRELY_MAPPED
@@ -208,6 +217,7 @@ cdef void folio_remove_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const v
     cdef page_t *folio = page_of(m, head)
     cdef tail2_t *two = folio_tail2(folio)
     cdef int32_t last
+    count_rmap(m, folio, n)
     last = mapcounts_dec(m, pfn, n)
     if folio_test_large(folio):
         large_mapcount_sub(folio, n, vma)
@@ -223,6 +233,7 @@ cdef void folio_remove_rmap_pmd(machine_t *m, uint32_t head, const vma_t *vma) n
     cdef page_t *folio = page_of(m, head)
     cdef tail2_t *two = folio_tail2(folio)
     cdef int32_t nr_pages = folio_nr_pages(folio)
+    count_rmap(m, folio, 1)
     large_mapcount_sub(folio, 1, vma)
     two.entire_mapcount -= 1
     if two.entire_mapcount == 0:
@@ -302,6 +313,7 @@ cdef int folio_try_dup_anon_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, co
     if src.mm.has_pinned and folio_maybe_dma_pinned(folio) and fork_must_copy(m, folio, pfn, n):
         return -EBUSY
     pages_clear_exclusive(m, pfn, n)
+    count_rmap(m, folio, n)
     fresh = mapcounts_inc(m, pfn, n)
     if folio_test_large(folio):
         large_mapcount_add(folio, n, dst)
@@ -316,6 +328,7 @@ cdef int folio_try_dup_anon_rmap_pmd(machine_t *m, uint32_t head, const vma_t *d
         if src.mm.has_pinned and folio_maybe_dma_pinned(folio):
             return -EBUSY
         folio.flags &= ~PG_anon_exclusive
+    count_rmap(m, folio, 1)
     folio_tail2(folio).entire_mapcount += 1
     large_mapcount_add(folio, 1, dst)
     return 0

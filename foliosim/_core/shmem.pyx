@@ -128,6 +128,7 @@ cdef int add_folio(machine_t *m, mapping_t *mapping, const vma_t *vma, uint64_t 
         return -ENOMEM
     nr = folio_nr_pages(page_of(m, head))
     pfn[0] = head + <uint32_t>(index & (nr - 1))
+    m.ledger.zero_bytes += FS_PAGE_SIZE * nr
     return filemap_add_folio(m, mapping, head, index & ~<uint64_t>(nr - 1))
 
 

@@ -51,7 +51,7 @@ cdef bint scan_folio(machine_t *m, uint32_t head, bint *requeue) noexcept nogil:
         if answer != UNDERUSED_SPLIT:
             return False
         unused = True
-    if split_folio(m, head) < 0:
+    if split_folio(m, head, SPLIT_UNDERUSED if unused else SPLIT_RECLAIM) < 0:
         return False
     if unused:
         count_vm_events(m, THP_UNDERUSED_SPLIT_PAGE, 1)

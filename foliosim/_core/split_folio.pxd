@@ -5,17 +5,19 @@ from foliosim._core.types cimport *
 
 # Split into folios of new_order; the caller holds one reference on the folio and afterwards on the piece that
 # holds page `keep`, or, if it has isolated the folio, one reference on each piece.
-# 0, -EINVAL, -EBUSY (not mapped anonymous folio), -EAGAIN (other references).
-cdef int split_folio_to_order(machine_t *m, uint32_t head, int new_order, uint32_t keep) noexcept nogil
+# reason: split_e.  0, -EINVAL, -EBUSY (not mapped anonymous folio, or locked), -EAGAIN (other references),
+# -ENOMEM (page cache).
+cdef int split_folio_to_order(machine_t *m, uint32_t head, int new_order, uint32_t keep,
+                              int reason) noexcept nogil
 # Split the folio that holds a page, into single pages unless P24 says otherwise; for callers without a reference.
 # Errors as above.
-cdef int split_folio(machine_t *m, uint32_t pfn) noexcept nogil
+cdef int split_folio(machine_t *m, uint32_t pfn, int reason) noexcept nogil
 # The same for callers with a reference, as split_folio_to_order has it.
-cdef int split_folio_held(machine_t *m, uint32_t head, uint32_t keep) noexcept nogil
+cdef int split_folio_held(machine_t *m, uint32_t head, uint32_t keep, int reason) noexcept nogil
 # Halve again and again, down to new_order, only the half that holds page `at`.  Errors as above.
-cdef int folio_split(machine_t *m, uint32_t head, int new_order, uint32_t at) noexcept nogil
+cdef int folio_split(machine_t *m, uint32_t head, int new_order, uint32_t at, int reason) noexcept nogil
 # The same down to single pages; the caller's reference stays on the piece with the first page.
-cdef int try_folio_split(machine_t *m, uint32_t head, uint32_t at) noexcept nogil
+cdef int try_folio_split(machine_t *m, uint32_t head, uint32_t at, int reason) noexcept nogil
 # References that a folio has from mappings and the page cache.
 cdef int32_t folio_expected_ref_count(page_t *folio) noexcept nogil
 # madvise works on whole folios.  The folio mapped by pte: how many entries from there on map it (at most max_nr), and

@@ -4,7 +4,7 @@
 While the folio is taken apart its PTEs stay in place (nobody can look); their reference and mapcount are dropped
 before and taken again after, page by page, as the kernel does with migration entries.
 """
-from libc.errno cimport EAGAIN, EBUSY, EINVAL
+from libc.errno cimport EAGAIN, EBUSY, EINVAL, ENOMEM
 from libc.stdint cimport int32_t
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
@@ -12,10 +12,12 @@ from foliosim._core.pgtable cimport *
 from foliosim._core.pte_ops cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.content cimport content_is_zero
+from foliosim._core.fault_inject cimport failslab
 from foliosim._core.deferred_split cimport folio_unqueue_deferred_split
 from foliosim._core.folio cimport folio_materialize, init_overlays
 from foliosim._core.held cimport pins_per_page
 from foliosim._core.huge_memory cimport split_huge_pmd_frozen
+from foliosim._core.ledger cimport count_split_attempt
 from foliosim._core.mapping cimport filemap_remove_folio, mapping_pages
 from foliosim._core.mlock cimport mlock_drain_local
 from foliosim._core.rmap cimport *
@@ -91,6 +93,8 @@ cdef void unmap_one(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t pfn, uint6
     store_entry(m, pte, entry)
     folio_remove_rmap_ptes(m, pfn, 1, vma)
     folio.refcount -= 1
+    count_op(m, OP_REF, 1)
+    count_op(m, OP_PTE_SET, 1)
 
 
 cdef void remap_one(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t pfn, uint64_t addr) noexcept nogil:
@@ -98,6 +102,7 @@ cdef void remap_one(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t pfn, uint6
     cdef uint32_t head = head_of(m, pfn)
     cdef page_t *folio = page_of(m, head)
     cdef uint64_t old = pte[0], entry
+    count_op(m, OP_PTE_SET, 1)
     if not folio_test_large(folio) and not folio.flags & PG_mlocked and not vma.flags & VM_LOCKED:
         if content_is_zero(m, pfn) and not folio_maybe_dma_pinned(folio) and ask_drop_zero_pages(m):
             entry = pte_copy_soft_dirty(m, pte_mkspecial(m, mk_pte(m, m.zero_pfn, vma.page_prot)), old)
@@ -107,6 +112,7 @@ cdef void remap_one(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t pfn, uint6
             vma.mm.rss_anon -= 1
             return
     folio.refcount += 1
+    count_op(m, OP_REF, 1)
     entry = mk_pte(m, pfn, vma.page_prot)
     entry = pte_mkyoung(m, entry) if pte_young(m, old) else pte_mkold(m, entry)
     if pte_dirty(m, old) and folio.flags & PG_dirty:
@@ -154,6 +160,7 @@ cdef void split_records(machine_t *m, uint32_t head, int old_order, int new_orde
     cdef uint64_t index = folio_index(folio)
     cdef uint32_t id = folio_mapping_id(folio), step = 1U << new_order, at = step, i, own
     cdef int32_t cache = <int32_t>step if cached else 0
+    count_op(m, OP_RECORD, 1LL << old_order)
     if folio_test_swapcache(folio):
         flags |= PG_swapcache
     while at < 1U << old_order:
@@ -197,8 +204,12 @@ cdef int check_split(machine_t *m, uint32_t head, page_t *folio, int new_order, 
         return -EBUSY
     if folio_test_swapcache(folio) and (new_order or not uniform):
         return -EINVAL
+    if folio.flags & PG_locked:
+        return -EBUSY     # callers only try to lock it
     if folio.flags & PG_dirty and not folio.flags & (PG_anon | PG_swapbacked):
         return -EBUSY     # the file system does not let its buffers go
+    if not anon and failslab(m, FAIL_XA_NODE):
+        return -ENOMEM
     if anon and not folio_mapped(folio):
         return -EBUSY
     if folio_expected_ref_count(folio) + movable_pins(folio) != folio.refcount - 1:
@@ -254,7 +265,8 @@ cdef void drop_beyond_eof(machine_t *m, mapping_t *mapping, uint32_t head, uint3
         pfn += piece
 
 
-cdef int do_split(machine_t *m, uint32_t head, int new_order, uint32_t at, uint32_t keep, bint uniform) noexcept nogil:
+cdef int do_split(machine_t *m, uint32_t head, int new_order, uint32_t at, uint32_t keep, bint uniform,
+                  int reason) noexcept nogil:
     """The walk before and the walk after must see the same VMAs, so what finds them is kept from the old head."""
     cdef page_t *folio = page_of(m, head)
     cdef int old_order = folio_order(folio)
@@ -262,10 +274,12 @@ cdef int do_split(machine_t *m, uint32_t head, int new_order, uint32_t at, uint3
     cdef uint64_t index
     cdef bint anon = (folio.flags & PG_anon) != 0, isolated = not folio.flags & PG_lru, pins
     cdef int result = check_split(m, head, folio, new_order, uniform)
+    count_split_attempt(m, folio, reason, result)
     if result < 0:
-        if page_kind(folio) == PG_KIND_HEAD:
+        if page_kind(folio) == PG_KIND_HEAD and not folio.flags & PG_locked:
             count_split(m, old_order, result)
         return result
+    count_op(m, OP_TLB_FLUSH, 1)
     folio_materialize(m, head)
     id = folio_mapping_id(folio)
     index = folio_index(folio)
@@ -291,34 +305,35 @@ cdef int do_split(machine_t *m, uint32_t head, int new_order, uint32_t at, uint3
     return 0
 
 
-cdef int split_folio_to_order(machine_t *m, uint32_t head, int new_order, uint32_t keep) noexcept nogil:
-    return do_split(m, head, new_order, keep, keep, True)
+cdef int split_folio_to_order(machine_t *m, uint32_t head, int new_order, uint32_t keep,
+                              int reason) noexcept nogil:
+    return do_split(m, head, new_order, keep, keep, True, reason)
 
 
-cdef int split_folio(machine_t *m, uint32_t pfn) noexcept nogil:
+cdef int split_folio(machine_t *m, uint32_t pfn, int reason) noexcept nogil:
     cdef uint32_t head = head_of(m, pfn)
     cdef int result
     page_of(m, head).refcount += 1
-    result = split_folio_held(m, head, pfn)
+    result = split_folio_held(m, head, pfn, reason)
     folio_put(m, head_of(m, pfn))
     return result
 
 
-cdef int split_folio_held(machine_t *m, uint32_t head, uint32_t keep) noexcept nogil:
+cdef int split_folio_held(machine_t *m, uint32_t head, uint32_t keep, int reason) noexcept nogil:
     cdef int order = folio_order(page_of(m, head)), answer = ask_split_target(m, order)
     if answer == SPLIT_NONUNIFORM:
-        return do_split(m, head, 0, keep, keep, False)
+        return do_split(m, head, 0, keep, keep, False, reason)
     if answer & 0xff == SPLIT_LOWER and 2 <= answer_number(answer) < order:
-        return do_split(m, head, answer_number(answer), keep, keep, True)
-    return do_split(m, head, 0, keep, keep, True)
+        return do_split(m, head, answer_number(answer), keep, keep, True, reason)
+    return do_split(m, head, 0, keep, keep, True, reason)
 
 
-cdef int folio_split(machine_t *m, uint32_t head, int new_order, uint32_t at) noexcept nogil:
-    return do_split(m, head, new_order, at, at, False)
+cdef int folio_split(machine_t *m, uint32_t head, int new_order, uint32_t at, int reason) noexcept nogil:
+    return do_split(m, head, new_order, at, at, False, reason)
 
 
-cdef int try_folio_split(machine_t *m, uint32_t head, uint32_t at) noexcept nogil:
-    return do_split(m, head, 0, at, head, False)
+cdef int try_folio_split(machine_t *m, uint32_t head, uint32_t at, int reason) noexcept nogil:
+    return do_split(m, head, 0, at, head, False, reason)
 
 
 cdef uint32_t folio_batch_or_split(machine_t *m, const uint64_t *pte, uint32_t max_nr, bint *whole) noexcept nogil:
@@ -326,6 +341,6 @@ cdef uint32_t folio_batch_or_split(machine_t *m, const uint64_t *pte, uint32_t m
     cdef uint32_t pfn = pte_pfn(m, pte[0]), nr = folio_pte_batch(m, pte, pfn, max_nr)
     cdef page_t *folio = folio_of(m, pfn)
     whole[0] = nr == folio_nr_pages(folio)
-    if whole[0] or folio_maybe_mapped_shared(folio) or split_folio(m, pfn) < 0:
+    if whole[0] or folio_maybe_mapped_shared(folio) or split_folio(m, pfn, SPLIT_MADVISE) < 0:
         return nr
     return 0

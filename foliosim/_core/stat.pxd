@@ -12,6 +12,12 @@ cdef inline void mod_mthp_stat(machine_t *m, int order, int item, int64_t n) noe
     if order > 0:
         m.mthp[order][item] += n
 
+cdef inline void count_op(machine_t *m, int item, int64_t n) noexcept nogil:
+    m.ledger.ops[item] += n
+
+cdef inline void count_fault(machine_t *m, int kind) noexcept nogil:
+    m.ledger.faults[kind] += 1
+
 cdef inline void add_mm_counter(mm_t *mm, const page_t *folio, int64_t n) noexcept nogil:
     """RSS: n more pages of the folio are mapped (mm_counter)."""
     if folio.flags & PG_anon:

@@ -44,7 +44,7 @@ cdef void split_behind_hole(machine_t *m, mapping_t *mapping, uint64_t index) no
     head = head_of(m, pfn)
     if folio_test_large(page_of(m, head)):
         page_of(m, head).refcount += 1
-        try_folio_split(m, head, pfn)
+        try_folio_split(m, head, pfn, SPLIT_UNMAP)
         folio_put(m, head)
 
 
@@ -65,7 +65,7 @@ cdef int truncate_inode_partial_folio(machine_t *m, mapping_t *mapping, uint32_t
     if not folio_test_large(folio):
         return 1
     folio.refcount += 1
-    result = try_folio_split(m, head, head + <uint32_t>(offset >> FS_PAGE_SHIFT))
+    result = try_folio_split(m, head, head + <uint32_t>(offset >> FS_PAGE_SHIFT), SPLIT_UNMAP)
     if result == 0 and offset + length < size:
         split_behind_hole(m, mapping, (pos + offset + length) >> FS_PAGE_SHIFT)
     elif result < 0 and not shmem_mapping(mapping):

@@ -78,6 +78,9 @@ cdef uint32_t unmap_batch(machine_t *m, vma_t *vma, uint64_t *pte, const unmap_t
     if u.folio.flags & PG_anon and keep_lazyfree(u.folio):
         set_ptes(m, pte, entry, n)
         return 0
+    count_op(m, OP_PTE_SET, n)
+    count_op(m, OP_REF, 1)
+    count_op(m, OP_TLB_FLUSH, 1)
     update_hiwater_rss(vma.mm)
     add_mm_counter(vma.mm, u.folio, -<int64_t>n)
     folio_remove_rmap_ptes(m, pfn, n, vma)

@@ -295,6 +295,84 @@ cdef enum contpte_e:         # P28
     CONTPTE_FOLD_ON_SET
     CONTPTE_OPPORTUNISTIC
 
+cdef enum op_e:              # operations that cost time, counted per range or batch where they come in batches (ops.*)
+    OP_REF                   # updates of a folio's reference count
+    OP_MAPCOUNT              # updates of a mapcount: one per page, one per large folio
+    OP_RMAP_CALL             # calls that add, duplicate or remove mappings of a folio
+    OP_PTE_SET               # entries written: PTEs and PMD leaves
+    OP_TLB_FLUSH             # ranges flushed
+    OP_FOLIO_ALLOC           # folios allocated
+    OP_FOLIO_FREE            # folios freed
+    OP_TABLE_ALLOC           # page tables
+    OP_TABLE_FREE
+    OP_VMA                   # VMAs made
+    OP_RECORD                # page records rewritten by splits of folios
+    NR_OPS
+
+cdef enum fault_e:           # faults by kind (faults.*); FAULT_ALL counts every one that was handled
+    FAULT_ALL
+    FAULT_COW
+    FAULT_REUSE
+    FAULT_ZERO
+    FAULT_UNSHARE
+    NR_FAULTS
+
+cdef enum cow_e:             # who made the kernel copy (cow_bytes.*)
+    COW_PARENT               # the process that had made the page
+    COW_CHILD                # a process that had inherited it
+    COW_SYSCALL              # a system call on behalf of either
+    COW_FORK                 # fork itself
+    COW_FILE                 # the first store to a private page of a file
+    COW_NEEDLESS             # of the others: pages that nobody else could reach
+    NR_COWS
+
+cdef enum split_e:           # why a folio is split (splits.*)
+    SPLIT_VMA                # a VMA boundary
+    SPLIT_UNMAP
+    SPLIT_RECLAIM
+    SPLIT_UNDERUSED
+    SPLIT_SWAP
+    SPLIT_MADVISE
+    SPLIT_PIN
+    SPLIT_USER
+    NR_SPLIT_REASONS
+
+cdef enum split_fail_e:      # why that fails (splits.failed.*)
+    SPLIT_EXTRA_REF
+    SPLIT_PINNED
+    SPLIT_LOCKED
+    SPLIT_NOMEM
+    SPLIT_BUSY               # not mapped any more, or the file system holds on to it
+    NR_SPLIT_FAILS
+
+cdef struct ledger_t:        # what only the ledger counts
+    int64_t ops[NR_OPS]
+    int64_t faults[NR_FAULTS]
+    int64_t cow_bytes[NR_COWS]
+    int64_t zero_bytes       # cleared in new folios
+    int64_t split_ok[NR_SPLIT_REASONS]
+    int64_t split_attempt[NR_SPLIT_REASONS]
+    int64_t split_failed[NR_SPLIT_FAILS]
+    int64_t deferred_added, deferred_removed
+
+cdef enum fail_e:            # kinds of allocation that can be made to fail
+    FAIL_FOLIO
+    FAIL_TABLE
+    FAIL_VMA
+    FAIL_ANON_VMA            # anon_vmas and anon_vma_chains
+    FAIL_XA_NODE             # nodes of the page cache that the split of a file's folio needs
+    NR_FAIL_KINDS
+
+cdef struct fault_attr_t:    # allocations that fail on purpose (fault_inject.pxd)
+    bint armed
+    bint struck              # the last allocation of a kernel object failed on purpose, not for want of host memory
+    uint32_t kinds           # mask of fail_e: which are counted
+    int min_order            # of folios: smaller ones are not counted
+    int64_t nth              # the first one that fails, counted from 1
+    int64_t times            # how many fail from there on; -1: all
+    int64_t calls            # allocations counted
+    int64_t failed           # of these, how many failed
+
 cdef enum thp_mode_e:
     THP_NEVER
     THP_MADVISE
@@ -400,6 +478,9 @@ cdef struct machine_t:
     int64_t vmstat[NR_VMSTAT]
     int64_t mthp[16][NR_MTHP]      # by order
     int64_t table_ops[NR_TABLE_OPS]
+
+    ledger_t ledger
+    fault_attr_t fail
     # objects
     void **mappings          # by mapping id: anon_vma_t or mapping_t (PG_anon tells)
     uint32_t mappings_cap, mappings_free, mappings_nr

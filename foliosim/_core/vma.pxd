@@ -23,6 +23,7 @@ cdef struct vmg_t:           # vma_merge_struct: a range that shall become part 
     mapping_t *file
     uint32_t anon_name
     anon_vma_t *anon_vma     # of middle, or of the VMA that is being moved
+    int error                # why an existing range could not be merged: no memory; 0: it was not to be
     bint just_expand         # merge with prev only (brk)
     bint adjust_middle_start
     bint adjust_next_start
@@ -73,7 +74,7 @@ cdef inline bint vm_enough_memory(const machine_t *m, uint64_t pages) noexcept n
     """__vm_enough_memory with overcommit_memory 0: refuses only what exceeds the whole memory (no swap)."""
     return pages <= m.nr_pages
 
-# A VMA outside any tree, without file and anon_vma; NULL if the host has no memory.
+# A VMA outside any tree, without file and anon_vma; NULL: no memory (slab_errno), here and below.
 cdef vma_t *vma_alloc(machine_t *m, mm_t *mm, uint64_t start, uint64_t end, uint64_t pgoff,
                       uint64_t flags) noexcept nogil
 # Free the struct only.
@@ -89,16 +90,16 @@ cdef void vma_unlink(mm_t *mm, vma_t *vma) noexcept nogil
 cdef void vma_link_file(vma_t *vma) noexcept nogil
 cdef void vma_unlink_file(vma_t *vma) noexcept nogil
 
-# The VMA that took the new range [start, end) in, grown; NULL: make a new VMA.  Host memory lost: NULL too.
+# The VMA that took the new range [start, end) in, grown; NULL: make a new VMA.  No memory: NULL too.
 cdef vma_t *vma_merge_new_range(machine_t *m, vmg_t *vmg) noexcept nogil
-# vma, grown at its end by delta bytes that are free, and perhaps merged with the next VMA.  NULL: host memory lost.
+# vma, grown at its end by delta bytes that are free, and perhaps merged with the next VMA.  NULL: no memory.
 cdef vma_t *vma_merge_extend(machine_t *m, vma_t *vma, uint64_t delta) noexcept nogil
 # The VMA that holds the free range [addr, addr + len), mapping what `*vma` maps from pgoff on: a grown neighbour, or a
-# new VMA.  `*vma` changes if it is that neighbour or became part of it.  NULL: host memory lost.
+# new VMA.  `*vma` changes if it is that neighbour or became part of it.  NULL: no memory.
 cdef vma_t *copy_vma(machine_t *m, vma_t **vma, uint64_t addr, uint64_t len, uint64_t pgoff) noexcept nogil
 # Cut vma so that [start, end) is a VMA that may get `*flags`, or is part of one that has them.  `*result` is that VMA;
 # sticky flags of merged neighbours are added to `*flags`.  The caller sets result.flags and page_prot.
-# 0, -ENOMEM at max_map_count, or -FS_EHOSTMEM; a first cut stays if the second one fails.
+# 0, -ENOMEM (also at max_map_count), or -FS_EHOSTMEM; a first cut stays if the second one fails.
 cdef int vma_modify_flags(machine_t *m, vma_t *vma, uint64_t start, uint64_t end, uint64_t *flags,
                           vma_t **result) noexcept nogil
 # The same for its name; the caller sets result.anon_name.

@@ -5,18 +5,26 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
 from foliosim._core.flags cimport *
 from foliosim._core.types cimport *
+from foliosim._core.fault_inject cimport failslab, slab_errno
 from foliosim._core.anon_vma cimport anon_vma_clone, unlink_anon_vmas, vma_is_fork_child
 from foliosim._core.huge_memory cimport vma_adjust_trans_huge
 from foliosim._core.maple_tree cimport maple_erase, maple_find, maple_insert, maple_last, maple_set_end, maple_split
 from foliosim._core.mapping cimport mapping_put
 from foliosim._core.policy cimport policy_is_linux
+from foliosim._core.stat cimport count_op
 from foliosim._core.vma_split cimport vma_split_policy
 
 # ---- life of a VMA ----
 
+cdef vma_t *vm_area_alloc(machine_t *m) noexcept nogil:
+    if failslab(m, FAIL_VMA):
+        return NULL
+    count_op(m, OP_VMA, 1)
+    return <vma_t *>calloc(1, sizeof(vma_t))
+
 cdef vma_t *vma_alloc(machine_t *m, mm_t *mm, uint64_t start, uint64_t end, uint64_t pgoff,
                       uint64_t flags) noexcept nogil:
-    cdef vma_t *vma = <vma_t *>calloc(1, sizeof(vma_t))
+    cdef vma_t *vma = vm_area_alloc(m)
     if vma == NULL:
         return NULL
     vma.mm = mm
@@ -32,7 +40,7 @@ cdef void vma_free(vma_t *vma) noexcept nogil:
 
 cdef vma_t *vma_dup(const vma_t *vma) noexcept nogil:
     """Follows: vm_area_dup."""
-    cdef vma_t *new = <vma_t *>calloc(1, sizeof(vma_t))
+    cdef vma_t *new = vm_area_alloc(vma.mm.m)
     if new == NULL:
         return NULL
     new[0] = vma[0]
@@ -190,11 +198,11 @@ cdef int vma_expand(machine_t *m, vmg_t *vmg) noexcept nogil:
     cdef uint64_t sticky = (vmg.flags | target.flags) & VM_MAYBE_GUARD
     if next != NULL and target != next and vmg.end == next.end:
         if dup_anon_vma(m, target, next):
-            return -FS_EHOSTMEM
+            return slab_errno(m)
         vmg.remove_next = True
         sticky |= next.flags & VM_MAYBE_GUARD
     if vmg.copied_from != NULL and dup_anon_vma(m, target, vmg.copied_from):
-        return -FS_EHOSTMEM
+        return slab_errno(m)
     commit_merge(m, vmg)
     target.flags |= sticky
     return 0
@@ -326,7 +334,8 @@ cdef vma_t *vma_merge_existing_range(machine_t *m, vmg_t *vmg) noexcept nogil:
         sticky |= vmg.prev.flags & VM_MAYBE_GUARD
     if right:
         sticky |= vmg.next.flags & VM_MAYBE_GUARD
-    if prepare_merge(m, vmg, left, right):
+    vmg.error = prepare_merge(m, vmg, left, right)
+    if vmg.error:
         return NULL
     commit_merge(m, vmg)
     vmg.target.flags |= sticky
@@ -346,6 +355,8 @@ cdef int vma_modify(machine_t *m, vma_t *vma, uint64_t start, uint64_t end, uint
     result[0] = vma_merge_existing_range(m, &vmg)
     if result[0] != NULL:
         return 0
+    if vmg.error:
+        return vmg.error
     if vma.start < start:
         err = split_vma(m, vma, start, True)
         if err:
@@ -384,10 +395,10 @@ cdef int split_vma_for(machine_t *m, vma_t *vma, uint64_t addr, bint new_below, 
             return err
     new = vma_dup(vma)
     if new == NULL:
-        return -FS_EHOSTMEM
+        return slab_errno(m)
     if anon_vma_clone(m, new, vma):
         vma_free(new)
-        return -FS_EHOSTMEM
+        return slab_errno(m)
     if maple_split(&mm.vmas, addr, new if new_below else vma, vma if new_below else new):
         unlink_anon_vmas(m, new)
         vma_free(new)

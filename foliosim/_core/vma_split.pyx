@@ -63,9 +63,9 @@ cdef int split_at(machine_t *m, uint32_t pfn, bint nonuniform) noexcept nogil:
     lru_add_drain(m)
     page_of(m, head).refcount += 1
     if nonuniform:
-        result = folio_split(m, head, boundary_order(pfn - head), pfn)
+        result = folio_split(m, head, boundary_order(pfn - head), pfn, SPLIT_VMA)
     else:
-        result = split_folio_held(m, head, pfn)
+        result = split_folio_held(m, head, pfn, SPLIT_VMA)
     folio_put(m, head_of(m, pfn))
     return result
 
@@ -174,11 +174,11 @@ cdef void protect_part(machine_t *m, vma_t *vma, uint64_t edge, uint64_t start, 
                                      pmd_mapped)
     lru_add_drain(m)
     if answer == FORK_MPROTECT_SPLIT:
-        split_folio(m, pfn)
+        split_folio(m, pfn, SPLIT_VMA)
     elif answer == FORK_MPROTECT_COW_PART:
         copy_out(m, vma, head, first, last)
     elif answer == FORK_MPROTECT_COW_WHOLE:
-        if not pmd_mapped or not copy_huge_pmd_leaf(m, vma, pmd_offset(m, vma.mm, edge), edge & ~(FS_PMD_SIZE - 1)):
+        if not pmd_mapped or not copy_huge_pmd_leaf(m, vma, pmd_offset(m, vma.mm, edge), edge & ~(FS_PMD_SIZE - 1), 0):
             copy_out(m, vma, head, low, high)
 
 

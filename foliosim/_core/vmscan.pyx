@@ -130,10 +130,10 @@ cdef int folio_check_references(machine_t *m, uint32_t head, page_t *folio, int6
 
 # ---- one folio ----
 
-cdef bint split_folio_to_list(machine_t *m, uint32_t head, folio_list_t *folios) noexcept nogil:
-    """Split an isolated folio (P24); the pieces behind the first one go on the list and are looked at next."""
+cdef bint split_folio_to_list(machine_t *m, uint32_t head, folio_list_t *folios, int reason) noexcept nogil:
+    """Split an isolated folio (P24), for a split_e reason; pieces behind the first one go on the list, to be next."""
     cdef uint32_t nr = folio_nr_pages(page_of(m, head)), piece
-    if split_folio_held(m, head, head) < 0:
+    if split_folio_held(m, head, head, reason) < 0:
         return False
     piece = head + folio_nr_pages(page_of(m, head))
     while piece < head + nr:
@@ -147,7 +147,7 @@ cdef int partial_evict(machine_t *m, uint32_t head, page_t *folio, int64_t locke
     before the first locked VMA becomes swap entries, and the folio stays whole, in the swap cache."""
     cdef int answer = ask_partial_evict(m, folio_order(folio), locked)
     if answer == PARTIAL_EVICT_SPLIT and folio_expected_ref_count(folio) == folio.refcount - 1:
-        return AGAIN if split_folio_to_list(m, head, folios) else ACTIVATE
+        return AGAIN if split_folio_to_list(m, head, folios, SPLIT_RECLAIM) else ACTIVATE
     if answer == PARTIAL_EVICT_WAIT:
         mlock_folio(m, head)
     return KEEP if answer != PARTIAL_EVICT_UNMAP else FREED
@@ -162,14 +162,14 @@ cdef int alloc_swap(machine_t *m, uint32_t head, page_t *folio, folio_list_t *fo
     if order and folio_expected_ref_count(folio) != folio.refcount - 1:
         return ACTIVATE
     if order and (folio.flags & (PG_partially_mapped | PG_deferred)) == PG_partially_mapped | PG_deferred:
-        if not split_folio_to_list(m, head, folios):
+        if not split_folio_to_list(m, head, folios, SPLIT_RECLAIM):
             return ACTIVATE
     elif order and m.swap.nr and ask_swap_large(m, SWAP_OUT, order, True) == SWAP_ORDER0:
-        if not split_folio_to_list(m, head, folios):
+        if not split_folio_to_list(m, head, folios, SPLIT_SWAP):
             return ACTIVATE
     if folio_alloc_swap(m, head):
         return FREED
-    if not folio_test_large(folio) or not split_folio_to_list(m, head, folios):
+    if not folio_test_large(folio) or not split_folio_to_list(m, head, folios, SPLIT_SWAP):
         return ACTIVATE
     if order == FS_HPAGE_PMD_ORDER:
         count_vm_events(m, THP_SWPOUT_FALLBACK, 1)
@@ -238,12 +238,14 @@ cdef int shrink_folio(machine_t *m, uint32_t head, folio_list_t *folios, bint ig
     cdef page_t *folio = page_of(m, head)
     cdef int references = FOLIOREF_RECLAIM, outcome = FREED
     cdef int64_t locked = 0
+    if folio.flags & PG_locked:
+        return KEEP
     if not folio_evictable(folio):
         return ACTIVATE
     if not ignore_references:
         references = folio_check_references(m, head, folio, &locked)
         if references == FOLIOREF_SPLIT:
-            if split_folio_to_list(m, head, folios):
+            if split_folio_to_list(m, head, folios, SPLIT_RECLAIM):
                 return AGAIN
             references = FOLIOREF_KEEP
         if references == FOLIOREF_ACTIVATE or references == FOLIOREF_KEEP:

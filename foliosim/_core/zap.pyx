@@ -59,12 +59,15 @@ cdef uint32_t zap_present(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr
     cdef page_t *folio
     if pte_special(m, pte[0]):
         clear_ptes(m, pte, 1)
+        count_op(m, OP_PTE_SET, 1)
         return 1
     n = folio_pte_batch(m, pte, pfn, max_nr)
     head = head_of(m, pfn)
     folio = page_of(m, head)
     if details.skip_cows and folio.flags & PG_anon:
         return n
+    count_op(m, OP_PTE_SET, n)
+    count_op(m, OP_REF, 1)
     if folio.flags & PG_anon:
         clear_ptes(m, pte, n)
     else:
@@ -129,6 +132,10 @@ cdef uint32_t zap_small_run(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t ma
     if n == 0:
         n = zap_dying_run(m, pte, max_nr)
     vma.mm.rss_anon -= n
+    count_op(m, OP_PTE_SET, n)
+    count_op(m, OP_REF, n)
+    count_op(m, OP_RMAP_CALL, n)
+    count_op(m, OP_MAPCOUNT, n)
     return n
 
 
@@ -186,6 +193,7 @@ cdef void zap_range(machine_t *m, vma_t *vma, uint64_t addr, uint64_t end, const
     """Follows unmap_page_range: a leaf that is cut is split first."""
     cdef uint64_t *pmd
     cdef uint64_t next
+    cdef int64_t entries = m.ledger.ops[<int>OP_PTE_SET]
     update_hiwater_rss(vma.mm)
     while addr < end:
         pmd = pmd_offset(m, vma.mm, addr)
@@ -201,6 +209,8 @@ cdef void zap_range(machine_t *m, vma_t *vma, uint64_t addr, uint64_t end, const
         if pmd[0]:
             zap_pte_range(m, vma, pmd, addr, next, details)
         addr = next
+    if m.ledger.ops[<int>OP_PTE_SET] != entries:
+        count_op(m, OP_TLB_FLUSH, 1)
 
 
 cdef void unmap_vma_range(machine_t *m, vma_t *vma, uint64_t start, uint64_t end) noexcept nogil:

@@ -7,10 +7,10 @@ short-term reference on each folio while that happens, and drops it before anyth
 import numpy as np
 
 import foliosim as fs
-from foliosim import metrics
 from foliosim.policy import POINTS
 from foliosim.study import half_mlock_plot
 from foliosim.study.base import Key, Outcome, Study, StudyError, choice_value, machine_of, size_text, size_value
+from foliosim.study.resident import pageout_bytes, resident_pages
 
 _PAGE, _HUGE = 4096, 2 << 20
 _MAX = 1 << 30
@@ -50,7 +50,7 @@ COLUMNS = {
     "splits.ok": "splits\nok",
     "splits.failed": "splits\nfailed",
     "pmd_splits": "PMD\nsplits",
-    "tlb_entries": "TLB\nentries",
+    "tlb_entries.plain": "TLB\nentries",
     "deferred.len": "deferred\nqueue",
     "deferred.partial": "of these\npartial",
 }
@@ -91,20 +91,18 @@ def run(parameters, policy, seed):
     if parameters["split_fails"] == "yes":
         held = [process.get_user_pages(block, _PAGE) for block in range(addr, addr + size, _HUGE)]
     machine.set_policy(policy)
-    before = metrics.split_counts(machine)
+    before = machine.ledger()  # what making the shape cost does not count
     process.mlock(addr, parameters["locked"])
     for reference in held:
         reference.release()
     machine.validate()
-    numbers = metrics.mlock_metrics(machine, [process])
-    for name, count in before.items():  # what making the shape cost does not count
-        numbers[name] -= count
-    return Outcome(numbers, _page_states(machine, process, addr, size))
+    pages = resident_pages(machine, [process])
+    numbers = {**(machine.ledger() - before), "pageout_bytes": pageout_bytes(machine, pages)}
+    return Outcome(numbers, _page_states(pages, process, addr, size))
 
 
-def _page_states(machine, process, addr, size):
+def _page_states(pages, process, addr, size):
     # Spans [state, folio, pages] of the mapping, in the order of addresses.
-    pages = metrics.resident_pages(machine, [process])
     pfns = process.pagemap(addr, size) & np.uint64(fs.PM_PFRAME_MASK)
     at = np.searchsorted(pages.pfn, pfns)
     states = np.select(
@@ -140,7 +138,7 @@ def _miss(one):
 
 
 def _price(runs):
-    entries = sorted({one.metrics["tlb_entries"] for one in runs})
+    entries = sorted({one.metrics["tlb_entries.plain"] for one in runs})
     between = str(entries[0]) if len(entries) == 1 else f"{entries[0]} to {entries[-1]}"
     split = sum(one.metrics["splits.ok"] > 0 for one in runs)
     how = {len(runs): "all", 0: "none"}.get(split, str(split))

@@ -5,14 +5,9 @@ import json
 
 from rich.table import Table
 
+from foliosim.ledger import is_bytes
 from foliosim.policy import POINTS, preset
 from foliosim.study.base import size_text
-
-
-def is_bytes(metric):
-    """Does this metric count bytes?"""
-    return metric.endswith(("_bytes", ".bytes")) or metric.startswith(
-        ("mlock_", "acct.", "cow_bytes.", "zero_bytes", "pin_overshoot"))
 
 
 def value_text(name, value):

@@ -1,8 +1,4 @@
-"""Named numbers that decide a policy question, computed from a machine through its public interface.
-
-All are counts or bytes, none depends on the host's clock.  The functions that look at pages take the processes whose
-memory counts; a page that several of them map counts once.
-"""
+"""The pages that some processes have in memory, one by one, and what MADV_PAGEOUT could take of them."""
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +8,6 @@ from foliosim.flags import (
     KPF_COMPOUND_HEAD,
     KPF_COMPOUND_TAIL,
     KPF_LRU,
-    KPF_MLOCKED,
     KPF_UNEVICTABLE,
     KPF_ZERO_PAGE,
     PM_PFRAME_MASK,
@@ -20,8 +15,6 @@ from foliosim.flags import (
 )
 
 _PAGE = 4096
-_PMD_LEVEL = 1
-TLB_MODELS = ("plain",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,48 +96,6 @@ def _whole_folios(machine, pfns):
     return pfn[order], head[order], machine.kpageflags(pfn[order])
 
 
-def mlock_overshoot(pages):
-    """Bytes that are unevictable although no VM_LOCKED mapping covers them.
-
-    Parameters
-    ----------
-    pages : ResidentPages
-
-    Returns
-    -------
-    int
-    """
-    return int((pages.unevictable & ~pages.locked).sum()) * _PAGE
-
-
-def mlock_undershoot(pages):
-    """Bytes in VM_LOCKED mappings that are still on a list that reclaim takes from.
-
-    Parameters
-    ----------
-    pages : ResidentPages
-
-    Returns
-    -------
-    int
-    """
-    return int((pages.evictable & pages.locked).sum()) * _PAGE
-
-
-def mlocked_bytes(pages):
-    """Bytes that the kernel would count in ``Mlocked``.
-
-    Parameters
-    ----------
-    pages : ResidentPages
-
-    Returns
-    -------
-    int
-    """
-    return int(((pages.flags & np.uint64(KPF_MLOCKED)) != 0).sum()) * _PAGE
-
-
 def pageout_bytes(machine, pages):
     """Bytes that MADV_PAGEOUT could take if it were called now on every VMA without VM_LOCKED.
 
@@ -180,100 +131,3 @@ def _can_take(folio, nr_pages):
     cache = 0 if folio.flags & KPF_ANON else folio.nr_pages  # references of the page cache
     shared = folio.maybe_shared and nr_pages < folio.nr_pages
     return folio.refcount == folio.mapcount + cache and not shared
-
-
-def tlb_entries(processes, *, model="plain"):
-    """TLB entries needed to map what is resident.
-
-    Parameters
-    ----------
-    processes : iterable of Process
-    model : {"plain"}
-        ``plain``: an entry maps 4 KiB, or the 2 MiB of a PMD leaf.
-
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    ValueError
-        An unknown model.
-    """
-    if model not in TLB_MODELS:
-        raise ValueError(f"TLB model {model!r}: valid are {', '.join(TLB_MODELS)}")
-    total = 0
-    for process in processes:
-        for area in process.maps():
-            addrs = np.arange(area["start"], area["end"], _PAGE, dtype=np.uint64)
-            walks = process.walk(addrs)
-            mapped = walks["error"] == 0
-            huge = mapped & (walks["level"] == _PMD_LEVEL)
-            total += int((mapped & ~huge).sum()) + np.unique(addrs[huge] >> np.uint64(21)).size
-    return total
-
-
-def split_counts(machine):
-    """Folio splits since the machine was made, from its counters.
-
-    Parameters
-    ----------
-    machine : Machine
-
-    Returns
-    -------
-    dict
-        ``splits.ok``, ``splits.failed``, and ``pmd_splits``: page-table splits where the folio stays whole.
-    """
-    sizes = machine.mthp_stats().values()
-    return {
-        "splits.ok": sum(stats["split"] for stats in sizes),
-        "splits.failed": sum(stats["split_failed"] for stats in sizes),
-        "pmd_splits": machine.vmstat()["thp_split_pmd"],
-    }
-
-
-def deferred_counts(machine):
-    """State of the deferred split queue, in folios.
-
-    Parameters
-    ----------
-    machine : Machine
-
-    Returns
-    -------
-    dict
-        ``deferred.len``: folios on the queue (a new PMD-sized folio is put there at once, to be found should most of
-        it stay unused); ``deferred.partial``: those of them marked as partially mapped, which reclaim will split.
-    """
-    sizes = machine.mthp_stats().values()
-    return {
-        "deferred.len": machine.vmstat()["deferred_split_folios"],
-        "deferred.partial": sum(stats["nr_anon_partially_mapped"] for stats in sizes),
-    }
-
-
-def mlock_metrics(machine, processes):
-    """The numbers by which rules for mlock of large folios are compared.
-
-    Parameters
-    ----------
-    machine : Machine
-    processes : iterable of Process
-
-    Returns
-    -------
-    dict
-        Metric name to int.
-    """
-    processes = list(processes)
-    pages = resident_pages(machine, processes)
-    return {
-        "mlock_overshoot": mlock_overshoot(pages),
-        "mlock_undershoot": mlock_undershoot(pages),
-        "acct.Mlocked": mlocked_bytes(pages),
-        **split_counts(machine),
-        "tlb_entries": tlb_entries(processes),
-        "pageout_bytes": pageout_bytes(machine, pages),
-        **deferred_counts(machine),
-    }

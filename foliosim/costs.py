@@ -1,0 +1,95 @@
+"""Tables of what operations cost, for a linear model of time."""
+import json
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from pathlib import Path
+
+DEFAULT = "zen2-guest-6.18"
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """Coefficients of a linear model of time over ``ops.*``.
+
+    Attributes
+    ----------
+    name : str
+    source : str
+        Where the numbers come from: the machine, the kernel, the method.
+    coefficients : dict of str to float
+        Name of an operation, without ``ops.``, to ns.  Operations left out cost nothing.
+    held_out_error : float, optional
+        Median relative error of cases that were not used in the fit.
+    facts : dict
+        Of the machine that was measured.
+    """
+
+    name: str
+    source: str
+    coefficients: dict
+    held_out_error: float = None
+    facts: dict = field(default_factory=dict)
+
+    def time(self, ledger):
+        """Nanoseconds for the operations of a ledger, or of a difference of two.
+
+        Parameters
+        ----------
+        ledger : mapping
+            With ``ops.*``.
+
+        Returns
+        -------
+        float
+        """
+        return sum(ns * ledger[f"ops.{name}"] for name, ns in self.coefficients.items())
+
+    def write(self, path):
+        """Write it as JSON."""
+        Path(path).write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+
+def names():
+    """Names of the built-in tables.
+
+    Returns
+    -------
+    list of str
+    """
+    folder = _folder()
+    return sorted(file.name.removesuffix(".json") for file in folder.iterdir()) if folder.is_dir() else []
+
+
+def load(table):
+    """A table.
+
+    Parameters
+    ----------
+    table : str, path or CostTable
+        A built-in table's name, or a JSON file.
+
+    Returns
+    -------
+    CostTable
+
+    Raises
+    ------
+    ValueError
+        No such table, or not a table in the file; the message says what is valid.
+    """
+    if isinstance(table, CostTable):
+        return table
+    if str(table) in names():
+        text = (_folder() / f"{table}.json").read_text()
+    elif Path(table).is_file():
+        text = Path(table).read_text()
+    else:
+        raise ValueError(f"cost table {str(table)!r}: valid are {', '.join(names())}, or a JSON file")
+    try:
+        return CostTable(**json.loads(text))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"cost table {str(table)!r}: {error}") from None
+
+
+def _folder():
+    return resources.files("foliosim") / "cost_tables"

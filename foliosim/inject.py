@@ -1,0 +1,275 @@
+"""Trouble on purpose: references, pins and locks that others hold, and allocations that fail.
+
+Time is counted in steps: one public operation of the machine or of one of its processes (a system call, a series of
+accesses, a daemon's pass) is one step; looking at the machine is none.  ``after=0`` begins now, before the next step,
+``after=2`` when the next two steps are over; ``steps=3`` lasts for three steps.
+"""
+import weakref
+
+from foliosim._core import trouble as _core
+from foliosim._core.machine import CoreReference
+from foliosim.errors import MemoryFault
+from foliosim.views import Folio
+
+KINDS = tuple(_core.FAIL_KINDS)
+
+
+class Hold(CoreReference):
+    """A reference that no process of the machine took."""
+
+
+class Trouble:
+    """Something put in on purpose; a context manager that ends it.
+
+    Attributes
+    ----------
+    state : str
+        ``"waiting"`` (has not begun), ``"active"``, ``"over"``, or ``"missed"``: when it was to begin there was no
+        folio at its target.
+    """
+
+    def __init__(self, what):
+        self.what = what
+        self.state = "waiting"
+
+    def end(self):
+        """End it now; nothing if it is over."""
+        if self.state == "active":
+            self._stop()
+        if self.state != "missed":
+            self.state = "over"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.end()
+
+    def __repr__(self):
+        return f"<{type(self).__name__} {self.what} {self.state}>"
+
+
+class HeldPage(Trouble):
+    """A reference, pin or lock on a folio.
+
+    Attributes
+    ----------
+    pfn : int or None
+        The frame that is held, once it is.
+    """
+
+    def __init__(self, what, target, keywords):
+        super().__init__(what)
+        self.pfn = self._hold = None
+        self._target, self._keywords = target, keywords
+
+    def _start(self, machine):
+        try:
+            self.pfn = _frame(self._target, machine.page_size)
+            self._hold = _core.hold_page(machine, self.pfn, Hold, **self._keywords)
+        except (LookupError, MemoryFault):
+            self.state = "missed"
+            raise
+        self.state = "active"
+
+    def _stop(self):
+        _core.let_go(self._hold)
+
+
+class FailingAllocations(Trouble):
+    """Allocations that fail.
+
+    Attributes
+    ----------
+    calls : int
+        Allocations counted so far.
+    failed : int
+        Of these, those that failed.
+    """
+
+    def __init__(self, what, arguments):
+        super().__init__(what)
+        self._arguments, self._machine, self._final = arguments, None, (0, 0)
+
+    @property
+    def calls(self):
+        return self._numbers()[0]
+
+    @property
+    def failed(self):
+        return self._numbers()[1]
+
+    def _numbers(self):
+        return _core.failures(self._machine)[1:] if self.state == "active" else self._final
+
+    def _start(self, machine):
+        if _core.failures(machine)[0]:
+            raise ValueError("allocations of this machine fail already: end that first")
+        self._machine = machine
+        _core.arm(machine, *self._arguments)
+        self.state = "active"
+
+    def _stop(self):
+        self._final = self._numbers()
+        _core.disarm(self._machine)
+
+
+class Injector:
+    """Puts trouble into a machine; it is the machine's ``inject``."""
+
+    def __init__(self, machine):
+        self._machine = weakref.ref(machine)
+        self._all = []
+        self._events = []  # (step, number, function), not sorted
+        self._number = 0
+
+    def reference(self, target, *, after=0, steps=None):
+        """A short-term reference, as a speculative page cache lookup or another's read of /proc holds one.
+
+        Parameters
+        ----------
+        target : Folio, int or (Process, int)
+            A folio (its first page), a frame number, or an address of a process, looked up when it begins.
+        after : int
+            Steps until it begins.
+        steps : int, optional
+            Steps that it lasts; left out: until `Trouble.end`.
+
+        Returns
+        -------
+        HeldPage
+
+        Raises
+        ------
+        ValueError
+            A number that is negative or zero where it cannot be, or not a target.
+        LookupError, MemoryFault
+            It was to begin at once, and there is no folio.
+        """
+        return self._hold("reference", target, after, steps)
+
+    def pin(self, target, *, after=0, steps=None):
+        """A pin (FOLL_PIN), as a device's DMA holds one.  Arguments: see `reference`."""
+        return self._hold("pin", target, after, steps, pin=True)
+
+    def lock(self, target, *, after=0, steps=None):
+        """The folio lock, with the reference that its holder has.  Arguments: see `reference`.
+
+        What only tries to lock (splits, reclaim, the reuse of a single page, collapse, MADV_FREE of a dirty folio)
+        leaves the folio alone; what sleeps for the lock in Linux goes on as if it had waited.
+        """
+        return self._hold("lock", target, after, steps, lock=True)
+
+    def failure(self, nth=1, *, times=1, kinds=KINDS, min_order=0, after=0, steps=None):
+        """Allocations that fail.
+
+        Parameters
+        ----------
+        nth : int
+            The first one that fails, counted from 1.
+        times : int, optional
+            How many in a row fail; None: all from there on.
+        kinds : iterable of str
+            Which allocations are counted: ``folio``, ``table`` (page tables), ``vma``, ``anon_vma`` (anon_vmas and
+            their chains), ``xa_node`` (what the page cache needs to split a folio).
+        min_order : int
+            Folios below this order are not counted: ``failure(times=None, kinds=("folio",), min_order=4)``.
+        after, steps : int
+            See `reference`.
+
+        Returns
+        -------
+        FailingAllocations
+
+        Raises
+        ------
+        ValueError
+            An unknown kind or a number out of range; or allocations fail already.
+        """
+        kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+        for kind in kinds:
+            if kind not in KINDS:
+                raise ValueError(f"kind {kind!r}: valid are {', '.join(KINDS)}")
+        _at_least(1, nth=nth, times=1 if times is None else times)
+        _at_least(0, min_order=min_order)
+        mask = sum(1 << _core.FAIL_KINDS[kind] for kind in set(kinds))
+        what = f"nth={nth} times={'all' if times is None else times} kinds={','.join(kinds)} min_order={min_order}"
+        return self._plan(FailingAllocations(what, (mask, min_order, nth, -1 if times is None else times)), after,
+                          steps)
+
+    def clear(self):
+        """End everything that was put in, and what was to begin."""
+        for trouble in self._all:
+            trouble.end()
+        self._all, self._events = [], []
+        self._machine().set_wake()
+
+    @property
+    def active(self):
+        """What is in now.
+
+        Returns
+        -------
+        list of Trouble
+        """
+        return [trouble for trouble in self._all if trouble.state == "active"]
+
+    def run(self, step):
+        """Begin and end what is due when a step is over; the step to be called at next, or None."""
+        due = sorted(event for event in self._events if event[0] <= step)
+        self._events = [event for event in self._events if event[0] > step]
+        for _, _, action in due:
+            action()
+        self._all = [trouble for trouble in self._all if trouble.state in ("waiting", "active")]
+        return min((event[0] for event in self._events), default=None)
+
+    def _hold(self, what, target, after, steps, **keywords):
+        _check_target(target)
+        name = f"{target[0]!r} {target[1]:#x}" if isinstance(target, tuple) else f"{target}"
+        return self._plan(HeldPage(f"{what} on {name}", target, keywords), after, steps)
+
+    def _plan(self, trouble, after, steps):
+        _at_least(0, after=after)
+        _at_least(1, steps=1 if steps is None else steps)
+        machine = self._machine()
+        if after == 0:
+            trouble._start(machine)
+        else:
+            self._at(machine.steps + after, lambda: _begin(trouble, machine))
+        if steps is not None:
+            self._at(machine.steps + after + steps, trouble.end)
+        self._all.append(trouble)
+        if self._events:
+            machine.set_wake(min(event[0] for event in self._events))
+        return trouble
+
+    def _at(self, step, action):
+        self._number += 1
+        self._events.append((step, self._number, action))
+
+
+def _begin(trouble, machine):
+    if trouble.state != "waiting":
+        return
+    try:
+        trouble._start(machine)
+    except (LookupError, MemoryFault, ValueError):
+        trouble.state = "missed"
+
+
+def _check_target(target):
+    pair = isinstance(target, tuple) and len(target) == 2 and hasattr(target[0], "translate")
+    if not pair and not isinstance(target, (int, Folio)) or isinstance(target, bool):
+        raise ValueError(f"target {target!r}: must be a Folio, a frame number, or (process, address)")
+
+
+def _frame(target, page_size):
+    if isinstance(target, tuple):
+        return target[0].translate(target[1]) // page_size
+    return target.pfn if isinstance(target, Folio) else target
+
+
+def _at_least(least, **numbers):
+    for name, value in numbers.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ValueError(f"{name} {value!r}: must be an integer, at least {least}")
