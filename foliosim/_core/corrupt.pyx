@@ -15,10 +15,11 @@ CORRUPTIBLE = {
               "pincount"),
     "table": ("refcount",),
     "mm": ("rss_anon", "rss_file", "rss_shmem", "nr_ptes", "nr_pmds", "nr_puds", "map_count", "total_vm",
-           "locked_vm", "vmas.nr"),
+           "locked_vm", "vmas.nr", "swapents"),
     "vma": ("nr_chain",),
     "anon_vma": ("refcount", "num_children", "num_active_vmas"),
     "mapping": ("nrpages",),
+    "slot": ("count",),
     "lru": ("nr_pages",),
     "buddy": ("nr_free",),
     "mthp": ("nr_anon", "nr_anon_partially_mapped"),
@@ -125,6 +126,8 @@ cdef int64_t *mm_field(machine_t *m, uint64_t pid, str field) except NULL:
         return &mm.total_vm
     if field == "locked_vm":
         return &mm.locked_vm
+    if field == "swapents":
+        return &mm.swapents
     return &mm.vmas.nr
 
 
@@ -160,6 +163,10 @@ cdef tuple corrupt(machine_t *m, str kind, uint64_t number, str field, int64_t d
         return f"vma {vma.mm.pid} 0x{vma.start:x}", field
     elif kind == "mapping":
         (<mapping_t *>mapping_at(m, number)).nrpages += delta
+    elif kind == "slot":
+        if not 0 < number < m.swap.nr:
+            raise LookupError(f"no slot {number}")
+        m.swap.slots[number].count += <int32_t>delta
     elif kind == "mm":
         mm_field(m, number, field)[0] += delta
     else:
