@@ -41,7 +41,8 @@ class TestScan:
         assert machine.khugepaged()["pages_collapsed"] == 1
         assert machine.khugepaged_scan(process) == 0
 
-    @pytest.mark.parametrize("limit, pages, collapsed", [(511, 1, 1), (510, 1, 0), (510, 2, 1), (0, 511, 0), (0, 512, 1)])
+    @pytest.mark.parametrize("limit, pages, collapsed", [
+        (511, 1, 1), (510, 1, 0), (510, 2, 1), (0, 511, 0), (0, 512, 1)])
     def test_max_ptes_none(self, limit, pages, collapsed):
         machine = machine_with(khugepaged={"max_ptes_none": limit})
         process, _ = block(machine, pages)
@@ -210,7 +211,8 @@ class TestShrinker:
         assert machine.vmstat()["thp_split_page"] == 1
 
     @pytest.mark.parametrize("policy, none, written, split", [
-        ("zero_filled", 511, 1, 0), ("zero_filled", 511, 0, 0), ("zero_filled", 256, 255, 1), ("zero_filled", 256, 256, 0),
+        ("zero_filled", 511, 1, 0), ("zero_filled", 511, 0, 0),
+        ("zero_filled", 256, 255, 1), ("zero_filled", 256, 256, 0),
         ("zero_filled(100)", 511, 400, 1), ("zero_filled(100)", 511, 412, 0), ("zero_filled(511)", 100, 0, 0),
         ("zero_filled_incl_511", 511, 0, 1), ("zero_filled_incl_511", 511, 1, 0), ("off", 0, 1, 0)])
     def test_underused(self, policy, none, written, split):

@@ -20,7 +20,7 @@ def build():
     shared = p.mmap(MIB, flags=fs.MAP_SHARED | fs.MAP_ANONYMOUS)
     p.write(shared, MIB, value=3)
     p.mlock(a + 6 * MIB, 65536)
-    p.madvise(a + 6 * MIB + (512 << 10), 65536, fs.MADV_PAGEOUT)
+    p.madvise(a + 6 * MIB + (768 << 10), 65536, fs.MADV_PAGEOUT)
     pin = p.pin_user_pages(a, 8192, longterm=True, write=True)
     c = p.fork()
     pin.release()
@@ -43,7 +43,7 @@ NUMBERS = {
     "mm": lambda w: w[1].pid, "vma": lambda w: w[3], "lru": lambda w: 0, "buddy": lambda w: 3, "mthp": lambda w: 9,
     "machine": lambda w: 0, "table": lambda w: w[1].pgd, "page": lambda w: pfn(w[1], w[3] + 6 * MIB),
     "folio": lambda w: pfn(w[1], w[3]) & ~511, "anon_vma": lambda w: 1, "mapping": lambda w: mapping_id(w),
-    "slot": lambda w: (int(w[1].pagemap(w[3] + 6 * MIB + (512 << 10), 4096)[0]) & fs.PM_PFRAME_MASK) >> 5,
+    "slot": lambda w: (int(w[1].pagemap(w[3] + 6 * MIB + (768 << 10), 4096)[0]) & fs.PM_PFRAME_MASK) >> 5,
 }
 
 
