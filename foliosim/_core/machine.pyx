@@ -66,7 +66,7 @@ VMSTAT_NAMES = (
     "thp_split_pmd", "thp_split_pud", "thp_zero_page_alloc", "nr_foll_pin_acquired", "nr_foll_pin_released",
     "cow_bytes", "pswpin", "pswpout", "swpin_zero", "swpout_zero", "pgscan_direct", "pgscan_anon", "pgscan_file",
     "pgsteal_direct", "pgsteal_anon", "pgsteal_file", "pgrefill", "pgrotated", "allocstall_movable",
-    "workingset_refault_anon", "workingset_activate_anon", "oom_kill", "thp_fault_fallback_charge", "thp_swpout",
+    "workingset_refault_anon", "workingset_activate_anon", "oom", "thp_fault_fallback_charge", "thp_swpout",
     "thp_swpout_fallback", "thp_scan_exceed_none_pte", "thp_scan_exceed_swap_pte", "thp_scan_exceed_share_pte")
 _SI_CODES = {SEGV_MAPERR: "MAPERR", SEGV_ACCERR: "ACCERR"}
 
@@ -258,7 +258,8 @@ cdef class CoreMachine:
         return corrupt(&self.m, kind, number, field, delta)
 
     def vmstat(self):
-        """Event counters by their /proc/vmstat names, and gauges in pages."""
+        """Event counters by their /proc/vmstat names, and gauges in pages.  pgscan_direct, pgsteal_direct, pgrefill and
+        oom are those of the limit's cgroup (memory.stat, memory.events), which /proc/vmstat leaves out."""
         out = {name: self.m.vmstat[i] for i, name in enumerate(VMSTAT_NAMES)}
         names = ("nr_inactive_anon", "nr_active_anon", "nr_inactive_file", "nr_active_file", "nr_unevictable")
         out.update({name: self.m.lru[i].nr_pages for i, name in enumerate(names)})

@@ -23,6 +23,7 @@ cdef int swap_init(machine_t *m, uint64_t nr_pages) noexcept nogil:
     swap.nr = <uint32_t>(nr_pages + 1)
     swap.used = swap.clusters[0].used = 1
     swap.slots[0].count = 1
+    swap.next[0] = 1
     return 0
 
 

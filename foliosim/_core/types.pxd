@@ -258,7 +258,7 @@ cdef enum vmstat_e:          # event counters, /proc/vmstat names; see stat.pxd 
     ALLOCSTALL
     WORKINGSET_REFAULT_ANON
     WORKINGSET_ACTIVATE_ANON
-    OOM_KILL
+    MEMCG_OOM
     THP_FAULT_FALLBACK_CHARGE
     THP_SWPOUT
     THP_SWPOUT_FALLBACK

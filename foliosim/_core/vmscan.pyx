@@ -534,5 +534,5 @@ cdef bint try_charge(machine_t *m, int64_t nr) noexcept nogil:
         return True
     if nr <= 1 << PAGE_ALLOC_COSTLY_ORDER:
         m.memcg.oom = True
-        count_vm_events(m, OOM_KILL, 1)
+        count_vm_events(m, MEMCG_OOM, 1)
     return False

@@ -5,10 +5,7 @@ PMD_ORDER = 9
 ENABLED = ("always", "madvise", "never")
 SHMEM_ENABLED = {1: "always", 2: "within_size", 3: "advise", 0: "never", -1: "deny", -2: "force"}
 DEFRAG = ("always", "defer", "defer+madvise", "madvise", "never")
-KHUGEPAGED = {
-    "alloc_sleep_millisecs": 60000, "defrag": 1, "full_scans": 0, "max_ptes_none": 511, "max_ptes_shared": 256,
-    "max_ptes_swap": 64, "pages_collapsed": 0, "pages_to_scan": 4096, "scan_sleep_millisecs": 10000,
-}
+KHUGEPAGED = {"alloc_sleep_millisecs": 60000, "defrag": 1, "scan_sleep_millisecs": 10000}  # and what the machine has
 _SWAP_STATS = ("swpin", "swpin_fallback", "swpin_fallback_charge", "swpout", "swpout_fallback", "zswpout")
 _SHMEM_STATS = ("shmem_alloc", "shmem_fallback", "shmem_fallback_charge", "split", "split_failed")
 _ANON_STATS = ("anon_fault_alloc", "anon_fault_fallback", "anon_fault_fallback_charge", "nr_anon",
@@ -35,7 +32,7 @@ def transparent_hugepage(machine):
         "use_zero_page": f"{int(thp['use_zero_page'])}\n", "shrink_underused": "1\n",
         "hpage_pmd_size": f"{4096 << PMD_ORDER}\n",
     }
-    files |= {f"khugepaged/{name}": f"{value}\n" for name, value in KHUGEPAGED.items()}
+    files |= {f"khugepaged/{name}": f"{value}\n" for name, value in (KHUGEPAGED | machine.khugepaged()).items()}
     stats = machine.mthp_stats()
     for order in range(1, PMD_ORDER + 1):
         files |= {f"hugepages-{4 << order}kB/{name}": text for name, text in _size(thp, order, stats[order]).items()}

@@ -4,9 +4,11 @@ from foliosim._core import procfs as _core
 # In the order of the file.  Rows that no event of the emulator can raise are 0.
 ROWS = (
     "nr_free_pages", "nr_mlock", "nr_inactive_anon", "nr_active_anon", "nr_inactive_file", "nr_active_file",
-    "nr_unevictable", "nr_shmem_hugepages", "nr_shmem_pmdmapped", "nr_file_hugepages", "nr_file_pmdmapped",
+    "nr_unevictable", "workingset_refault_anon", "workingset_activate_anon", "nr_shmem_hugepages",
+    "nr_shmem_pmdmapped", "nr_file_hugepages", "nr_file_pmdmapped",
     "nr_anon_transparent_hugepages", "nr_foll_pin_acquired", "nr_foll_pin_released", "nr_page_table_pages",
-    "pgactivate", "pgdeactivate", "pglazyfree", "pgfault", "pgmajfault", "pglazyfreed", "pgreuse",
+    "pswpin", "pswpout", "pgactivate", "pgdeactivate", "pglazyfree", "pgfault", "pgmajfault", "pglazyfreed", "pgreuse",
+    "pgscan_anon", "pgscan_file", "pgsteal_anon", "pgsteal_file", "pgrotated",
     "thp_migration_success", "thp_migration_fail", "thp_migration_split", "unevictable_pgs_culled",
     "unevictable_pgs_scanned", "unevictable_pgs_rescued", "unevictable_pgs_mlocked", "unevictable_pgs_munlocked",
     "unevictable_pgs_cleared", "unevictable_pgs_stranded", "thp_fault_alloc", "thp_fault_fallback",
@@ -14,7 +16,7 @@ ROWS = (
     "thp_file_fallback", "thp_file_fallback_charge", "thp_file_mapped", "thp_split_page", "thp_split_page_failed",
     "thp_deferred_split_page", "thp_underused_split_page", "thp_split_pmd", "thp_scan_exceed_none_pte",
     "thp_scan_exceed_swap_pte", "thp_scan_exceed_share_pte", "thp_split_pud", "thp_zero_page_alloc",
-    "thp_zero_page_alloc_failed", "thp_swpout", "thp_swpout_fallback",
+    "thp_zero_page_alloc_failed", "thp_swpout", "thp_swpout_fallback", "swpin_zero", "swpout_zero",
 )
 
 
