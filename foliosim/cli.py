@@ -9,6 +9,7 @@ COMMANDS = {
     "fuzz": ("foliosim.live.command", "fuzz", "Compare random scenarios on this kernel and in the emulator."),
     "replay": ("foliosim.replay.command", "replay", "Replay a program's trace, and compare with the kernel."),
     "policies": ("foliosim.policy.command", "policies", "List the policy points, their alternatives and the presets."),
+    "schedule": ("foliosim.schedule.command", "schedule", "Search interleavings of processes and daemons."),
     "study": ("foliosim.study.command", "study", "Put a question to several policies and compare the answers."),
 }
 

@@ -163,8 +163,8 @@ class Machine(CoreMachine):
         ------
         ValueError
             An unknown kind.
-        MemoryError
-            The machine has no memory for it.
+        SyscallError
+            ENOMEM: the machine has no memory for it.
         """
         return File(self, check_kind(kind), length, fill)
 

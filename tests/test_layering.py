@@ -45,8 +45,9 @@ PYTHON = [
     " study.half_mlock study.command",
     "replay.scan replay.events replay.reader replay.truth replay.files replay.program replay.calls replay.engine"
     " replay.compare replay.run replay replay.command",
+    "schedule.player schedule.program schedule.run schedule.search schedule schedule.command",
     "policy.command",
-    "testing testing.oracle testing.available testing.shapes testing.stateful testing.pytest_plugin",
+    "testing testing.oracle testing.available testing.shapes testing.stateful testing.trouble testing.pytest_plugin",
     "cli __main__",
 ]
 HARD_STOP, LINE = 800, 120

@@ -1,5 +1,6 @@
 # cython: language_level=3
 """The border for files: what Python can do with an open file of a machine."""
+from libc.errno cimport ENOMEM
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from foliosim.errors import syscall_error
 from foliosim._core.flags cimport *
@@ -22,7 +23,8 @@ cdef class CoreFile(CoreMapping):
         self.mapping = file_create(&machine.m, KINDS[kind], length, filled, <uint8_t>((fill or 0) & 0xff))
         machine.leave()
         if self.mapping == NULL:
-            raise MemoryError(f"no memory for a file of {length} bytes")
+            machine.count_fail(ENOMEM)
+            raise syscall_error(ENOMEM, "create_file", (kind, length))
 
     cdef mapping_t *enter(self) except NULL:
         if self.mapping == NULL:

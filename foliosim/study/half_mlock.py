@@ -2,7 +2,10 @@
 
 The folio is made under linux-6.18 and written in every page (a split maps pages that hold only zeros to the zero page).
 Then the policy is installed and the first part of the mapping is mlocked.  With ``split_fails`` somebody holds a
-short-term reference on each folio while that happens, and drops it before anything is counted.
+short-term reference on each folio while that happens, and drops it before anything is counted.  With ``limit`` memory
+becomes scarce before the reference is dropped: the machine, with swap for everything, must do with so much.
+
+The shape merged-maps is a heap of small mappings that merge to one area, and are collapsed by khugepaged.
 """
 import numpy as np
 
@@ -14,11 +17,13 @@ from foliosim.study.resident import pageout_bytes, resident_pages
 
 _PAGE, _HUGE = 4096, 2 << 20
 _MAX = 1 << 30
+_LEAST = 16 * _PAGE  # of a memory limit
+_SMALL_MAP = 256 << 10
 _START = 16 << 20  # a 2 MiB boundary
 REJECTED = ("fail", "retry")  # of P01: mlock itself would fail, or do the same again
 
 # What one page can be; the picture's colours.
-LOCKED, UNDERSHOOT, OVERSHOOT, EVICTABLE = range(4)
+LOCKED, UNDERSHOOT, OVERSHOOT, EVICTABLE, RECLAIMED = range(5)
 
 
 def _size(text):
@@ -35,10 +40,22 @@ def _locked(text):
     return size_value(multiple=_PAGE)(text)
 
 
+def _limit(text):
+    if text == "none":
+        return text
+    limit = size_value(multiple=_PAGE)(text)
+    if limit < _LEAST:
+        raise ValueError(text)
+    return limit
+
+
 KEYS = {
     "size": Key("2M", _size, "a power of two from 16K to 2M (one folio of that size), or a multiple of 2M up to 1G"),
     "locked": Key("half", _locked, "half, or a multiple of 4K up to size: bytes mlocked from the start"),
-    "shape": Key("pmd", choice_value("pmd", "pte"), "pmd (mapped by a PMD before mlock), pte (mapped by PTEs)"),
+    "shape": Key("pmd", choice_value("pmd", "pte", "merged-maps"), "pmd (mapped by a PMD before mlock), pte (mapped by"
+                 " PTEs), merged-maps (mappings of 256K that merge, collapsed by khugepaged)"),
+    "limit": Key("none", _limit, "none, or a multiple of 4K, at least 64K: memory for folios and page tables once the"
+                 " mapping is mlocked"),
     "split_fails": Key("both", choice_value("no", "yes", "both"),
                        "no, yes (an extra reference is held during mlock), both"),
 }
@@ -53,6 +70,8 @@ COLUMNS = {
     "tlb_entries.plain": "TLB\nentries",
     "deferred.len": "deferred\nqueue",
     "deferred.partial": "of these\npartial",
+    "swap_bytes": "swapped\nout",
+    "oom": "limit\nmissed",
 }
 
 
@@ -71,9 +90,12 @@ def _populate(parameters):
     # A machine with one process whose mapping consists of folios as large as can be.
     size, shape = parameters["size"], parameters["shape"]
     mthp = {} if size >= _HUGE else {f"{size >> 10}kB": "madvise"}
-    machine = machine_of(parameters, memory=max(64 << 20, 4 * size), thp="madvise", mthp=mthp)
+    machine = machine_of(parameters, memory=max(64 << 20, 4 * size), thp="madvise", mthp=mthp,
+                         swap=2 * size if parameters["limit"] != "none" else None)
     process = machine.spawn()
     addr = process.mmap(size, addr=_START, flags=fs.MAP_PRIVATE | fs.MAP_ANONYMOUS | fs.MAP_FIXED)
+    if shape == "merged-maps":
+        _merge_and_collapse(machine, process, addr, size)
     process.madvise(addr, size, fs.MADV_HUGEPAGE)
     process.write(addr, size, value=1)
     if shape == "pte" and size >= _HUGE:
@@ -81,6 +103,16 @@ def _populate(parameters):
             process.mprotect(block, _PAGE, fs.PROT_READ)
             process.mprotect(block, _PAGE, fs.PROT_READ | fs.PROT_WRITE)
     return machine, process, addr
+
+
+def _merge_and_collapse(machine, process, addr, size):
+    # The heap grows map by map, each touched before the next is made.
+    process.munmap(addr, size)
+    for at in range(addr, addr + size, _SMALL_MAP):
+        process.mmap(_SMALL_MAP, addr=at, flags=fs.MAP_PRIVATE | fs.MAP_ANONYMOUS | fs.MAP_FIXED)
+        process.write(at, _SMALL_MAP, value=1)
+    process.madvise(addr, size, fs.MADV_HUGEPAGE)
+    machine.khugepaged_scan(process)
 
 
 def run(parameters, policy, seed):
@@ -93,22 +125,36 @@ def run(parameters, policy, seed):
     machine.set_policy(policy)
     before = machine.ledger()  # what making the shape cost does not count
     process.mlock(addr, parameters["locked"])
+    if parameters["limit"] != "none":
+        machine.limit = parameters["limit"]
     for reference in held:
         reference.release()
     machine.validate()
     pages = resident_pages(machine, [process])
-    numbers = {**(machine.ledger() - before), "pageout_bytes": pageout_bytes(machine, pages)}
+    numbers = {**(machine.ledger() - before), "pageout_bytes": pageout_bytes(machine, pages), **_pressure(machine)}
     return Outcome(numbers, _page_states(pages, process, addr, size))
+
+
+def _pressure(machine):
+    # What is still there, what went to swap, and whether the limit is kept (else Linux would kill somebody).
+    usage, limit = machine.usage, machine.limit
+    return {"rss_bytes": machine.ledger()["acct.Rss"], "swap_bytes": machine.swap_usage()[0] * _PAGE,
+            "oom": int(limit is not None and usage > limit)}
 
 
 def _page_states(pages, process, addr, size):
     # Spans [state, folio, pages] of the mapping, in the order of addresses.
-    pfns = process.pagemap(addr, size) & np.uint64(fs.PM_PFRAME_MASK)
-    at = np.searchsorted(pages.pfn, pfns)
+    words = process.pagemap(addr, size)
+    pfns = words & np.uint64(fs.PM_PFRAME_MASK)
+    gone = (words & np.uint64(fs.PM_PRESENT)) == 0
+    at = np.minimum(np.searchsorted(pages.pfn, pfns), max(len(pages.pfn) - 1, 0))
     states = np.select(
         [pages.locked & pages.unevictable, pages.locked, pages.unevictable],
         [LOCKED, UNDERSHOOT, OVERSHOOT], EVICTABLE)
-    states, heads = states[at], pages.head[at]
+    if len(states) == 0:  # nothing is left
+        states, heads = np.full(len(at), RECLAIMED), np.zeros(len(at), dtype=np.uint64)
+    else:
+        states, heads = np.where(gone, RECLAIMED, states[at]), np.where(gone, np.uint64(0), pages.head[at])
     edges = [0, *(np.flatnonzero((np.diff(states) != 0) | (np.diff(heads) != 0)) + 1).tolist(), len(at)]
     return [[int(states[start]), int(heads[start]), end - start] for start, end in zip(edges, edges[1:])]
 
@@ -145,6 +191,17 @@ def _price(runs):
     return f"{between} TLB entries; {how} of these {len(runs)} split a folio"
 
 
+def _under_pressure(group):
+    limit = group[0].parameters["limit"]
+    if limit == "none":
+        return ""
+    missed = [one.label for one in group if one.metrics["oom"]]
+    if not missed:
+        return f"; all {len(group)} keep to a limit of {size_text(limit)}"
+    named = f": {', '.join(missed)}" if len(missed) <= len(group) // 2 else ""
+    return f"; {len(missed)} of {len(group)} cannot keep to a limit of {size_text(limit)}{named}"
+
+
 def conclude(runs):
     """Two or three sentences from the numbers."""
     first = runs[0]
@@ -160,7 +217,7 @@ def conclude(runs):
         worst = max(group, key=lambda one: one.metrics["mlock_overshoot"])
         over = worst.metrics["mlock_overshoot"]
         overshoot = f"; the largest overshoot is {size_text(over)}, by {worst.label}" if over else ""
-        out.append(f"{when}, {_who(exact, group)}{price}{overshoot}.")
+        out.append(f"{when}, {_who(exact, group)}{price}{overshoot}{_under_pressure(group)}.")
     return " ".join(out)
 
 

@@ -11,6 +11,7 @@ _STATES = (
     ("#f4a582", "locked, but evictable (undershoot)"),
     ("#b2182b", "not locked, but unevictable (overshoot)"),
     ("#d1e5f0", "not locked, evictable (right)"),
+    ("#f7f7f7", "swapped out"),
 )
 _BAR, _STRIP = 0.50, 0.20  # heights; the strip below the bar shows the folios
 _WIDTH = 1.34  # of a panel, in bars; the rest holds notes
@@ -50,7 +51,8 @@ def _head(figure, values):
 
     figure.suptitle(f"{size_text(values['locked'])} of {size_text(values['size'])} mlocked: which pages does "
                     "reclaim leave alone?", fontsize=13)
-    handles = [Patch(facecolor=colour, edgecolor="#777777", linewidth=0.5, label=text) for colour, text in _STATES]
+    handles = [Patch(facecolor=colour, edgecolor="#777777", linewidth=0.5, label=text) for colour, text in _STATES
+               if text != "swapped out" or values["limit"] != "none"]
     handles.append(Patch(facecolor="white", edgecolor="black", label="a large folio"))
     handles.append(Patch(facecolor="white", edgecolor="#777777", hatch="|||||", linewidth=0, label="4 KiB folios"))
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
@@ -58,6 +60,8 @@ def _head(figure, values):
 
 def _note(values):
     queued = ", queued" if values["deferred.partial"] else ""
+    if values["swap_bytes"] or values["oom"]:
+        return f"swapped {size_text(values['swap_bytes'])}{', out of memory' if values['oom'] else ''}{queued}"
     return f"PAGEOUT takes {size_text(values['pageout_bytes'])}{queued}"
 
 
@@ -100,8 +104,8 @@ def _bar(ax, row, states):
 def _folios(ax, row, heads):
     top = row + _BAR / 2 - _STRIP / 2 + 0.03
     spans = list(_spans(heads))
-    large = [(start, end) for start, end in spans if end - start > 1]
-    small = np.ones(len(heads), dtype=bool)
+    large = [(start, end) for start, end in spans if end - start > 1 and heads[start]]
+    small = heads != 0  # 0: swapped out
     for start, end in large:
         small[start:end] = False
     for start, end in large[:_MAX_FOLIOS]:

@@ -54,13 +54,17 @@ class MachineEngine:
     def validate(self):
         self.machine.validate()
 
-    def perform(self, step):
-        perform = _OPS.get(step["op"])
+    def do(self, step):
+        """Perform a step; its result alone."""
+        perform = OPS.get(step["op"])
         if perform is None:
             raise UnsupportedError(f"op {step['op']!r} is not implemented")
+        return self._result(perform, step)
+
+    def perform(self, step):
         self.machine.drain()
         before = self.machine.counters()
-        entry = self._result(perform, step)
+        entry = self.do(step)
         self.machine.drain()
         entry.update(self.machine.counters_since(before))
         procs = dict(sorted(self.procs.items(), key=lambda item: int(item[0][1:])))
@@ -270,7 +274,7 @@ def _thp_disable(engine, step):
     return {"ret": 0}
 
 
-_OPS = {
+OPS = {
     "mmap": _mmap, "munmap": _range, "mprotect": _mprotect, "madvise": _madvise, "mlock": _range, "munlock": _range,
     "mlock2": _mlock2, "mremap": _mremap, "msync": _msync, "mseal": _range, "mincore": _mincore, "write": _write,
     "read": _read, "clear_refs": _clear_refs, "thp_disable": _thp_disable, "fork": MachineEngine.fork,

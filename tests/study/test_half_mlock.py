@@ -93,6 +93,40 @@ def test_other_sizes(size):
     assert by_policy(runs, "no")["mlock_rule=whole"]["mlock_overshoot"] == (within if cut else 0)
 
 
+@pytest.mark.parametrize("label, kept, swapped", [
+    ("linux-6.18", False, 0),                       # the folio that is locked in part cannot be had at all
+    ("mlock_rule=whole", False, 0),
+    ("mlock_rule=split", True, None), ("vma_split=split_try", True, None),
+    ("vma_split=split_nonuniform", True, HALF),     # the other half is one folio, that goes whole
+    ("vma_split=defer_always", True, HALF),         # the shrinker splits it, when the memory is needed
+])
+def test_under_pressure(label, kept, swapped):
+    """Room for the locked half and the page tables, and some: only who knows what is locked can use the rest."""
+    point, _, name = label.partition("=")
+    runs = runs_of(["limit=1200K", "split_fails=no"], [label] if name else ["mlock_rule=contained_eager"])
+    got = runs[0].metrics
+    assert got["oom"] == (not kept)
+    assert got["rss_bytes"] + got["swap_bytes"] == HUGE
+    if kept:
+        assert HALF - (1200 << 10) + HALF <= got["swap_bytes"] <= HALF
+    if swapped is not None:
+        assert got["swap_bytes"] == swapped
+
+
+def test_where_nothing_can_be_split_the_limit_is_missed():
+    for run in runs_of(["limit=1200K", "split_fails=yes"]):
+        assert run.metrics["oom"] == 1 and run.metrics["splits.ok"] == 0
+    text = base.load("half-mlock").conclude(runs_of(["limit=1200K"]))
+    assert "13 of 13 cannot keep to a limit of 1.172 MiB" in text and "4 of 13 cannot keep to a limit" in text
+
+
+def test_maps_that_merged():
+    one, two = (runs_of([f"shape={shape}", "locked=256K", "split_fails=no"], ["mlock_rule=contained_eager"])[0]
+                for shape in ("pmd", "merged-maps"))
+    assert one.metrics["mlock_undershoot"] == two.metrics["mlock_undershoot"] == 256 << 10
+    assert two.metrics["tlb_entries.plain"] == 512 and two.metrics["pmd_splits"] == 1
+
+
 def test_making_the_shape_is_not_counted():
     runs = runs_of(["shape=pte", "split_fails=no"])
     assert {run.metrics["pmd_splits"] for run in runs} == {0}
@@ -170,13 +204,14 @@ class TestCommand:
             assert f"{name}: {base.load(name).question}" in result.output
 
     @pytest.mark.parametrize("arguments, named", [
-        (["--set", "sizes=2M"], ["sizes", "size, locked, shape, split_fails, arch, page_size"]),
+        (["--set", "sizes=2M"], ["sizes", "size, locked, shape, limit, split_fails, arch, page_size"]),
         (["--set", "size=3M"], ["size='3M'", "multiple of 2M"]),
         (["--set", "size=12K"], ["12K"]),
         (["--set", "size=big"], ["big"]),
         (["--set", "locked=5000"], ["locked='5000'", "half"]),
         (["--set", "locked=4M"], ["locked=4194304", "size=2097152"]),
         (["--set", "shape=round"], ["shape='round'", "pmd", "pte"]),
+        (["--set", "limit=4K"], ["limit='4K'", "at least 64K"]),
         (["--set", "split_fails=maybe"], ["split_fails='maybe'", "no", "yes", "both"]),
         (["--set", "size"], ["--set 'size'", "name=value"]),
         (["--policy", "p2=whole"], ["'p2'", "mlock_rule"]),
