@@ -202,8 +202,8 @@ def choice_value(*valid):
 
 
 MACHINE_KEYS = {
-    "arch": Key("x86_64", choice_value("x86_64", "arm64"), "x86_64, arm64"),
-    "page_size": Key("4K", size_value(), "4K; on arm64 16K and 64K too"),
+    "arch": Key("x86_64", choice_value("x86_64"), "x86_64"),
+    "page_size": Key("4K", size_value(4096, 4096), "4K"),
 }
 
 
@@ -230,8 +230,6 @@ def machine_of(parameters, **settings):
     StudyError
         There is no such machine.
     """
-    if parameters["page_size"] != 4096:
-        settings["page_size"] = parameters["page_size"]
     try:
         return fs.Machine(arch=parameters["arch"], **settings)
     except ValueError as error:
