@@ -1,5 +1,4 @@
 """Splitting PMD mappings and folios."""
-import foliosim as fs
 from bench.floors import library
 from bench.measure import Part, timed
 from bench.ranges import HUGE, PAGE, READ, _Range, Memory
@@ -19,6 +18,13 @@ class _Split(_Range):
         process.write(addr, self.size, value=1)
         return addr
 
+    def ours(self, after):
+        process = self.machine.spawn()
+        seconds, _ = timed(self.split(process, self.filled(process)))
+        after()
+        process.exit()
+        return {"split": seconds}
+
 
 class PmdSplit(_Split):
     """mprotect of the first page of each 2 MiB: a call, an area split, and the PMD split."""
@@ -29,18 +35,12 @@ class PmdSplit(_Split):
         super().__init__(size)
         self.name = f"PMD split, {size}"
 
-    def ours(self, after):
-        process = self.machine.spawn()
-        addr = self.filled(process)
-
+    def split(self, process, addr):
         def split():
             for at in range(addr, addr + self.size, HUGE):
                 process.mprotect(at, PAGE, READ)
 
-        seconds, _ = timed(split)
-        after()
-        process.exit()
-        return {"split": seconds}
+        return split
 
     def floor(self):
         at = self.memory
@@ -57,19 +57,14 @@ class FolioSplit(_Split):
         probe = ("split-folio", 9) if order == 0 else None
         self.parts = {"split": Part(f"folio split, order 9 to {order}", "2 MiB", 3, 80 if probe else None, probe)}
 
-    def ours(self, after):
-        machine, process = self.machine, self.machine.spawn()
-        addr = self.filled(process)
+    def split(self, process, addr):
         frames = [process.translate(at) // PAGE for at in range(addr, addr + self.size, HUGE)]
 
         def split():
             for pfn in frames:
-                machine.split_folio(pfn, new_order=self.order)
+                self.machine.split_folio(pfn, new_order=self.order)
 
-        seconds, _ = timed(split)
-        after()
-        process.exit()
-        return {"split": seconds}
+        return split
 
     def floor(self):
         at = self.memory

@@ -6,9 +6,8 @@ author = "foliosim developers"
 copyright = "2026, foliosim developers"
 version = release = foliosim.__version__
 extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary"]
-exclude_patterns = ["_build", "_pictures/README.md"]
+exclude_patterns = ["_build"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
-myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 autosummary_generate = True
 autodoc_member_order = "bysource"
@@ -21,4 +20,3 @@ html_theme_options = {
     "sidebar_width": "230px",
     "fixed_sidebar": True,
 }
-html_static_path = []

@@ -18,7 +18,7 @@ from foliosim._core.mapping cimport (filemap_add_folio, filemap_remove_folio, ma
                                      mapping_next_cached)
 from foliosim._core.memory cimport pmd_alloc
 from foliosim._core.page_alloc cimport table_free
-from foliosim._core.rmap cimport folio_remove_rmap_ptes, linear_page_index
+from foliosim._core.rmap cimport folio_remove_rmap_ptes, linear_page_index, vma_address
 from foliosim._core.split_folio cimport folio_expected_ref_count
 from foliosim._core.swap cimport folio_put, folio_put_refs
 from foliosim._core.try_to_unmap cimport try_to_unmap
@@ -115,7 +115,7 @@ cdef void retract_page_tables(machine_t *m, const mapping_t *mapping, uint64_t s
     cdef uint64_t addr
     cdef uint64_t *pmd = NULL
     while vma != NULL:
-        addr = vma.start + ((start - vma.pgoff) << FS_PAGE_SHIFT)
+        addr = vma_address(vma, start)
         if (vma.pgoff <= start and vma.anon_vma == NULL and not vma.flags & VM_MAYBE_GUARD
                 and not addr & (FS_PMD_SIZE - 1) and addr + FS_PMD_SIZE <= vma.end):
             if find_pmd_or_thp_or_none(m, vma.mm, addr, &pmd) == SCAN_SUCCEED:

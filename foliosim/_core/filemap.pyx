@@ -83,7 +83,7 @@ cdef bint folio_in_table(const vma_t *vma, const page_t *folio) noexcept nogil:
     cdef uint64_t index = folio_index(folio), nr = folio_nr_pages(folio), first, last
     if index < vma.pgoff or index + nr > vma.pgoff + ((vma.end - vma.start) >> FS_PAGE_SHIFT):
         return False
-    first = vma.start + ((index - vma.pgoff) << FS_PAGE_SHIFT)
+    first = vma_address(vma, index)
     last = first + ((nr - 1) << FS_PAGE_SHIFT)
     return first >> FS_PMD_SHIFT == last >> FS_PMD_SHIFT
 

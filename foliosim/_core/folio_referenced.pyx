@@ -6,7 +6,7 @@ from foliosim._core.pgtable cimport *
 from foliosim._core.pte_ops cimport *
 from foliosim._core.mlock cimport mlock_folio
 from foliosim._core.policy cimport *
-from foliosim._core.rmap cimport rmap_next, vma_reaches
+from foliosim._core.rmap cimport rmap_next, vma_address, vma_clip, vma_reaches
 
 cdef struct look_t:
     uint32_t head
@@ -66,15 +66,13 @@ cdef bint look_in_table(machine_t *m, const vma_t *vma, uint64_t *pte, look_t *l
 
 cdef bint look_in_vma(machine_t *m, const vma_t *vma, look_t *look, referenced_t *found) noexcept nogil:
     """True: the folio is mlocked, stop."""
-    cdef uint64_t pgoff = look.index if look.index > vma.pgoff else vma.pgoff
-    cdef uint64_t last = vma.pgoff + ((vma.end - vma.start) >> FS_PAGE_SHIFT), addr, left
+    cdef uint64_t pgoff, last, addr, left
     cdef uint64_t *pmd
     cdef bint young = False
     look.locked = 0
-    if look.index + look.nr < last:
-        last = look.index + look.nr
+    vma_clip(vma, look.index, look.nr, &pgoff, &last)
     while pgoff < last:
-        addr = vma.start + ((pgoff - vma.pgoff) << FS_PAGE_SHIFT)
+        addr = vma_address(vma, pgoff)
         left = (pmd_addr_end(addr, vma.end) - addr) >> FS_PAGE_SHIFT
         if left > last - pgoff:
             left = last - pgoff

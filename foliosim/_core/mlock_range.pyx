@@ -7,6 +7,7 @@ from foliosim._core.pgtable cimport *
 from foliosim._core.copy_pages cimport copy_out
 from foliosim._core.mlock cimport lru_add_drain, mlock_folio, mlock_run, munlock_folio, munlock_run
 from foliosim._core.policy cimport *
+from foliosim._core.rmap cimport vma_address
 from foliosim._core.split_folio cimport split_folio
 from foliosim._core.zap cimport folio_pte_batch
 
@@ -16,7 +17,7 @@ cdef bint folio_within_range(const page_t *folio, const vma_t *vma, uint64_t sta
     cdef uint64_t index = folio_index(folio), addr
     if index < vma.pgoff or index >= vma.pgoff + ((vma.end - vma.start) >> FS_PAGE_SHIFT):
         return False
-    addr = vma.start + ((index - vma.pgoff) << FS_PAGE_SHIFT)
+    addr = vma_address(vma, index)
     return addr >= start and addr < end and end - addr >= (<uint64_t>folio_nr_pages(folio) << FS_PAGE_SHIFT)
 
 

@@ -5,6 +5,7 @@ from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
 from foliosim._core.mapping cimport mapping_next_cached
+from foliosim._core.rmap cimport vma_address, vma_clip
 
 
 cdef inline void clean_entry(machine_t *m, uint64_t *entry) noexcept nogil:
@@ -14,13 +15,12 @@ cdef inline void clean_entry(machine_t *m, uint64_t *entry) noexcept nogil:
 
 cdef void clean_vma(machine_t *m, const vma_t *vma, uint64_t first, uint64_t end) noexcept nogil:
     """The entries of pages first..end-1 of the file, which is one folio."""
-    cdef uint64_t last = vma.pgoff + ((vma.end - vma.start) >> FS_PAGE_SHIFT), pgoff = first, addr
+    cdef uint64_t pgoff, last, addr
     cdef uint64_t *pmd
     cdef uint64_t *pte
-    if pgoff < vma.pgoff:
-        pgoff = vma.pgoff
-    while pgoff < end and pgoff < last:
-        addr = vma.start + ((pgoff - vma.pgoff) << FS_PAGE_SHIFT)
+    vma_clip(vma, first, <uint32_t>(end - first), &pgoff, &last)
+    while pgoff < last:
+        addr = vma_address(vma, pgoff)
         pmd = pmd_offset(m, vma.mm, addr)
         pgoff += 1
         if pmd == NULL or not pmd[0]:

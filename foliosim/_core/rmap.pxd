@@ -12,6 +12,17 @@ from foliosim._core.page cimport folio_index, folio_mapping_id, folio_nr_pages
 cdef inline uint64_t linear_page_index(const vma_t *vma, uint64_t addr) noexcept nogil:
     return ((addr - vma.start) >> FS_PAGE_SHIFT) + vma.pgoff
 
+cdef inline uint64_t vma_address(const vma_t *vma, uint64_t pgoff) noexcept nogil:
+    """Where the VMA has a page of its mapping; the opposite of linear_page_index."""
+    return vma.start + ((pgoff - vma.pgoff) << FS_PAGE_SHIFT)
+
+cdef inline void vma_clip(const vma_t *vma, uint64_t index, uint32_t nr, uint64_t *first,
+                          uint64_t *last) noexcept nogil:
+    """The part [first, last) that the VMA has of nr pages from an index of its mapping on."""
+    cdef uint64_t end = vma.pgoff + ((vma.end - vma.start) >> FS_PAGE_SHIFT)
+    first[0] = index if index > vma.pgoff else vma.pgoff
+    last[0] = index + nr if index + nr < end else end
+
 cdef inline bint vma_reaches(const vma_t *vma, uint64_t index, uint32_t nr) noexcept nogil:
     """Does the VMA reach over some of nr pages from an index of its mapping on?"""
     return vma.pgoff < index + nr and vma.pgoff + ((vma.end - vma.start) >> FS_PAGE_SHIFT) > index

@@ -41,15 +41,12 @@ cdef int32_t folio_expected_ref_count(page_t *folio) noexcept nogil:
 
 cdef void walk_vma(machine_t *m, vma_t *vma, uint32_t head, uint32_t nr, uint64_t index, walk_fn_t fn) noexcept nogil:
     """Call fn for each PTE of the VMA that maps a page of the folio; a PMD leaf of it is frozen instead."""
-    cdef uint64_t first = index if index > vma.pgoff else vma.pgoff
-    cdef uint64_t last = vma.pgoff + ((vma.end - vma.start) >> FS_PAGE_SHIFT)
-    cdef uint64_t addr, pgoff = first
+    cdef uint64_t addr, pgoff, last
     cdef uint64_t *pmd
     cdef uint64_t *pte
-    if index + nr < last:
-        last = index + nr
+    vma_clip(vma, index, nr, &pgoff, &last)
     while pgoff < last:
-        addr = vma.start + ((pgoff - vma.pgoff) << FS_PAGE_SHIFT)
+        addr = vma_address(vma, pgoff)
         pmd = pmd_offset(m, vma.mm, addr)
         if pmd == NULL or not pmd[0]:
             pgoff += (pmd_addr_end(addr, vma.end) - addr) >> FS_PAGE_SHIFT

@@ -13,7 +13,7 @@ from foliosim._core.stat cimport *
 from foliosim._core.huge_memory cimport split_huge_pmd
 from foliosim._core.mlock cimport mlock_drain_local, mlock_folio
 from foliosim._core.policy cimport *
-from foliosim._core.rmap cimport folio_remove_rmap_ptes, rmap_next, vma_reaches
+from foliosim._core.rmap cimport folio_remove_rmap_ptes, rmap_next, vma_address, vma_clip, vma_reaches
 from foliosim._core.swap cimport folio_put_refs
 from foliosim._core.swapfile cimport swap_duplicate
 from foliosim._core.zap cimport folio_pte_batch_write
@@ -117,16 +117,13 @@ cdef bint unmap_in_table(machine_t *m, vma_t *vma, uint64_t *pte, unmap_t *u, ui
 
 cdef bint unmap_in_vma(machine_t *m, vma_t *vma, unmap_t *u) noexcept nogil:
     """False: stop, some mapping stays.  A leaf is always split first, also that of a lazily freed folio."""
-    cdef uint64_t pgoff = u.index if u.index > vma.pgoff else vma.pgoff
-    cdef uint64_t last = vma.pgoff + ((vma.end - vma.start) >> FS_PAGE_SHIFT)
-    cdef uint64_t addr, left
+    cdef uint64_t pgoff, last, addr, left
     cdef uint64_t *pmd
     cdef bint locked = (vma.flags & VM_LOCKED) != 0 and not u.ignore_mlock
-    if u.index + u.nr < last:
-        last = u.index + u.nr
+    vma_clip(vma, u.index, u.nr, &pgoff, &last)
     u.found = 0
     while pgoff < last:
-        addr = vma.start + ((pgoff - vma.pgoff) << FS_PAGE_SHIFT)
+        addr = vma_address(vma, pgoff)
         left = (pmd_addr_end(addr, vma.end) - addr) >> FS_PAGE_SHIFT
         if left > last - pgoff:
             left = last - pgoff

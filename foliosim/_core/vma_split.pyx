@@ -12,7 +12,7 @@ from foliosim._core.copy_pages cimport copy_out
 from foliosim._core.deferred_split cimport deferred_split_folio
 from foliosim._core.huge_memory cimport copy_huge_pmd_leaf
 from foliosim._core.mlock cimport lru_add_drain
-from foliosim._core.rmap cimport vma_reaches
+from foliosim._core.rmap cimport vma_address, vma_reaches
 from foliosim._core.split_folio cimport folio_split, split_folio, split_folio_held
 from foliosim._core.swap cimport folio_put
 
@@ -126,7 +126,7 @@ cdef bint maps_any(machine_t *m, vma_t *vma, uint32_t head, uint64_t index) noex
     cdef uint64_t *pmd
     cdef uint64_t entry
     while first < last:
-        addr = vma.start + ((first - vma.pgoff) << FS_PAGE_SHIFT)
+        addr = vma_address(vma, first)
         pmd = pmd_offset(m, vma.mm, addr)
         if pmd != NULL and pmd[0]:
             entry = pmd[0] if pmd_leaf(m, pmd[0]) else pte_offset(m, pmd[0], addr)[0]

@@ -8,7 +8,7 @@ from foliosim._core.stat cimport *
 from foliosim._core.huge_memory cimport split_huge_pmd, zap_huge_pmd
 from foliosim._core.page_alloc cimport free_run, table_free
 from foliosim._core.policy cimport policy_is_linux
-from foliosim._core.rmap cimport folio_remove_rmap_ptes
+from foliosim._core.rmap cimport folio_remove_rmap_ptes, vma_address
 from foliosim._core.swap cimport folio_mark_accessed, folio_put_refs, lru_del_run
 from foliosim._core.swap_state cimport free_swap_and_cache, free_swap_cache
 
@@ -262,8 +262,8 @@ cdef void unmap_mapping_tree(machine_t *m, mapping_t *mapping, uint64_t first, u
         if end < high:
             high = end
         if low < high:
-            zap_range(m, vma, vma.start + ((low - vma.pgoff) << FS_PAGE_SHIFT),
-                      vma.start + ((high - vma.pgoff) << FS_PAGE_SHIFT), details)
+            zap_range(m, vma, vma_address(vma, low),
+                      vma_address(vma, high), details)
         vma = vma.i_mmap_next
 
 

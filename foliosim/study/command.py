@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from foliosim.policy import PRESETS
-from foliosim.study import base, choose, report, sweep
+from foliosim.study import base, report, sweep
 
 _NO_MATPLOTLIB = "no picture: matplotlib is not installed; it comes with the extra `plot`: pip install 'foliosim[plot]'"
 
@@ -38,9 +38,7 @@ def study(name, settings, sweeps, choices, preset_name, seed, jobs, executor, js
         _list_studies(console)
         return
     try:
-        chosen = base.load(name)
-        cases = choose.parameters(chosen, settings, sweeps)
-        todo = sweep.tasks(name, cases, choose.policies(chosen, choices, preset_name), preset_name, seed)
+        chosen, todo = sweep.plan(name, settings, sweeps, choices, preset_name, seed)
         journal = sweep.Journal(out / f"{chosen.name}.unfinished.jsonl")
         with sweep.open_executor(executor, min(jobs, len(todo))) as workers:
             runs = _run(chosen, todo, workers, journal)

@@ -1,8 +1,8 @@
 """A study from Python: one call, and a result that notebooks show."""
 from dataclasses import dataclass
 
-from foliosim.study import choose, report, sweep
-from foliosim.study.base import Study, load
+from foliosim.study import report, sweep
+from foliosim.study.base import Study
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,10 +126,9 @@ def run_study(name, settings=None, *, sweeps=None, policy=(), preset="linux-6.18
     >>> result.runs[0].metrics["mlock_overshoot"]
     1048576
     """
-    study = load(name)
-    cases = choose.parameters(study, [f"{key}={value}" for key, value in (settings or {}).items()],
-                              [f"{key}={','.join(map(str, values))}" for key, values in (sweeps or {}).items()])
-    todo = sweep.tasks(name, cases, choose.policies(study, policy, preset), preset, seed)
+    study, todo = sweep.plan(name, [f"{key}={value}" for key, value in (settings or {}).items()],
+                             [f"{key}={','.join(map(str, values))}" for key, values in (sweeps or {}).items()],
+                             policy, preset, seed)
     book = sweep.Journal(journal)
     if executor is not None:
         runs = sweep.run_all(todo, executor=executor, journal=book, progress=progress)

@@ -14,7 +14,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExec
 from dataclasses import dataclass
 
 from foliosim.study.base import Outcome, Run, StudyError, load
-from foliosim.study.choose import overrides
+from foliosim.study.choose import overrides, parameters, policies
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,32 @@ def execute(task):
     return load(task.study).run(task.parameters, task.policy, task.seed)
 
 
-def tasks(study, cases, policies, preset_name, seed):
+def plan(name, settings, sweeps, choices, preset_name, seed):
+    """From the words of a command line to runs.
+
+    Parameters
+    ----------
+    name : str
+        The study's, as `load` takes it.
+    settings, sweeps, choices, preset_name
+        See `parameters` and `policies` of foliosim.study.choose.
+    seed : int
+
+    Returns
+    -------
+    tuple
+        The study, and a list of Task.
+
+    Raises
+    ------
+    StudyError
+    """
+    study = load(name)
+    cases = parameters(study, settings, sweeps)
+    return study, tasks(name, cases, policies(study, choices, preset_name), preset_name, seed)
+
+
+def tasks(study, cases, chosen, preset_name, seed):
     """Every policy in every case.
 
     Parameters
@@ -73,7 +98,8 @@ def tasks(study, cases, policies, preset_name, seed):
     study : str
         Name, as `load` takes it.
     cases : list of dict
-    policies : list of (str, dict)
+    chosen : list of (str, dict)
+        The policies.
     preset_name : str
     seed : int
 
@@ -81,7 +107,7 @@ def tasks(study, cases, policies, preset_name, seed):
     -------
     list of Task
     """
-    return [Task(study, case, label, preset_name, policy, seed) for case in cases for label, policy in policies]
+    return [Task(study, case, label, preset_name, policy, seed) for case in cases for label, policy in chosen]
 
 
 class SerialExecutor(Executor):

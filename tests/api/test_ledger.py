@@ -19,18 +19,6 @@ NAMES = """faults.minor faults.cow faults.reuse faults.zero faults.unshare cow_b
 
 
 @pytest.fixture
-def machine():
-    machine = fs.Machine(memory="256M", thp="madvise")
-    yield machine
-    machine.validate()
-
-
-@pytest.fixture
-def process(machine):
-    return machine.spawn()
-
-
-@pytest.fixture
 def thp(process):
     return huge(process)
 

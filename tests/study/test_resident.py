@@ -7,26 +7,6 @@ from foliosim.study.resident import pageout_bytes, resident_pages
 HUGE, HALF, PAGE = 2 << 20, 1 << 20, 4096
 
 
-@pytest.fixture
-def machine():
-    machine = fs.Machine(memory="256M")
-    yield machine
-    machine.validate()
-
-
-@pytest.fixture
-def process(machine):
-    return machine.spawn()
-
-
-@pytest.fixture
-def thp(process):
-    addr = process.mmap(HUGE)
-    process.madvise(addr, HUGE, fs.MADV_HUGEPAGE)
-    process.write(addr, HUGE, value=7)
-    return addr
-
-
 def measure(machine, *processes):
     return {**machine.ledger(), "pageout_bytes": pageout_bytes(machine, resident_pages(machine, processes))}
 
