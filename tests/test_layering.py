@@ -21,7 +21,7 @@ LAYERS = [
     " truncate page_writeback swap_fault vmscan memory guard"
     " fork change_prot mremap_tables mlock_range madvise_cold madvise_free expand_stack fault gup_policy gup"
     " vma_split"
-    " collapse collapse_file collapse_quadruple",
+    " collapse collapse_pages collapse_file collapse_quadruple collapse_best_fit",
     # L4: the address space
     "vma unmapped_area",
     # L5: system calls, what /proc shows, the audit

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""What both kinds of collapse share: results, the look at the PMD, the new folio (mm/khugepaged.c)."""
+"""What all kinds of collapse share: results, the look at the PMD, the new folio (mm/khugepaged.c)."""
 from libc.stdint cimport uint32_t, uint64_t
 from foliosim._core.flags cimport *
 from foliosim._core.types cimport *
@@ -30,6 +30,7 @@ cdef enum scan_result_e:     # what became of a block; a negative result is -FS_
     SCAN_PAGE_ANON           # a page of a file
     SCAN_FREED               # P19
     SCAN_QUADRUPLE           # P18: look at its folios by fours
+    SCAN_BEST_FIT            # P18: look at every size
 
 cdef inline int find_pmd_or_thp_or_none(machine_t *m, const mm_t *mm, uint64_t addr, uint64_t **pmd) noexcept nogil:
     """SCAN_SUCCEED if the PMD entry has a table, else SCAN_PMD_*; `*pmd` is the entry, or NULL."""

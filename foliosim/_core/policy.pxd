@@ -144,6 +144,9 @@ cdef enum collapse_rule_e:   # P18
     COLLAPSE_EXCEED_SWAP
     COLLAPSE_EXCEED_SHARED
     COLLAPSE_QUADRUPLE       # not the block: neighbouring folios of which most are active
+    COLLAPSE_BEST_FIT        # the block, or in it whatever enabled size fits; limit of empty entries: 0, or all but one
+    COLLAPSE_BEST_FIT_CAPPED # the same; below half, and in proportion to the size
+    COLLAPSE_BEST_FIT_SCALED # the same; in proportion to the size
     NR_COLLAPSE_RULE
 
 cdef enum collapse_vs_free_e:   # P19

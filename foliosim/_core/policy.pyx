@@ -193,6 +193,12 @@ cdef int collapse_count_zero(void *ctx, int param, const int64_t *arg) noexcept 
     return collapse_within(arg[0] + arg[1], arg)
 
 
+cdef int collapse_bitmap(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """Every enabled size is looked at, so that empty entries of the block as a whole decide nothing."""
+    cdef int answer = collapse_within(0, arg)
+    return param if answer == COLLAPSE_YES else answer
+
+
 # ---- P19 collapse_vs_free: scans, nr_none ----
 
 cdef int free_backoff(void *ctx, int param, const int64_t *arg) noexcept nogil:
@@ -287,7 +293,9 @@ ANSWERS = {
     "partial_evict": {"unmap_rest": PARTIAL_EVICT_UNMAP, "split_then_sort": PARTIAL_EVICT_SPLIT,
                       "skip_folio": PARTIAL_EVICT_SKIP, "evict_none_until_unlock": PARTIAL_EVICT_WAIT},
     "collapse_rule": {True: COLLAPSE_YES, "exceed_none": COLLAPSE_EXCEED_NONE, "exceed_swap": COLLAPSE_EXCEED_SWAP,
-                      "exceed_shared": COLLAPSE_EXCEED_SHARED, "quadruple_active": COLLAPSE_QUADRUPLE},
+                      "exceed_shared": COLLAPSE_EXCEED_SHARED, "quadruple_active": COLLAPSE_QUADRUPLE,
+                      "bitmap_best_fit": COLLAPSE_BEST_FIT, "bitmap_best_fit_capped": COLLAPSE_BEST_FIT_CAPPED,
+                      "bitmap_best_fit_scaled": COLLAPSE_BEST_FIT_SCALED},
     "collapse_vs_free": {"on": COLLAPSE_FREED, "off": COLLAPSE_FREED_NOT},
     "underused": {False: UNDERUSED_NO, True: UNDERUSED_SPLIT, "keep": UNDERUSED_KEEP},
     "age_unit": {"old": AGE_OLD, "young": AGE_YOUNG, "split": AGE_SPLIT},
@@ -317,7 +325,10 @@ cdef dict RULES = {
     "deferred_members": {
         "+all_new_thp": <size_t>&members_all_new_thp, "partially_mapped": <size_t>&members_partially_mapped,
         "exclude_fully_unmapped": <size_t>&members_not_unmapped, "order>=2": <size_t>&members_any_order},
-    "collapse_rule": {"pmd_only": <size_t>&collapse_pmd_only, "count_zero_as_none": <size_t>&collapse_count_zero},
+    "collapse_rule": {
+        "pmd_only": <size_t>&collapse_pmd_only, "count_zero_as_none": <size_t>&collapse_count_zero,
+        "bitmap_best_fit": <size_t>&collapse_bitmap, "bitmap_best_fit_capped": <size_t>&collapse_bitmap,
+        "bitmap_best_fit_scaled": <size_t>&collapse_bitmap},
     "collapse_vs_free": {"backoff": <size_t>&free_backoff, "respect_recent_dontneed": <size_t>&free_respect},
     "underused": {"zero_filled": <size_t>&underused_zero_filled,
                   "zero_filled_incl_511": <size_t>&underused_incl_511,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 _WILCOX = "M. Wilcox, Re: [RFC PATCH 0/3] support large folio for mlock, July 2023"
 _SIZE = "M. Wilcox, What size anonymous folios should we allocate?, 21 Feb 2023"
 _THREAD = "Re: [RFC PATCH 0/3] support large folio for mlock, July 2023"
+_PACHE = "N. Pache, khugepaged: mTHP support"
 _HILDENBRAND = "D. Hildenbrand, Re: [RFC PATCH 0/3] support large folio for mlock, July 2023"
 
 
@@ -250,6 +251,12 @@ POINTS = {point.name: point for point in (
               Alternative("quadruple_active", "four neighbouring folios become one if three of them are active",
                           "M. Wilcox, What size anonymous folios should we allocate?, 21 Feb 2023"),
               Alternative("count_zero_as_none", "pages of zeros count as empty", "K. Shutsemau, reference P18"),
+              Alternative("bitmap_best_fit", "the largest enabled size that fits; below 2 MiB max_ptes_none counts as "
+                          "0, or if it is 511, as all but one", f"{_PACHE}, v17, 11 May 2026"),
+              Alternative("bitmap_best_fit_capped", "the same; below 2 MiB at most 255, in proportion to the size",
+                          f"{_PACHE}, v12, 22 Oct 2025"),
+              Alternative("bitmap_best_fit_scaled", "the same; below 2 MiB in proportion to the size",
+                          f"{_PACHE}, v9, 13 Jul 2025"),
           )),
     Point("P19", "collapse_vs_free", "Does khugepaged collapse a block of which the program freed pages?",
           ("scans", "nr_none"), (

@@ -140,6 +140,92 @@ class TestCollapseRule:
         assert (order(process, addr), order(process, addr + 4 * PAGE)) == (2, 0)
 
 
+SIZES = {f"{4 << n}kB": "always" for n in range(2, 10)}
+
+
+def largest(rule, max_ptes_none, touched, orders):
+    """On paper: the order that holds the first pages of a block after a scan that finds `touched` of them."""
+    base = {"": 511 if max_ptes_none == 511 else 0, "_capped": min(max_ptes_none, 255), "_scaled": max_ptes_none}[rule]
+    for n in sorted(orders, reverse=True):
+        limit = max_ptes_none if n == 9 else base >> (9 - n)
+        if (1 << n) - touched <= limit:
+            return n
+    return 0
+
+
+class TestBestFit:
+    @pytest.mark.parametrize("rule", ["", "_capped", "_scaled"])
+    @pytest.mark.parametrize("limit", [0, 255, 256, 384, 450, 510, 511])
+    @pytest.mark.parametrize("pages", [1, 4])
+    def test_creep(self, rule, limit, pages):
+        """Scan by scan as it is on paper, until nothing changes any more."""
+        machine = machine_with(thp="never", policy={"collapse_rule": f"bitmap_best_fit{rule}"},
+                               khugepaged={"max_ptes_none": limit}, mthp=SIZES)
+        process, addr = block(machine, pages=pages, value=5)
+        held, grown = pages, 0
+        for _ in range(9):
+            machine.khugepaged_scan(process)
+            machine.validate()
+            grown = max(largest(rule, limit, held, range(2, 10)), grown)
+            assert order(process, addr) == grown
+            held = max(held, 1 << grown)
+            assert resident(process) == held
+        assert process.read(addr, HUGE) == b"\5" * pages + bytes(512 - pages)
+        assert machine.khugepaged_scan(process) == 0
+
+    def test_only_enabled_sizes(self):
+        machine = machine_with(thp="never", policy={"collapse_rule": "bitmap_best_fit"},
+                               mthp={"64kB": "always", "2048kB": "never"})
+        process, addr = block(machine, pages=70, value=5)
+        assert machine.khugepaged_scan(process) == 1
+        machine.validate()
+        assert [order(process, addr + at * 16 * PAGE) for at in range(5)] == [4] * 5 and resident(process) == 80
+        assert machine.khugepaged_scan(process) == 0
+
+    def test_parts_that_are_used_become_what_fits(self):
+        machine = machine_with(thp="never", policy={"collapse_rule": "bitmap_best_fit"}, mthp=SIZES,
+                               khugepaged={"max_ptes_none": 0})
+        process, addr = block(machine, pages=1)
+        process.madvise(addr, PAGE, fs.MADV_DONTNEED)
+        process.madvise(addr, HUGE, fs.MADV_NOHUGEPAGE)
+        for first, nr in ((4, 4), (16, 48), (100, 3), (256, 256)):
+            process.write(addr + first * PAGE, nr * PAGE, value=1)
+        process.madvise(addr, HUGE, fs.MADV_HUGEPAGE)
+        assert machine.khugepaged_scan(process) == 1
+        machine.validate()
+        found = {page: order(process, addr + page * PAGE) for page in (4, 16, 32, 100, 256)}
+        assert found == {4: 2, 16: 4, 32: 5, 100: 0, 256: 8} and resident(process) == 311
+
+    def test_swapped_and_shared_pages_are_left(self):
+        machine = machine_with(thp="never", swap="8M", policy={"collapse_rule": "bitmap_best_fit"}, mthp={
+            "16kB": "always", "2048kB": "never"}, khugepaged={"max_ptes_shared": 511})
+        process, addr = block(machine, pages=300, value=5)
+        process.madvise(addr, PAGE, fs.MADV_PAGEOUT)            # so few that the block may be looked at
+        with machine.inject.reference((process, addr + 4 * PAGE)):
+            assert machine.khugepaged_scan(process) == 0
+        child = process.fork()
+        process.write(addr + 8 * PAGE, 4 * PAGE, value=6)
+        assert machine.khugepaged_scan(process) == 1
+        machine.validate()
+        assert [order(process, addr + page * PAGE) for page in (1, 4, 8)] == [0, 0, 2]
+        assert process.read(addr, 12 * PAGE) == b"\5" * 8 + b"\6" * 4 and child.read(addr, PAGE) == b"\5"
+
+    def test_no_sizes_but_the_huge_one(self):
+        machine = machine_with(policy={"collapse_rule": "bitmap_best_fit"}, khugepaged={"max_ptes_none": 510})
+        process, addr = block(machine, pages=1)
+        assert machine.khugepaged_scan(process) == 0
+        assert machine.vmstat()["thp_scan_exceed_none_pte"] == 1
+        process.write(addr + PAGE, PAGE, value=1)
+        assert machine.khugepaged_scan(process) == 1 and order(process, addr) == 9
+
+    def test_a_small_size_alone_makes_no_huge_folio(self):
+        for rule in ("quadruple_active", "count_zero_as_none"):
+            machine = machine_with(thp="never", policy={"collapse_rule": rule},
+                                   mthp={"16kB": "always", "2048kB": "never"})
+            process, addr = block(machine)
+            assert machine.khugepaged_scan(process) == 0 and order(process, addr) == 0
+
+
 class TestCollapseVsFree:
     def freed(self, policy):
         machine = machine_with(policy={"collapse_vs_free": policy})

@@ -18,7 +18,7 @@ SETTINGS = (
     {"thp": "always", "limit": "6M", "swap": "1M"},
 )
 POLICIES = {"partial_evict": ["unmap_rest", "split_then_sort", "skip_folio", "evict_none_until_unlock"],
-            "collapse_rule": ["pmd_only", "quadruple_active", "count_zero_as_none"],
+            "collapse_rule": ["pmd_only", "quadruple_active", "count_zero_as_none", "bitmap_best_fit_scaled"],
             "collapse_vs_free": ["on", "off", "backoff(2)", "respect_recent_dontneed"],
             "underused": ["zero_filled", "zero_filled(256)", "off", "zero_filled_incl_511", "accessed_half"],
             "age_unit": ["folio_any", "majority", "per_page"],
