@@ -7,24 +7,6 @@ from foliosim._core.memcontrol cimport mem_cgroup_full
 from foliosim._core.page_alloc cimport alloc_pages
 
 
-cdef void init_overlays(page_t *folio, int order) noexcept nogil:
-    """A large folio's own words, as at allocation: not mapped, not pinned, both mm slots free."""
-    cdef tail1_t *one = folio_tail1(folio)
-    cdef tail2_t *two = folio_tail2(folio)
-    if order == 0:
-        return
-    one.large_mapcount = 0
-    one.mm_mapcount[0] = one.mm_mapcount[1] = 0
-    one.mm_id[0] = one.mm_id[1] = 0
-    if order < 2:
-        return
-    two.nr_pages_mapped = 0
-    two.pincount = 0
-    two.entire_mapcount = 0
-    two.deferred_next = two.deferred_prev = FS_NO_PFN
-    folio_tail3(folio).marks = 0
-
-
 cdef void init_tails(machine_t *m, uint32_t head, uint32_t first, uint32_t end, uint32_t flags) noexcept nogil:
     """Records of pages first..end-1 of a folio: not mapped."""
     cdef uint32_t i = first, k, j

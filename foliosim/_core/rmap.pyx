@@ -79,6 +79,12 @@ cdef inline void count_rmap(machine_t *m, const page_t *folio, int64_t n) noexce
     count_op(m, OP_MAPCOUNT, n + folio_test_large(folio))
 
 
+cdef void count_rmap_each(machine_t *m, bint large, int64_t n) noexcept nogil:
+    """n calls for a page each."""
+    count_op(m, OP_RMAP_CALL, n)
+    count_op(m, OP_MAPCOUNT, n + large * n)
+
+
 cdef int32_t mapcounts_inc(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
     """One more PTE for each of n pages; how many were not mapped by PTEs before."""
     cdef uint32_t i = 0, k, j
@@ -173,14 +179,10 @@ cdef void folio_add_swapin_rmap(machine_t *m, uint32_t head, const vma_t *vma, u
 
 # ---- adding and removing ----
 
-cdef void folio_add_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *vma) noexcept nogil:
-    """Follows __folio_add_rmap at PTE level.  A call that maps the whole folio may mlock it (P02)."""
-    cdef uint32_t head = head_of(m, pfn)
+cdef void add_rmap_ptes(machine_t *m, uint32_t head, uint32_t pfn, uint32_t n, const vma_t *vma) noexcept nogil:
+    """A call that maps the whole folio may mlock it (P02)."""
     cdef page_t *folio = page_of(m, head)
-    cdef int32_t fresh
-    folio_materialize(m, head)
-    count_rmap(m, folio, n)
-    fresh = mapcounts_inc(m, pfn, n)
+    cdef int32_t fresh = mapcounts_inc(m, pfn, n)
     if folio_test_large(folio):
         large_mapcount_add(folio, n, vma)
         if folio_order(folio) >= 2:
@@ -188,6 +190,20 @@ cdef void folio_add_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const vma_
     if vma.flags & VM_LOCKED and not vma.flags & VM_SPECIAL:
         if ask_mlock_rule(m, MLOCK_AT_RMAP_ADD, folio, n, False, True) == MLOCK_YES:
             mlock_folio(m, head)
+
+
+cdef void folio_add_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *vma) noexcept nogil:
+    """Follows __folio_add_rmap at PTE level."""
+    cdef uint32_t head = head_of(m, pfn)
+    folio_materialize(m, head)
+    count_rmap(m, page_of(m, head), n)
+    add_rmap_ptes(m, head, pfn, n, vma)
+
+
+cdef void folio_add_rmap_each(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *vma) noexcept nogil:
+    cdef uint32_t head = head_of(m, pfn)
+    count_rmap_each(m, folio_test_large(page_of(m, head)), n)
+    add_rmap_ptes(m, head, pfn, n, vma)
 
 
 cdef void folio_add_rmap_pmd(machine_t *m, uint32_t head, const vma_t *vma) noexcept nogil:
@@ -211,21 +227,31 @@ cdef inline void munlock_vma_folio(machine_t *m, uint32_t head, const vma_t *vma
             munlock_folio(m, head)
 
 
-cdef void folio_remove_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *vma) noexcept nogil:
-    """Follows __folio_remove_rmap at PTE level: a folio partly unmapped goes on the deferred split queue."""
+cdef void remove_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *vma, bint each) noexcept nogil:
+    """each: one by one, so that of a folio that was mapped n times some mappings were left when the first had gone."""
     cdef uint32_t head = head_of(m, pfn)
     cdef page_t *folio = page_of(m, head)
     cdef tail2_t *two = folio_tail2(folio)
-    cdef int32_t last
-    count_rmap(m, folio, n)
-    last = mapcounts_dec(m, pfn, n)
+    cdef int32_t last = mapcounts_dec(m, pfn, n)
     if folio_test_large(folio):
         large_mapcount_sub(folio, n, vma)
         if folio_order(folio) >= 2:
             two.nr_pages_mapped -= last
             if lost_mappings(m, folio, last > 0):
-                queue_partially_mapped(m, head, folio)
+                queue_partially_mapped(m, head, folio, folio_large_mapcount(folio) > 0 or (each and n > 1))
     munlock_vma_folio(m, head, vma, n, False)
+
+
+cdef void folio_remove_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *vma) noexcept nogil:
+    """Follows __folio_remove_rmap at PTE level: a folio partly unmapped goes on the deferred split queue."""
+    count_rmap(m, folio_of(m, pfn), n)
+    remove_rmap_ptes(m, pfn, n, vma, False)
+
+
+cdef void folio_remove_rmap_each(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *vma) noexcept nogil:
+    """n calls of it for a page each; in a locked VMA n must be 1."""
+    count_rmap_each(m, folio_test_large(folio_of(m, pfn)), n)
+    remove_rmap_ptes(m, pfn, n, vma, True)
 
 
 cdef void folio_remove_rmap_pmd(machine_t *m, uint32_t head, const vma_t *vma) noexcept nogil:
@@ -239,7 +265,7 @@ cdef void folio_remove_rmap_pmd(machine_t *m, uint32_t head, const vma_t *vma) n
     if two.entire_mapcount == 0:
         two.nr_pages_mapped -= FS_ENTIRELY_MAPPED
         if two.nr_pages_mapped and lost_mappings(m, folio, two.nr_pages_mapped < nr_pages):
-            queue_partially_mapped(m, head, folio)
+            queue_partially_mapped(m, head, folio, folio_large_mapcount(folio) > 0)
     munlock_vma_folio(m, head, vma, nr_pages, True)
 
 
@@ -253,9 +279,8 @@ cdef inline bint lost_mappings(machine_t *m, page_t *folio, bint last) noexcept 
     return folio_large_mapcount(folio) < <int32_t>folio_nr_pages(folio)
 
 
-cdef void queue_partially_mapped(machine_t *m, uint32_t head, page_t *folio) noexcept nogil:
-    """P21, P22: what becomes of a folio that is no longer mapped whole."""
-    cdef bint mapped = folio_large_mapcount(folio) > 0
+cdef void queue_partially_mapped(machine_t *m, uint32_t head, page_t *folio, bint mapped) noexcept nogil:
+    """P21, P22: what becomes of a folio that is no longer mapped whole; mapped: but some of it is."""
     if not folio.flags & PG_anon:
         return
     if not folio.flags & PG_partially_mapped and (mapped or not policy_is_linux(m, POINT_DEFERRED_MEMBERS)):

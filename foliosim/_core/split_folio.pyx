@@ -2,7 +2,8 @@
 """Splitting a folio.  Follows __folio_split in mm/huge_memory.c, with try_to_migrate and remove_migration_ptes.
 
 While the folio is taken apart its PTEs stay in place (nobody can look); their reference and mapcount are dropped
-before and taken again after, page by page, as the kernel does with migration entries.
+before and taken again after, as the kernel does with migration entries: it goes page by page, here runs of pages are
+dealt with together, and counted as what they are.
 """
 from libc.errno cimport EAGAIN, EBUSY, EINVAL, ENOMEM
 from libc.stdint cimport int32_t
@@ -27,7 +28,8 @@ from foliosim._core.try_to_unmap cimport try_to_unmap
 from foliosim._core.policy cimport *
 from foliosim._core.zap cimport folio_pte_batch
 
-ctypedef void (*walk_fn_t)(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t pfn, uint64_t addr) noexcept nogil
+# n entries that map the frames from pfn on, one after the other.
+ctypedef void (*walk_fn_t)(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t pfn, uint32_t n) noexcept nogil
 
 
 cdef int32_t folio_expected_ref_count(page_t *folio) noexcept nogil:
@@ -39,29 +41,47 @@ cdef int32_t folio_expected_ref_count(page_t *folio) noexcept nogil:
 
 # ---- walking the mappings of a folio ----
 
+cdef uint32_t frames_in_a_row(machine_t *m, const uint64_t *pte, uint32_t pfn, uint32_t max_nr) noexcept nogil:
+    """How many entries from here on map the frames from pfn on and are alike as those of a batch are."""
+    cdef uint64_t expected, step
+    cdef uint32_t n = 1
+    if not pte_present(m, pte[0]) or pte_pfn(m, pte[0]) != pfn:
+        return 0
+    step = pte_step(m, pte[0])
+    expected = pte_batch_key(m, pte[0]) + step
+    while n < max_nr and pte_batch_key(m, pte[n]) == expected:
+        expected += step
+        n += 1
+    return n
+
+
+cdef void walk_table(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t pfn, uint32_t left, walk_fn_t fn) noexcept nogil:
+    """Call fn for each run; page by page where each page's mapping may mlock or munlock its folio."""
+    cdef uint32_t i = 0, n
+    while i < left:
+        n = frames_in_a_row(m, pte + i, pfn + i, 1 if vma.flags & VM_LOCKED else left - i)
+        if n:
+            fn(m, vma, pte + i, pfn + i, n)
+        i += n if n else 1
+
+
 cdef void walk_vma(machine_t *m, vma_t *vma, uint32_t head, uint32_t nr, uint64_t index, walk_fn_t fn) noexcept nogil:
-    """Call fn for each PTE of the VMA that maps a page of the folio; a PMD leaf of it is frozen instead."""
-    cdef uint64_t addr, pgoff, last
+    """Call fn for the PTEs of the VMA that map pages of the folio; a PMD leaf of it is frozen instead."""
+    cdef uint64_t addr, pgoff, last, left
     cdef uint64_t *pmd
-    cdef uint64_t *pte
     vma_clip(vma, index, nr, &pgoff, &last)
     while pgoff < last:
         addr = vma_address(vma, pgoff)
+        left = (pmd_addr_end(addr, vma.end) - addr) >> FS_PAGE_SHIFT
+        if left > last - pgoff:
+            left = last - pgoff
         pmd = pmd_offset(m, vma.mm, addr)
-        if pmd == NULL or not pmd[0]:
-            pgoff += (pmd_addr_end(addr, vma.end) - addr) >> FS_PAGE_SHIFT
-            continue
-        if pmd_leaf(m, pmd[0]):
-            if pte_pfn(m, pmd[0]) != head:
-                pgoff += FS_HPAGE_PMD_NR
-                continue
-            split_huge_pmd_frozen(m, vma, pmd)
-            pgoff += FS_HPAGE_PMD_NR
-            continue
-        pte = pte_offset(m, pmd[0], addr)
-        if pte_present(m, pte[0]) and pte_pfn(m, pte[0]) == head + <uint32_t>(pgoff - index):
-            fn(m, vma, pte, head + <uint32_t>(pgoff - index), addr)
-        pgoff += 1
+        if pmd != NULL and pmd_leaf(m, pmd[0]):
+            if pte_pfn(m, pmd[0]) == head:
+                split_huge_pmd_frozen(m, vma, pmd)
+        elif pmd != NULL and pmd[0]:
+            walk_table(m, vma, pte_offset(m, pmd[0], addr), head + <uint32_t>(pgoff - index), <uint32_t>left, fn)
+        pgoff += left
 
 
 cdef void rmap_walk_anon(machine_t *m, uint32_t head, uint64_t index, uint32_t id, uint32_t nr,
@@ -80,71 +100,121 @@ cdef void rmap_walk_anon(machine_t *m, uint32_t head, uint64_t index, uint32_t i
 
 # ---- unmapping ----
 
-cdef void unmap_one(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t pfn, uint64_t addr) noexcept nogil:
+cdef void unmap_run(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t pfn, uint32_t n) noexcept nogil:
     """Follows try_to_migrate_one: a dirty entry makes the folio dirty; page_anon_exclusive stays in the record."""
-    cdef uint32_t head = head_of(m, pfn)
-    cdef page_t *folio = page_of(m, head)
-    cdef uint64_t entry = get_and_clear_ptes(m, pte, 1)
-    if pte_dirty(m, entry):
+    cdef page_t *folio = folio_of(m, pfn)
+    cdef uint32_t i, dirty = 0
+    for i in range(n):
+        unfold_ptes(m, pte + i, 1)
+        dirty |= pte_dirty(m, pte[i])
+    if dirty:
         folio.flags |= PG_dirty
-    store_entry(m, pte, entry)
-    folio_remove_rmap_ptes(m, pfn, 1, vma)
-    folio.refcount -= 1
-    count_op(m, OP_REF, 1)
-    count_op(m, OP_PTE_SET, 1)
+    folio_remove_rmap_each(m, pfn, n, vma)
+    folio.refcount -= <int32_t>n
+    count_op(m, OP_REF, n)
+    count_op(m, OP_PTE_SET, n)
 
 
-cdef void remap_one(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t pfn, uint64_t addr) noexcept nogil:
-    """Follows remove_migration_pte: zero-filled base pages give way to the zero page."""
-    cdef uint32_t head = head_of(m, pfn)
-    cdef page_t *folio = page_of(m, head)
-    cdef uint64_t old = pte[0], entry
-    count_op(m, OP_PTE_SET, 1)
-    if not folio_test_large(folio) and not folio.flags & PG_mlocked and not vma.flags & VM_LOCKED:
-        if content_is_zero(m, pfn) and not folio_maybe_dma_pinned(folio) and ask_drop_zero_pages(m):
-            entry = pte_copy_soft_dirty(m, pte_mkspecial(m, mk_pte(m, m.zero_pfn, vma.page_prot)), old)
-            clear_ptes(m, pte, 1)
-            set_pte(m, pte, entry)
-            update_hiwater_rss(vma.mm)
-            vma.mm.rss_anon -= 1
-            return
-    folio.refcount += 1
-    count_op(m, OP_REF, 1)
-    entry = mk_pte(m, pfn, vma.page_prot)
-    entry = pte_mkyoung(m, entry) if pte_young(m, old) else pte_mkold(m, entry)
-    if pte_dirty(m, old) and folio.flags & PG_dirty:
-        entry = pte_mkdirty(m, entry)
-    entry = pte_copy_soft_dirty(m, entry, old)
-    if pte_write(m, old):
-        entry = pte_mkwrite(m, entry)
-    folio_add_rmap_ptes(m, pfn, 1, vma)
+cdef bint try_to_map_unused_to_zeropage(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t pfn) noexcept nogil:
+    """A zero-filled single page gives way to the zero page."""
+    cdef page_t *page = page_of(m, pfn)
+    cdef uint64_t old = pte[0]
+    if folio_test_large(page) or page.flags & PG_mlocked or vma.flags & VM_LOCKED or not content_is_zero(m, pfn):
+        return False
+    if folio_maybe_dma_pinned(page) or not ask_drop_zero_pages(m):
+        return False
     clear_ptes(m, pte, 1)
-    set_pte(m, pte, entry)
+    set_pte(m, pte, pte_copy_soft_dirty(m, pte_mkspecial(m, mk_pte(m, m.zero_pfn, vma.page_prot)), old))
+    update_hiwater_rss(vma.mm)
+    vma.mm.rss_anon -= 1
+    return True
+
+
+cdef void remap_entries(machine_t *m, const vma_t *vma, uint64_t *pte, uint32_t pfn, uint32_t n) noexcept nogil:
+    """Entries made anew, with what the old ones said; worked out once for all that differ in their address only."""
+    cdef uint32_t i = 0, dirty = folio_of(m, pfn).flags & PG_dirty
+    cdef uint64_t old, entry, step
+    while i < n:
+        old = pte[i]
+        entry = mk_pte(m, pfn + i, vma.page_prot)
+        entry = pte_mkyoung(m, entry) if pte_young(m, old) else pte_mkold(m, entry)
+        if pte_dirty(m, old) and dirty:
+            entry = pte_mkdirty(m, entry)
+        entry = pte_copy_soft_dirty(m, entry, old)
+        if pte_write(m, old):
+            entry = pte_mkwrite(m, entry)
+        step = pte_step(m, entry)
+        old = pte_bits(m, old)
+        while i < n and pte_bits(m, pte[i]) == old:
+            clear_ptes(m, pte + i, 1)
+            set_pte(m, pte + i, entry)
+            entry += step
+            i += 1
+
+
+cdef uint32_t small_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
+    """Single pages in a row that are surely not full of zeros: map them; how many."""
+    cdef uint32_t i = 0, k = page_contiguous(pfn, n)
+    cdef page_t *page = page_of(m, pfn)
+    while i < k and page[i].flags >> PG_FILL_SHIFT and not page[i].flags & (PG_bytes | PG_ORDER_MASK):
+        page[i].mapcount += 1
+        page[i].refcount += 1
+        i += 1
+    return i
+
+
+cdef uint32_t remap_pages(machine_t *m, const vma_t *vma, uint32_t pfn, uint32_t n) noexcept nogil:
+    """Map small pages in a row, or the pages of one piece: how many of n."""
+    cdef uint32_t head, k = 0
+    cdef page_t *folio
+    if not vma.flags & VM_LOCKED:
+        k = small_run(m, pfn, n)
+        count_rmap_each(m, False, k)
+    if k:
+        return k
+    head = head_of(m, pfn)
+    folio = page_of(m, head)
+    k = min(head + folio_nr_pages(folio) - pfn, n)
+    folio.refcount += <int32_t>k
+    folio_add_rmap_each(m, pfn, k, vma)
     if vma.flags & VM_LOCKED:
         mlock_drain_local(m)
+    return k
+
+
+cdef void remap_run(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t pfn, uint32_t n) noexcept nogil:
+    """Follows remove_migration_pte for n entries."""
+    cdef uint32_t first = 0, i = 0
+    count_op(m, OP_PTE_SET, n)
+    count_op(m, OP_REF, n)
+    while i < n:
+        if try_to_map_unused_to_zeropage(m, vma, pte + i, pfn + i):
+            remap_entries(m, vma, pte + first, pfn + first, i - first)
+            count_op(m, OP_REF, -1)
+            i += 1
+            first = i
+        else:
+            i += remap_pages(m, vma, pfn + i, n - i)
+    remap_entries(m, vma, pte + first, pfn + first, n - first)
 
 
 # ---- the pieces ----
 
-cdef void link_piece(machine_t *m, uint32_t head, uint32_t piece) noexcept nogil:
-    """Follows lru_add_split_folio: a piece goes next to the old folio, on the same list."""
-    cdef page_t *folio = page_of(m, head)
-    cdef page_t *page = page_of(m, piece)
-    if not folio.flags & PG_lru or folio.flags & PG_unevictable:
-        page.prev = 0
-        return
-    page.next = head
-    page.prev = folio.prev
-    if folio.prev != FS_NO_PFN:
-        page_of(m, folio.prev).next = piece
-    else:
-        lru_list_of(m, folio).first = piece
-    folio.prev = piece
-
-
 cdef lru_list_t *lru_list_of(machine_t *m, const page_t *folio) noexcept nogil:
     cdef int lru = LRU_INACTIVE_ANON if folio.flags & PG_swapbacked else LRU_INACTIVE_FILE
     return m.lru + lru + (1 if folio.flags & PG_active else 0)
+
+
+cdef void link_pieces(machine_t *m, uint32_t head, uint32_t step, uint32_t nr) noexcept nogil:
+    """Follows lru_add_split_folio: the pieces, linked in a row, go next to the old folio, on the same list."""
+    cdef page_t *folio = page_of(m, head)
+    page_of(m, head + step).prev = folio.prev
+    if folio.prev != FS_NO_PFN:
+        page_of(m, folio.prev).next = head + step
+    else:
+        lru_list_of(m, folio).first = head + step
+    page_of(m, head + nr - step).next = head
+    folio.prev = head + nr - step
 
 
 cdef void split_records(machine_t *m, uint32_t head, int old_order, int new_order) noexcept nogil:
@@ -152,28 +222,35 @@ cdef void split_records(machine_t *m, uint32_t head, int old_order, int new_orde
     cdef page_t *folio = page_of(m, head)
     cdef page_t *page
     cdef uint32_t keep = PG_referenced | PG_uptodate | PG_dirty | PG_active | PG_swapbacked | PG_unevictable
+    cdef uint32_t per_page = PG_CONTENT_MASK | PG_anon_exclusive
     cdef bint cached = folio_test_swapcache(folio) or (not folio.flags & PG_anon and folio_mapping_id(folio))
+    cdef bint linked = folio.flags & PG_lru and not folio.flags & PG_unevictable
     cdef uint32_t flags = folio.flags & (keep | PG_mlocked | PG_anon | PG_lru)
     cdef uint64_t index = folio_index(folio)
-    cdef uint32_t id = folio_mapping_id(folio), step = 1U << new_order, at = step, i, own
+    cdef uint32_t id = folio_mapping_id(folio), step = 1U << new_order, nr = 1U << old_order, at = step, k, j
     cdef int32_t cache = <int32_t>step if cached else 0
-    count_op(m, OP_RECORD, 1LL << old_order)
+    count_op(m, OP_RECORD, nr)
     if folio_test_swapcache(folio):
         flags |= PG_swapcache
-    while at < 1U << old_order:
-        for i in range(step):
-            page = page_of(m, head + at + i)
-            own = page.flags & (PG_CONTENT_MASK | PG_anon_exclusive)
-            page.flags = own | <uint32_t>new_order | (PG_KIND_HEAD | flags if i == 0 else PG_KIND_TAIL)
+    while at < nr:
         page = page_of(m, head + at)
-        page.refcount = 1 + cache
-        folio_set_mapping(page, id, index + at)
-        init_overlays(page, new_order)
-        link_piece(m, head, head + at)
-        at += step
-    for i in range(step):
-        page = page_of(m, head + i)
-        page.flags = (page.flags & ~PG_ORDER_MASK) | <uint32_t>new_order
+        k = page_contiguous(head + at, nr - at)
+        j = 0
+        while j < k:
+            page[j].flags = (page[j].flags & per_page) | <uint32_t>new_order | PG_KIND_HEAD | flags
+            page[j].refcount = 1 + cache
+            if linked:
+                page[j].next = head + at + j + step
+            page[j].prev = head + at + j - step if linked else 0
+            folio_set_mapping(page + j, id, index + at + j)
+            if new_order:
+                pages_change_flags(m, head + at + j + 1, step - 1, ~per_page, PG_KIND_TAIL | <uint32_t>new_order)
+                init_overlays(page + j, new_order)
+            j += step
+        at += k
+    pages_change_flags(m, head, step, PG_ORDER_MASK, <uint32_t>new_order)
+    if linked:
+        link_pieces(m, head, step, nr)
     folio.refcount = 1 + cache
     if flags & PG_unevictable:
         folio.prev = 0
@@ -262,12 +339,35 @@ cdef void drop_beyond_eof(machine_t *m, mapping_t *mapping, uint32_t head, uint3
         pfn += piece
 
 
+cdef uint32_t put_small(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
+    """Single pages in a row that somebody else refers to as well; how many of n."""
+    cdef uint32_t i = 0, k = page_contiguous(pfn, n)
+    cdef page_t *page = page_of(m, pfn)
+    while i < k and not folio_test_large(page + i) and page[i].refcount > 1 and not folio_test_swapcache(page + i):
+        page[i].refcount -= 1
+        i += 1
+    return i
+
+
+cdef void put_pieces(machine_t *m, uint32_t pfn, uint32_t end) noexcept nogil:
+    """A reference on each piece."""
+    cdef uint32_t n
+    while pfn < end:
+        n = put_small(m, pfn, end - pfn)
+        if n == 0:
+            n = folio_nr_pages(page_of(m, pfn))
+            if folio_test_swapcache(page_of(m, pfn)):
+                free_swap_cache(m, pfn)
+            folio_put(m, pfn)
+        pfn += n
+
+
 cdef int do_split(machine_t *m, uint32_t head, int new_order, uint32_t at, uint32_t keep, bint uniform,
                   int reason) noexcept nogil:
     """The walk before and the walk after must see the same VMAs, so what finds them is kept from the old head."""
     cdef page_t *folio = page_of(m, head)
     cdef int old_order = folio_order(folio)
-    cdef uint32_t nr = 1U << old_order, id, pfn = head, piece
+    cdef uint32_t nr = 1U << old_order, id, kept
     cdef uint64_t index
     cdef bint anon = (folio.flags & PG_anon) != 0, isolated = not folio.flags & PG_lru, pins
     cdef int result = check_split(m, head, folio, new_order, uniform)
@@ -281,7 +381,7 @@ cdef int do_split(machine_t *m, uint32_t head, int new_order, uint32_t at, uint3
     id = folio_mapping_id(folio)
     index = folio_index(folio)
     if anon:
-        rmap_walk_anon(m, head, index, id, nr, unmap_one)
+        rmap_walk_anon(m, head, index, id, nr, unmap_run)
     else:
         try_to_unmap(m, head, True)
     folio_unqueue_deferred_split(m, head)
@@ -290,15 +390,13 @@ cdef int do_split(machine_t *m, uint32_t head, int new_order, uint32_t at, uint3
     if pins:
         hand_out_pins(m, head, nr)
     if anon:
-        rmap_walk_anon(m, head, index, id, nr, remap_one)
+        rmap_walk_anon(m, head, index, id, nr, remap_run)
     else:
         drop_beyond_eof(m, <mapping_t *>m.mappings[id], head, nr)
-    while pfn < head + nr and not isolated:
-        piece = folio_nr_pages(page_of(m, pfn))
-        if not pfn <= keep < pfn + piece:
-            free_swap_cache(m, pfn)
-            folio_put(m, pfn)
-        pfn += piece
+    if not isolated:
+        kept = head_of(m, keep)
+        put_pieces(m, head, kept)
+        put_pieces(m, kept + folio_nr_pages(page_of(m, kept)), head + nr)
     return 0
 
 
