@@ -10,6 +10,7 @@ COMMANDS = {
     "replay": ("foliosim.replay.command", "replay", "Replay a program's trace, and compare with the kernel."),
     "policies": ("foliosim.policy.command", "policies", "List the policy points, their alternatives and the presets."),
     "schedule": ("foliosim.schedule.command", "schedule", "Search interleavings of processes and daemons."),
+    "calibrate": ("foliosim.calibrate.command", "calibrate", "Fit a table of costs to this machine's kernel."),
     "study": ("foliosim.study.command", "study", "Put a question to several policies and compare the answers."),
 }
 

@@ -1,5 +1,6 @@
 """Tables of what operations cost, for a linear model of time."""
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -45,8 +46,14 @@ class CostTable:
         return sum(ns * ledger[f"ops.{name}"] for name, ns in self.coefficients.items())
 
     def write(self, path):
-        """Write it as JSON."""
-        Path(path).write_text(json.dumps(asdict(self), indent=1) + "\n")
+        """Write it as JSON, whole or not at all."""
+        path = Path(path)
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        try:
+            part.write_text(json.dumps(asdict(self), indent=1) + "\n")
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def names():

@@ -31,7 +31,7 @@ cdef void grab_folio(machine_t *m, uint32_t pfn, int32_t n, uint32_t flags) noex
     """Follows try_grab_folio: pins of the zero pages are not counted, small folios count 1024 per pin."""
     cdef page_t *folio = folio_of(m, pfn)
     cdef bint zero = page_kind(folio) == PG_KIND_ZERO
-    count_op(m, OP_REF, 1)
+    count_op(m, OP_REF, (flags & (FOLL_GET | FOLL_PIN)) != 0)
     if flags & FOLL_GET:
         folio.refcount += n
     elif flags & FOLL_PIN and not zero:
@@ -121,6 +121,7 @@ cdef int64_t gup_fast(machine_t *m, mm_t *mm, uint64_t addr, int64_t nr, uint32_
             break
         if not folio_allowed(m, pfn, flags) or (not pte_write(m, entry) and gup_must_unshare(m, NULL, pfn, flags)):
             break
+        count_op(m, OP_GUP, 1)
         grab_folio(m, pfn, <int32_t>n, flags)
         folio_of(m, pfn).flags |= PG_referenced
         for i in range(n):
@@ -185,6 +186,7 @@ cdef int64_t follow_page(machine_t *m, vma_t *vma, uint64_t addr, int64_t nr, ui
     if not pte_write(m, at[0]) and gup_must_unshare(m, vma, pfn, flags):
         unshare[0] = True
         return 0
+    count_op(m, OP_GUP, 1)
     grab_folio(m, pfn, <int32_t>n, flags)
     if flags & FOLL_TOUCH:
         if huge:
@@ -238,6 +240,7 @@ cdef int64_t populate_empty(machine_t *m, vma_t *vma, uint64_t addr, int64_t nr,
     for i in range(n):
         page_of(m, pte_pfn(m, pte[i])).flags |= PG_referenced
     count_vm_events(m, PGFAULT, n)
+    count_op(m, OP_GUP, n)
     return n
 
 
@@ -259,6 +262,7 @@ cdef int64_t touch_present(machine_t *m, vma_t *vma, uint64_t addr, int64_t nr, 
             break
         touch_folio(m, ptep_get(m, pte + n), pfn, flags)
         n += 1
+    count_op(m, OP_GUP, n)
     return n
 
 

@@ -90,6 +90,7 @@ cdef void mlock_folio_batch(machine_t *m) noexcept nogil:
 cdef void batch_add(machine_t *m, uint32_t head, page_t *folio, uint8_t tag) noexcept nogil:
     cdef fbatch_t *batch = &m.batch_mlock
     folio.refcount += 1
+    count_op(m, OP_MLOCK, 1)
     batch.pfn[batch.nr] = head
     batch.tag[batch.nr] = tag
     batch.nr += 1
@@ -117,6 +118,7 @@ cdef void mlock_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
             page[j].prev = 1
         i += k
     m.lru[<int>LRU_UNEVICTABLE].nr_pages += n
+    count_op(m, OP_MLOCK, n)
     count_vm_events(m, UNEVICTABLE_PGS_MLOCKED, n)
     count_vm_events(m, UNEVICTABLE_PGS_CULLED, n)
 
@@ -124,6 +126,7 @@ cdef void mlock_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
 cdef void munlock_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
     pages_change_flags(m, pfn, n, PG_unevictable | PG_mlocked, 0)
     m.lru[<int>LRU_UNEVICTABLE].nr_pages -= n
+    count_op(m, OP_MLOCK, n)
     lru_link_run(m, pfn, n)
     count_vm_events(m, UNEVICTABLE_PGS_MUNLOCKED, n)
     count_vm_events(m, UNEVICTABLE_PGS_RESCUED, n)

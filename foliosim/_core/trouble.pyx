@@ -13,7 +13,7 @@ from foliosim._core.types cimport *
 FAIL_KINDS = {"folio": FAIL_FOLIO, "table": FAIL_TABLE, "vma": FAIL_VMA, "anon_vma": FAIL_ANON_VMA,
               "xa_node": FAIL_XA_NODE}
 OPS = ("ref", "mapcount", "rmap_call", "pte_set", "tlb_flush", "folio_alloc", "folio_free", "table_alloc",
-       "table_free", "vma", "record")
+       "table_free", "vma", "record", "gup", "mlock")
 FAULTS = ("all", "cow", "reuse", "zero", "unshare")
 COWS = ("parent", "child", "syscall", "fork", "file", "needless")
 SPLIT_REASONS = ("vma_split", "unmap", "reclaim", "underused", "swap", "madvise", "pin", "user")

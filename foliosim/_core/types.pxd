@@ -307,6 +307,8 @@ cdef enum op_e:              # operations that cost time, counted per range or b
     OP_TABLE_FREE
     OP_VMA                   # VMAs made
     OP_RECORD                # page records rewritten by splits of folios
+    OP_GUP                   # entries that get_user_pages and populate look up
+    OP_MLOCK                 # folios mlocked or munlocked
     NR_OPS
 
 cdef enum fault_e:           # faults by kind (faults.*); FAULT_ALL counts every one that was handled

@@ -1,4 +1,4 @@
-"""Compiles the two small programs that the live kernel is observed with, once for each state of their sources."""
+"""Compiles the small programs that the live kernel is observed with, once for each state of their sources."""
 import hashlib
 import os
 import shutil
@@ -47,19 +47,19 @@ def program(name):
 
     Parameters
     ----------
-    name : str
-        "puppet" or "guard".
+    name : str or path
+        "puppet", "guard", or another source file.
 
     Raises
     ------
     LiveError
         There is no compiler, or it failed.
     """
-    source = SOURCES / f"{name}.c"
+    source = name if isinstance(name, Path) else SOURCES / f"{name}.c"
     text = source.read_bytes()
     machine = os.uname().machine
     digest = hashlib.sha256(text + repr((FLAGS, machine)).encode()).hexdigest()[:16]
-    target = _cache() / f"{name}-{digest}"
+    target = _cache() / f"{source.stem}-{digest}"
     if not target.exists():
         _compile(source, target)
     return target
