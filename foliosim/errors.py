@@ -12,6 +12,7 @@ __all__ = [
     "MemoryFault",
     "OutOfMemory",
     "ReentryError",
+    "SavedError",
     "SegvError",
     "SyscallError",
     "UnsupportedError",
@@ -199,6 +200,10 @@ class UnsupportedError(Exception):
 
 class ReentryError(RuntimeError):
     """A policy hook called back into the machine that was asking it."""
+
+
+class SavedError(ValueError):
+    """A file is not a machine that can be loaded: foreign, damaged, cut short, or of another version."""
 
 
 class ValidationError(Exception):

@@ -1,4 +1,5 @@
 """Files that processes map: memfds, files on tmpfs and on disk."""
+from foliosim._core.branch import open_files
 from foliosim._core.file_handle import KINDS, CoreFile
 
 
@@ -16,7 +17,7 @@ class File(CoreFile):
     """
 
     def __reduce__(self):
-        raise TypeError("a File cannot be pickled or copied")
+        return _of_machine, (self.machine, self.inode)
 
     def ftruncate(self, length):
         """Set the length, as ftruncate(2).  Mapped pages behind the new end go, private copies of them too.
@@ -47,6 +48,11 @@ class File(CoreFile):
 
     def __exit__(self, *exc):
         self.close()
+
+
+def _of_machine(machine, inode):
+    """For copies of objects that hold files: that of the machine's copy."""
+    return open_files(machine)[inode]
 
 
 def check_kind(kind):

@@ -1,4 +1,5 @@
 """References on user memory."""
+from foliosim._core.branch import copied_reference
 from foliosim._core.machine import CoreReference
 
 
@@ -24,6 +25,9 @@ class PageReference(CoreReference):
         """
         pieces = -(-self.nbytes // 4096)
         return self.bytes_at(self.offset)[:pieces]
+
+    def __reduce__(self):
+        return copied_reference, (self.machine, self.number, type(self))
 
     def release(self):
         """Drop the references; nothing if that was done."""

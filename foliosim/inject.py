@@ -7,6 +7,7 @@ accesses, a daemon's pass) is one step; looking at the machine is none.  ``after
 import weakref
 
 from foliosim._core import trouble as _core
+from foliosim._core.branch import reference
 from foliosim._core.machine import CoreReference
 from foliosim.errors import MemoryFault
 from foliosim.views import Folio
@@ -75,6 +76,25 @@ class HeldPage(Trouble):
     def _stop(self):
         _core.let_go(self._hold)
 
+    def facts(self):
+        """Plain data; for `from_facts`."""
+        target = self._target
+        if isinstance(target, tuple):
+            target = [target[0].pid if target[0].alive else 0, target[1]]
+        elif isinstance(target, Folio):
+            target = target.pfn
+        hold = self._hold.number if self.state == "active" else 0
+        return [self.what, self.state, self.pfn, hold, target, self._keywords]
+
+    @classmethod
+    def from_facts(cls, machine, facts):
+        what, state, pfn, hold, target, keywords = facts
+        if isinstance(target, list):
+            target = (machine.process(target[0]), target[1]) if target[0] else 0  # frame 0: there is never a folio
+        self = cls(what, target, dict(keywords))
+        self.state, self.pfn, self._hold = state, pfn, reference(machine, hold)
+        return self
+
 
 class FailingAllocations(Trouble):
     """Allocations that fail.
@@ -113,6 +133,18 @@ class FailingAllocations(Trouble):
         self._final = self._numbers()
         _core.disarm(self._machine)
 
+    def facts(self):
+        """Plain data; for `from_facts`."""
+        return [self.what, self.state, list(self._arguments), list(self._final)]
+
+    @classmethod
+    def from_facts(cls, machine, facts):
+        what, state, arguments, final = facts
+        self = cls(what, tuple(arguments))
+        self.state, self._final = state, tuple(final)
+        self._machine = machine if state == "active" else None
+        return self
+
 
 class Injector:
     """Puts trouble into a machine; it is the machine's ``inject``."""
@@ -120,7 +152,7 @@ class Injector:
     def __init__(self, machine):
         self._machine = weakref.ref(machine)
         self._all = []
-        self._events = []  # (step, number, function), not sorted
+        self._events = []  # (step, number, "begin" or "end", trouble), not sorted
         self._number = 0
 
     def reference(self, target, *, after=0, steps=None):
@@ -216,10 +248,13 @@ class Injector:
 
     def run(self, step):
         """Begin and end what is due when a step is over; the step to be called at next, or None."""
-        due = sorted(event for event in self._events if event[0] <= step)
+        due = sorted((event for event in self._events if event[0] <= step), key=lambda event: event[:2])
         self._events = [event for event in self._events if event[0] > step]
-        for _, _, action in due:
-            action()
+        for _, _, action, trouble in due:
+            if action == "begin":
+                _begin(trouble, self._machine())
+            else:
+                trouble.end()
         self._all = [trouble for trouble in self._all if trouble.state in ("waiting", "active")]
         return min((event[0] for event in self._events), default=None)
 
@@ -235,17 +270,37 @@ class Injector:
         if after == 0:
             trouble._start(machine)
         else:
-            self._at(machine.steps + after, lambda: _begin(trouble, machine))
+            self._at(machine.steps + after, "begin", trouble)
         if steps is not None:
-            self._at(machine.steps + after + steps, trouble.end)
+            self._at(machine.steps + after + steps, "end", trouble)
         self._all.append(trouble)
         if self._events:
             machine.set_wake(min(event[0] for event in self._events))
         return trouble
 
-    def _at(self, step, action):
+    def _at(self, step, action, trouble):
         self._number += 1
-        self._events.append((step, self._number, action))
+        self._events.append((step, self._number, action, trouble))
+
+    # ---- copies of the machine ----
+
+    def state(self):
+        """What is in and what is to come, as plain data; for `from_state`."""
+        all_of_it = list(dict.fromkeys([*self._all, *(event[3] for event in self._events)]))
+        events = [[step, number, action, all_of_it.index(trouble)] for step, number, action, trouble in self._events]
+        return {"troubles": [[type(trouble).__name__, trouble.facts()] for trouble in all_of_it], "events": events,
+                "current": [all_of_it.index(trouble) for trouble in self._all], "number": self._number}
+
+    @classmethod
+    def from_state(cls, machine, state):
+        """The injector of a copy of a machine, whose references and armed failures are in it already."""
+        self = cls(machine)
+        kinds = {kind.__name__: kind for kind in (HeldPage, FailingAllocations)}
+        troubles = [kinds[kind].from_facts(machine, facts) for kind, facts in state["troubles"]]
+        self._all = [troubles[at] for at in state["current"]]
+        self._events = [(step, number, action, troubles[at]) for step, number, action, at in state["events"]]
+        self._number = state["number"]
+        return self
 
 
 def _begin(trouble, machine):

@@ -1,6 +1,8 @@
 """The emulated machine."""
+from foliosim import branch as _branch
 from foliosim import kernels as _kernels
 from foliosim import policy as _policy
+from foliosim import saved as _saved
 from foliosim._core import pressure as _pressure
 from foliosim._core.machine import CoreMachine
 from foliosim.errors import ValidationError
@@ -111,7 +113,113 @@ class Machine(CoreMachine):
         return self
 
     def __reduce__(self):
-        raise TypeError("a Machine cannot be pickled or copied")
+        return _saved.from_bytes, (type(self), _saved.to_bytes(self))
+
+    def __deepcopy__(self, memo):
+        return self.branch()
+
+    # ---- copies ----
+
+    def branch(self, policy=None):
+        """A second machine in the same state; each goes on as if the other were not there.
+
+        The memory of frames and their records is shared until one of the two machines writes to it.  Files that are
+        open here are open there until they are closed, references and pins are held there until they are released;
+        `twin` finds them.  Python objects that decide policy points are copied (``copy.deepcopy``).
+
+        Parameters
+        ----------
+        policy : str, dict or object, optional
+            What the branch decides otherwise from now on, as in `set_policy`.
+
+        Returns
+        -------
+        Machine
+
+        Raises
+        ------
+        TypeError
+            A Python object that decides a policy point cannot be copied, and ``policy`` names no other.
+        ValueError
+            An unknown preset, point or alternative.
+        ReentryError
+            A policy hook called it.
+
+        Examples
+        --------
+        >>> import foliosim as fs
+        >>> m = fs.Machine(memory="1G")
+        >>> p = m.spawn()
+        >>> a = p.mmap(1 << 20)
+        >>> p.write(a, 4096, value=7)
+        1
+        >>> b = m.branch()
+        >>> b.twin(p).write(a, 4096, value=8)
+        1
+        >>> p.read(a, 1), b.twin(p).read(a, 1)
+        (b'\x07', b'\x08')
+        """
+        return _branch.branch(self, policy)
+
+    def twin(self, other):
+        """What stands here for a process, a file or a reference of a machine that this one is a copy of, or that is a
+        copy of it.
+
+        Parameters
+        ----------
+        other : Process, File or PageReference
+
+        Returns
+        -------
+        Process, File or PageReference
+
+        Raises
+        ------
+        LookupError
+            It is not here: it came later, or has gone.
+        """
+        return _branch.twin(self, other)
+
+    def save(self, path):
+        """Keep the machine in a file; `load` gives it back.
+
+        The file is written at once or not at all: while it is being written an older one of that name stays whole.
+
+        Parameters
+        ----------
+        path : path
+
+        Raises
+        ------
+        ValueError
+            A policy point is decided by a Python object that a file cannot name; a function of a module can be.
+        OSError
+            The file cannot be written.
+        """
+        _saved.save(self, path)
+
+    @classmethod
+    def load(cls, path):
+        """The machine that a file keeps.
+
+        Parameters
+        ----------
+        path : path
+            What `save` wrote.  Functions of modules that decide policy points are imported by name.
+
+        Returns
+        -------
+        Machine
+
+        Raises
+        ------
+        SavedError
+            A `ValueError`: no such file, one that is damaged or cut short, or one of another version of foliosim; the
+            message says which.
+        OSError
+            The file cannot be read.
+        """
+        return _saved.load(cls, path)
 
     def set_policy(self, policy):
         """Choose what the policy points do from now on.
@@ -330,6 +438,36 @@ class Machine(CoreMachine):
         list of Process
         """
         return self.live_processes(Process)
+
+    def process(self, pid):
+        """The live process with a number.
+
+        Parameters
+        ----------
+        pid : int
+
+        Returns
+        -------
+        Process
+
+        Raises
+        ------
+        LookupError
+            There is none.
+        """
+        for process in self.processes():
+            if process.pid == pid:
+                return process
+        raise LookupError(f"no process {pid}: live are {[process.pid for process in self.processes()]}")
+
+    def files(self):
+        """All open files, by inode.
+
+        Returns
+        -------
+        list of File
+        """
+        return _branch.files(self)
 
     def folio(self, pfn):
         """The folio that holds a frame, as it is now.

@@ -25,7 +25,7 @@ class Process(CoreProcess):
     """
 
     def __reduce__(self):
-        raise TypeError("a Process cannot be pickled or copied")
+        return _of_machine, (self.machine, self.pid)
 
     def __repr__(self):
         return f"<Process pid={self.pid}>" if self.alive else "<Process exited>"
@@ -363,6 +363,11 @@ class Process(CoreProcess):
         """
         rows = [_area(area) + tuple(area[7]) + (area[3].strip(),) for area in _proc.areas(self)]
         return np.array(rows, dtype=SMAPS_DTYPE).view(Table)
+
+
+def _of_machine(machine, pid):
+    """For copies of objects that hold processes: that of the machine's copy."""
+    return machine.process(pid)
 
 
 def _area(area):

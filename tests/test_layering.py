@@ -26,16 +26,17 @@ LAYERS = [
     "vma unmapped_area",
     # L5: system calls, what /proc shows, the audit
     "file_ops mprotect khugepaged madvise mlock_syscall mmap brk mremap mseal kpage task_mmu walk observe counters"
-    " tally validate_frames validate_vma validate_mm validate_swap validate corrupt truth",
+    " tally validate_frames validate_vma validate_mm validate_swap validate corrupt truth snapshot",
 ]
 # The border and the trampolines that call Python know each other: a hook's exception is kept on the machine.
-BORDER = {"machine", "hooks", "file_handle", "procfs", "binfmt", "touch", "pressure", "trouble"}
+BORDER = {"machine", "hooks", "file_handle", "procfs", "binfmt", "touch", "pressure", "trouble", "frame_memory",
+          "branch"}
 PYTHON = [
     "errors flags sizes kernels costs policy.points policy.choose policy",
     "BORDER",
     "procfs.maps procfs.smaps procfs.status procfs.pagemap procfs.kpage procfs.vmstat procfs.sysfs_thp procfs.tree"
     " procfs",
-    "tables views file gup process inject ledger machine",
+    "tables views file gup process inject ledger branch saved machine",
     "foliosim",
     "verify verify.numbers verify.leaves verify.compare verify.words verify.recording verify.engine verify.replay"
     " verify.report verify.runner verify.command",

@@ -5,9 +5,24 @@ A page's content is its fill byte everywhere, or, with PG_byte0, the fill byte a
 PG_bytes the store holds (offset, byte) pairs that override this.  A huge folio whose records are implicit holds the
 same in all its pages: that of its head.
 """
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from foliosim._core.flags cimport PG_CONTENT_MASK, PG_FILL_SHIFT, PG_byte0
 from foliosim._core.types cimport *
+
+cdef struct byte_t:
+    uint16_t offset
+    uint8_t value
+    uint8_t zero             # so that copies of a machine are alike byte by byte
+
+cdef struct entry_t:         # differing bytes of one page
+    uint32_t pfn             # FS_NO_PFN: free slot
+    uint16_t n, cap
+    byte_t *bytes            # ascending by offset
+
+cdef struct store_t:         # open addressing by pfn, at most 3/4 full
+    uint32_t mask
+    uint32_t used
+    entry_t *slots
 
 cdef inline uint32_t flags_with_byte0(uint32_t flags, uint8_t value) noexcept nogil:
     """page_t.flags of a page that holds value at offset 0 and zeros after it."""

@@ -6,21 +6,6 @@ from libc.string cimport memcpy, memmove
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 
-cdef struct byte_t:
-    uint16_t offset
-    uint8_t value
-
-cdef struct entry_t:         # differing bytes of one page
-    uint32_t pfn             # FS_NO_PFN: free slot
-    uint16_t n, cap
-    byte_t *bytes            # ascending by offset
-
-cdef struct store_t:         # open addressing by pfn, at most 3/4 full
-    uint32_t mask
-    uint32_t used
-    entry_t *slots
-
-
 cdef inline uint32_t hash_pfn(uint32_t pfn) noexcept nogil:
     return <uint32_t>((<uint64_t>pfn * 0x9e3779b97f4a7c15ULL) >> 32)
 
@@ -102,6 +87,7 @@ cdef int entry_set(entry_t *entry, uint32_t offset, uint8_t value) noexcept nogi
     memmove(entry.bytes + at + 1, entry.bytes + at, sizeof(byte_t) * (entry.n - at))
     entry.bytes[at].offset = <uint16_t>offset
     entry.bytes[at].value = value
+    entry.bytes[at].zero = 0
     entry.n += 1
     return 0
 

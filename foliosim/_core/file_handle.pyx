@@ -15,16 +15,22 @@ KINDS = {"memfd": MAPPING_MEMFD, "tmpfs": MAPPING_TMPFS, "disk": MAPPING_DISK}
 cdef class CoreFile(CoreMapping):
     """An open file; the machine that it belongs to keeps its pages as long as it is open or mapped."""
 
-    def __cinit__(self, CoreMachine machine, str kind, uint64_t length, fill=None, *_, **__):
+    def __cinit__(self, CoreMachine machine, str kind, uint64_t length=0, fill=None, *_, uint32_t mapping_id=0, **__):
+        """A new file; with a mapping id, the open file of that page cache, which nothing in Python stands for yet."""
         cdef bint filled = fill is not None
         machine.enter()
         self.machine = machine
         self.writable = True
+        if mapping_id:
+            self.mapping = <mapping_t *>machine.m.mappings[mapping_id]
+            machine.opened[self.mapping.ino] = self
+            return
         self.mapping = file_create(&machine.m, KINDS[kind], length, filled, <uint8_t>((fill or 0) & 0xff))
         machine.leave()
         if self.mapping == NULL:
             machine.count_fail(ENOMEM)
             raise syscall_error(ENOMEM, "create_file", (kind, length))
+        machine.opened[self.mapping.ino] = self
 
     cdef mapping_t *enter(self) except NULL:
         if self.mapping == NULL:
@@ -54,6 +60,7 @@ cdef class CoreFile(CoreMapping):
         cdef mapping_t *mapping = self.mapping
         if mapping != NULL:
             self.enter()
+            self.machine.opened.pop(mapping.ino, None)
             self.mapping = NULL
             mapping_put(&self.machine.m, mapping)
             self.machine.leave()

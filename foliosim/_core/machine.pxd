@@ -15,6 +15,10 @@ cdef class CoreMachine:
     cdef int64_t syscalls
     cdef dict fails              # errno or signal -> how often a program saw it
     cdef object known            # pid -> CoreProcess, weakly
+    cdef object opened           # inode -> CoreMapping, weakly
+    cdef list kept               # files of a branch, which stay open until they are closed
+    cdef int64_t next_reference  # number of the last CoreReference
+    cdef object base             # the SharedFrames that this machine's memory was branched from; None
     cdef object __weakref__
 
     cdef int enter(self) except -1
@@ -28,6 +32,7 @@ cdef class CoreMapping:          # an open file
     cdef readonly CoreMachine machine
     cdef mapping_t *mapping      # NULL after close
     cdef public bint writable    # opened for writing too
+    cdef object __weakref__
 
 cdef class CoreProcess:
     cdef readonly CoreMachine machine
@@ -43,6 +48,7 @@ cdef class CoreReference:
     cdef readonly CoreProcess process
     cdef held_t held
     cdef bint locks              # the folio is locked too
+    cdef readonly int64_t number  # in order of creation, from 1
     cdef readonly int64_t nbytes
     cdef readonly int64_t offset
 

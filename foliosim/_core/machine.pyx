@@ -85,6 +85,8 @@ cdef class CoreMachine:
         self.fails = {}
         self.wake = NEVER
         self.known = WeakValueDictionary()
+        self.opened = WeakValueDictionary()
+        self.kept = []
         if page_alloc_init(&self.m, nr_pages) < 0:
             raise MemoryError(f"cannot reserve address space for {nr_pages} frames")
         memset(&self.m.ledger, 0, sizeof(ledger_t))  # the zero pages do not count
@@ -692,6 +694,8 @@ cdef class CoreReference:
     def __cinit__(self, CoreMachine machine, CoreProcess process, uint32_t flags):
         self.process = process
         self.machine = machine
+        machine.next_reference += 1
+        self.number = machine.next_reference
         self.held.flags = flags
         self.held.pfns = NULL
         self.held.nr = 0

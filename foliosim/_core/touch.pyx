@@ -51,6 +51,9 @@ cdef class AccessSeries:
     def __dealloc__(self):
         free(self.mms)
 
+    def __reduce__(self):
+        return _series, (self.machine, self.size, self.live)
+
     def set(self, int64_t number, CoreProcess process=None):
         """From now on `number` stands for this process, or for nobody."""
         if not 0 <= number < self.size:
@@ -118,3 +121,11 @@ cdef class AccessSeries:
         if result == -ENOMEM:
             raise MemoryError(f"the machine has no memory left for access {i + 1} of {n}")
         return done
+
+
+def _series(machine, size, live):
+    """A copy of a series, for a copy of its machine."""
+    series = AccessSeries(machine, size)
+    for number, process in live.items():
+        series.set(number, process)
+    return series

@@ -1,5 +1,6 @@
 """Replaying a trace: whole programs on an emulated machine."""
 from collections import Counter
+from itertools import islice
 
 import numpy as np
 
@@ -82,12 +83,12 @@ class Replay:
         self.odd = {"refused": Counter(), "differs": Counter(), "unsupported": Counter(), "nobody": Counter()}
         self.allocations = Counter()
         self._names = {}
-        self.now = 0
+        self.now = self._next = self._touched = 0
 
     # ---- the run ----
 
     def run(self, snapshot=None, progress=None, every=0):
-        """Replay all events.
+        """Replay all events; those that are left, in a copy that was made at a snapshot.
 
         Parameters
         ----------
@@ -96,19 +97,20 @@ class Replay:
         progress : callable, optional
             Called with the number of events done, from time to time.
         """
-        done = 0
         step = max(1, len(self.trace.events) // 200)
         apply = {"c": self._call, "X": self._exec, "m": self._map, "F": self._fork, "E": self._exit, "A": self._alloc,
                  "S": snapshot or _ignore}
-        for at, (event, before) in enumerate(zip(self.trace.events, self.trace.before.tolist())):
-            if before > done:
-                self._touch(done, before)
-                done = before
-            self.now = event[1]
+        left = islice(zip(self.trace.events, self.trace.before.tolist()), self._next, None)
+        for at, (event, before) in enumerate(left, self._next):
+            if before > self._touched:
+                self._touch(self._touched, before)
+                self._touched = before
+            self._next, self.now = at + 1, event[1]
             apply[event[0]](event)
             if progress is not None and at % step == 0:
-                progress(at + done)
-        self._touch(done, len(self.trace.time))
+                progress(at + self._touched)
+        self._touch(self._touched, len(self.trace.time))
+        self._touched = len(self.trace.time)
         if progress is not None:
             progress(len(self.trace))
 

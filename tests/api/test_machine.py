@@ -80,14 +80,9 @@ def test_arguments_are_keyword_only():
         fs.Machine("x86_64")
 
 
-def test_machines_and_processes_are_not_copied(machine, process):
-    for thing in (machine, process):
-        with pytest.raises(TypeError):
-            pickle.dumps(thing)
-        with pytest.raises(TypeError):
-            copy.copy(thing)
-        with pytest.raises(TypeError):
-            copy.deepcopy(thing)
+def test_copies_of_machines_and_processes_are_branches(machine, process):
+    for copied in (copy.deepcopy([machine, process]), pickle.loads(pickle.dumps([machine, process]))):
+        assert copied[0] is not machine and copied[1].machine is copied[0] and copied[1].pid == process.pid
 
 
 def test_folio_of_a_thp(machine, process, thp):

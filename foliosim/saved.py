@@ -1,0 +1,182 @@
+"""Machines in files.
+
+A file is: the word ``foliosim``, format, length of the header, length of the file, the header (JSON), compressed
+sections, and the SHA-256 of all before it.  Numbers are little-endian.
+"""
+import base64
+import hashlib
+import importlib
+import json
+import os
+import re
+import struct
+import tempfile
+import zlib
+from importlib.resources import files as _files
+from pathlib import Path
+
+import numpy as np
+
+from foliosim import branch as _branch
+from foliosim._core import branch as _core
+from foliosim._core import frame_memory as _memory
+from foliosim.errors import SavedError
+
+FORMAT = 1
+_MAGIC = b"foliosim"
+_FIXED = struct.Struct("<8sIIQ")
+_DIGEST = 32
+_LAYOUT = ("types.pxd", "flags.pxd", "content.pxd")
+
+
+def save(machine, path):
+    """See `Machine.save`."""
+    write_whole(Path(path), to_bytes(machine))
+
+
+def load(cls, path):
+    """See `Machine.load`."""
+    try:
+        return from_bytes(cls, Path(path).read_bytes())
+    except SavedError as error:
+        raise SavedError(f"{path}: {error}") from error.__cause__
+
+
+def write_whole(path, content):
+    """Write a file at once or not at all: what was there stays whole until the new one is on disk."""
+    fd, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        os.unlink(part)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def layout():
+    """A number for how the records are laid out: those of another layout cannot be read."""
+    text = json.dumps(_core.sizes())
+    for name in _LAYOUT:
+        lines = (_files("foliosim._core") / name).read_text().splitlines()
+        text += "\n".join(filter(None, (re.sub(r"\s*#.*", "", line) for line in lines)))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+# ---- to bytes ----
+
+def to_bytes(machine):
+    """A machine, as a file has it."""
+    state = _branch.python_state(machine)
+    table, data = _core.Image.of(machine).parts()
+    pieces = _memory.pieces(machine)
+    index = np.array([(offset, len(content)) for offset, content in pieces], np.uint64).reshape(-1, 2)
+    sections = {"items": table, "data": data, "references": state.pop("frames").tobytes(), "index": index.tobytes(),
+                "memory": b"".join(content for _, content in pieces)}
+    packed = {name: zlib.compress(content, 1) for name, content in sections.items()}
+    header = {"layout": layout(), "nr_pages": _core.nr_pages(machine), "state": state,
+              "policy": {point: _named(point, answer) for point, answer in machine.policy.items()},
+              "attributes": _branch.plain_attributes(machine),
+              "sections": [[name, len(packed[name]), len(sections[name])] for name in sections]}
+    try:
+        text = json.dumps(header, default=_encoded).encode()
+    except TypeError as error:
+        raise ValueError(f"an attribute of the machine cannot be saved: {error}") from None
+    size = _FIXED.size + len(text) + sum(map(len, packed.values())) + _DIGEST
+    content = b"".join([_FIXED.pack(_MAGIC, FORMAT, len(text), size), text, *packed.values()])
+    return content + hashlib.sha256(content).digest()
+
+
+def _encoded(value):
+    if isinstance(value, bytes):
+        return {"bytes": base64.b64encode(value).decode()}
+    raise TypeError(f"{value!r}")
+
+
+def _decoded(value):
+    return base64.b64decode(value["bytes"]) if set(value) == {"bytes"} else value
+
+
+def _named(point, answer):
+    """An alternative, as a file has it: its name, or where a module has it."""
+    if isinstance(answer, str):
+        return answer
+    where = [getattr(answer, "__module__", None), getattr(answer, "__qualname__", "")]
+    try:
+        if where[0] != "__main__" and _imported(*where) is answer:
+            return where
+    except (AttributeError, ImportError, TypeError, ValueError):
+        pass
+    raise ValueError(f"policy {point}: {answer!r} cannot be saved: a file keeps names of alternatives and of functions "
+                     "in modules; branch with another policy and save that")
+
+
+def _imported(module, name):
+    found = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+# ---- from bytes ----
+
+def from_bytes(cls, content):
+    """The machine that `to_bytes` was called with."""
+    header, sections = _opened(content)
+    choices = {point: _choice(point, answer) for point, answer in header["policy"].items()}
+    machine = _core.blank(cls, header["nr_pages"])
+    try:
+        _core.Image.of_parts(sections["items"], sections["data"]).make(machine)
+        _memory.put_pieces(machine, _pieces(sections))
+    except ValueError as error:
+        raise SavedError(f"no machine can be made of it: {error}") from error
+    state = {**header["state"], "frames": np.frombuffer(sections["references"], np.uint32)}
+    return _branch.dress(machine, state, choices, header["attributes"])
+
+
+def _opened(content):
+    """Header and sections of a file, both as they were written."""
+    if content[:len(_MAGIC)] != _MAGIC[:len(content)]:
+        raise SavedError("not a saved machine")
+    if len(content) < _FIXED.size:
+        raise SavedError(f"cut short: {len(content)} bytes, the beginning alone has {_FIXED.size}")
+    _, number, header_size, size = _FIXED.unpack_from(content)
+    if number != FORMAT:
+        raise SavedError(f"format {number}: this foliosim reads format {FORMAT}")
+    if size != len(content):
+        raise SavedError(f"{'cut short' if len(content) < size else 'damaged'}: {len(content)} bytes, "
+                         f"it was written with {size}")
+    if hashlib.sha256(content[:-_DIGEST]).digest() != content[-_DIGEST:]:
+        raise SavedError("damaged: its checksum is not that of its contents")
+    header = json.loads(content[_FIXED.size:_FIXED.size + header_size], object_hook=_decoded)
+    if header["layout"] != layout():
+        raise SavedError(f"saved by another version of foliosim: its records are laid out otherwise "
+                         f"({header['layout']}, here {layout()})")
+    sections, at = {}, _FIXED.size + header_size
+    for name, packed, unpacked in header["sections"]:
+        sections[name] = zlib.decompress(content[at:at + packed], bufsize=max(1, unpacked))
+        at += packed
+    return header, sections
+
+
+def _pieces(sections):
+    at = 0
+    for offset, size in np.frombuffer(sections["index"], np.uint64).reshape(-1, 2).tolist():
+        yield offset, sections["memory"][at:at + size]
+        at += size
+
+
+def _choice(point, answer):
+    if isinstance(answer, str):
+        return answer
+    try:
+        return _imported(*answer)
+    except (AttributeError, ImportError) as error:
+        raise SavedError(f"policy {point}: {':'.join(answer)} is not here: {error}") from error
