@@ -14,7 +14,7 @@ from foliosim.policy import POINTS, PRESETS
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 POLICIES = (ROOT / "docs/policies.md").read_text()
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("[a-z]*.md"))]
 
 
 def blocks(page, language):

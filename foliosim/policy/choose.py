@@ -86,8 +86,11 @@ def _choice(point, answer):
         raise ValueError(f"policy point {point!r}: valid are {', '.join(POINTS)}")
     if callable(answer) or type(answer).__name__ == "PyCapsule":
         return answer
-    entry = installed().get(f"{point}.{answer}") if isinstance(answer, str) else None
-    if entry is not None:
+    try:
+        POINTS[point].parse(answer)
+        return answer
+    except ValueError:
+        entry = installed().get(f"{point}.{answer}") if isinstance(answer, str) else None
+        if entry is None:
+            raise
         return entry.load()
-    POINTS[point].parse(answer)
-    return answer

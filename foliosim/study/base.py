@@ -9,7 +9,10 @@ from foliosim.sizes import parse_size
 GROUP = "foliosim.studies"
 
 # Name to the module that holds its STUDY.
-STUDIES = {"half-mlock": "foliosim.study.half_mlock"}
+STUDIES = {
+    "half-mlock": "foliosim.study.half_mlock",
+    "half-mprotect-after-fork": "foliosim.study.half_mprotect",
+}
 
 
 class StudyError(ValueError):
