@@ -44,7 +44,9 @@ PYTHON = [
     " live.recorder live.layout live.themes live.generate live.emulator live.shrink live.fuzz live.command",
     "calibrate.cases calibrate.fit calibrate calibrate.kernel calibrate.command",
     "study.base study.choose study.sweep study.report study.result study study.words study.scene study.plot"
-    " study.half_mlock_plot study.resident study.half_mlock study.half_mprotect study.command",
+    " study.half_mlock_plot study.resident study.half_mlock study.half_mprotect"
+    " study.thresholds study.sizes study.histogram study.allocator_holes study.sparse_touch study.thread_stacks_plot"
+    " study.thread_stacks study.creep_plot study.creep study.zero_histogram study.command",
     "replay.scan replay.events replay.reader replay.truth replay.files replay.program replay.calls replay.engine"
     " replay.compare replay.run replay replay.command",
     "schedule.player schedule.program schedule.run schedule.search schedule schedule.command",

@@ -12,6 +12,11 @@ GROUP = "foliosim.studies"
 STUDIES = {
     "half-mlock": "foliosim.study.half_mlock",
     "half-mprotect-after-fork": "foliosim.study.half_mprotect",
+    "allocator-holes": "foliosim.study.allocator_holes",
+    "sparse-touch": "foliosim.study.sparse_touch",
+    "thread-stacks": "foliosim.study.thread_stacks",
+    "creep": "foliosim.study.creep",
+    "zero-histogram": "foliosim.study.zero_histogram",
 }
 
 

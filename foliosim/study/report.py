@@ -9,6 +9,9 @@ from foliosim.ledger import is_bytes
 from foliosim.policy import POINTS, preset
 from foliosim.study.base import size_text
 
+_COUNTS = ("pages", "keep_every", "buffers", "stacks", "touched_pages", "touched", "scans")  # parameters, not bytes
+_MAX_TABLES = 3
+
 
 def value_text(name, value):
     """A metric for people."""
@@ -20,16 +23,19 @@ def value_text(name, value):
 def shown(parameters):
     """Parameters for people: ``size=2 MiB, shape=pmd``.  The usual machine is not mentioned."""
     usual = {"arch": "x86_64", "page_size": 4096}
-    return ", ".join(f"{name}={size_text(value) if _is_size(value) else value}" for name, value in parameters.items()
-                     if usual.get(name) != value)
+    return ", ".join(f"{name}={_value(name, value)}" for name, value in parameters.items() if usual.get(name) != value)
 
 
-def _is_size(value):
-    return isinstance(value, int) and value >= 4096 and value % 1024 == 0
+def _value(name, value):
+    return size_text(value) if _is_size(name, value) else str(value)
+
+
+def _is_size(name, value):
+    return isinstance(value, int) and value >= 4096 and value % 1024 == 0 and name not in _COUNTS
 
 
 def tables(study, runs):
-    """One table for each case.
+    """One table for each case; of more than three, one for all of them.
 
     Parameters
     ----------
@@ -40,17 +46,29 @@ def tables(study, runs):
     -------
     list of rich.table.Table
     """
-    out = []
-    for title, group in itertools.groupby(runs, key=lambda run: shown(run.parameters)):
-        group = list(group)
-        table = Table(title=title, title_justify="left", caption=_caption(study, group[0]), caption_justify="left")
-        table.add_column("policy", no_wrap=True)
-        for heading in study.columns.values():
-            table.add_column(heading, justify="right")
+    groups = [list(group) for _, group in itertools.groupby(runs, key=lambda run: run.parameters)]
+    if len(groups) <= _MAX_TABLES:
+        return [_table(study, [group], ()) for group in groups]
+    varying = [name for name in runs[0].parameters if len({str(run.parameters[name]) for run in runs}) > 1]
+    return [_table(study, groups, varying)]
+
+
+def _table(study, groups, varying):
+    # Cases below each other, with a column for each parameter that varies.
+    first = groups[0][0]
+    title = shown({name: value for name, value in first.parameters.items() if name not in varying})
+    table = Table(title=title, title_justify="left", caption=_caption(study, first), caption_justify="left")
+    for name in varying:
+        table.add_column(name.replace("_", "_\n", 1), justify="right")
+    table.add_column("policy", no_wrap=True)
+    for heading in study.columns.values():
+        table.add_column(heading, justify="right")
+    for group in groups:
         for run in group:
-            table.add_row(run.label, *(value_text(name, run.metrics[name]) for name in study.columns))
-        out.append(table)
-    return out
+            table.add_row(*(_value(name, run.parameters[name]) for name in varying), run.label,
+                          *(value_text(name, run.metrics[name]) for name in study.columns))
+        table.add_section()
+    return table
 
 
 def _caption(study, run):

@@ -1,0 +1,106 @@
+"""The study creep: a few pages of a 2 MiB block are in use, and khugepaged may make folios of many sizes.
+
+The first ``touched`` pages of a block are written one by one; then the sizes count, and khugepaged looks at the block
+again and again.  A rule that allows many empty entries makes a folio of which most is empty; at the next look that is
+full, so that a folio of twice the size fits, and so on.
+"""
+import foliosim as fs
+from foliosim.policy import POINTS
+from foliosim.study import creep_plot
+from foliosim.study.base import Key, Study, StudyError, int_value, size_text
+from foliosim.study.scene import Scene
+from foliosim.study.sizes import sizes_of, sizes_value
+from foliosim.study.thresholds import limit_key, limits, ptes_of
+from foliosim.study.words import counted, listed
+
+KEYS = {
+    "touched": Key("1", int_value(1, 1 << 16), "1 to 512: pages in use of each 2 MiB"),
+    "sizes": Key("16K..2M", sizes_value, "sizes from 16K to 2M that are powers of two: one, several (16K+64K+2M), or a"
+                 " range (16K..2M)"),
+    "max_ptes_none": limit_key("khugepaged/max_ptes_none"),
+    "scans": Key("8", int_value(0, 64), "0 to 64: full passes of khugepaged"),
+}
+
+COLUMNS = {
+    "largest_order": "largest\norder",
+    "rss_bytes": "resident",
+    "bloat_bytes": "of these\nzeros",
+    "collapses": "looks that\ncollapsed",
+    "settled_after": "settled\nafter",
+    "zero_bytes": "cleared",
+    "tlb_entries.plain": "TLB\nentries",
+}
+
+
+def cases(values):
+    """The parameters of each block of runs."""
+    ptes, page = ptes_of(values), values["page_size"]
+    if values["touched"] > ptes:
+        raise StudyError(f"touched={values['touched']}: valid are 1 to {ptes}")
+    for size in sizes_of(values["sizes"]):
+        if not 4 * page <= size <= ptes * page:
+            raise StudyError(f"sizes={size_text(size)}: valid are powers of two from {size_text(4 * page)} to "
+                             f"{size_text(ptes * page)}")
+    edges = {ptes - values["touched"], ptes // 2, max(4 - values["touched"], 0) * ptes // 4}
+    return [{**values, "max_ptes_none": limit} for limit in limits(values, "max_ptes_none", edges, quarters=False)]
+
+
+def run(parameters, policy, seed):
+    """One policy in one case."""
+    enabled = {f"{size >> 10}kB": "always" for size in sizes_of(parameters["sizes"])}
+    page = parameters["page_size"]
+    huge = f"{ptes_of(parameters) * page >> 10}kB"
+    scene = Scene(parameters, policy, thp="never", mthp={huge: "never", **enabled},
+                  khugepaged={"max_ptes_none": parameters["max_ptes_none"]})
+    process = scene.spawn()
+    addr = scene.map(process, scene.block, huge=False)
+    process.madvise(addr, scene.block, fs.MADV_NOHUGEPAGE)  # faults are as they were before the sizes were enabled
+    scene.fill(process, addr, parameters["touched"] * page)
+    process.madvise(addr, scene.block, fs.MADV_HUGEPAGE)
+    scene.begin()
+    orders, collapses = [_largest(scene, process, addr)], 0
+    for _ in range(parameters["scans"]):
+        collapses += scene.machine.khugepaged_scan(process) > 0
+        orders.append(_largest(scene, process, addr))
+    settled = next(i for i, order in enumerate(orders) if order == orders[-1])
+    return scene.outcome(orders, largest_order=orders[-1], collapses=collapses, settled_after=settled)
+
+
+def _largest(scene, process, addr):
+    folios = (scene.machine.folio(process.translate(at) // scene.page)
+              for at in range(addr, addr + process.counts()["rss_anon"] * scene.page, scene.page))
+    return max(folio.order for folio in folios)
+
+
+def conclude(runs):
+    """Two or three sentences from the numbers."""
+    first = runs[0].parameters
+    used = first["touched"] * first["page_size"]
+    names = list(dict.fromkeys(run.label for run in runs))
+    out = [f"{counted(first['touched'], 'page')} of each block {'is' if first['touched'] == 1 else 'are'} in use."]
+    creeping = {name: [run for run in runs if run.label == name and run.metrics["collapses"] > 1] for name in names}
+    for name, found in creeping.items():
+        if found:
+            worst = max(found, key=lambda run: (run.metrics["rss_bytes"], run.metrics["collapses"]))
+            limits_ = sorted(run.parameters["max_ptes_none"] for run in found)
+            out.append(f"{name} creeps at max_ptes_none={listed(map(str, limits_))}: up to "
+                       f"{size_text(worst.metrics['rss_bytes'])} for {size_text(used)}, in "
+                       f"{counted(worst.metrics['collapses'], 'step')}.")
+    still = [name for name in names if not creeping[name]]
+    if still:
+        out.append(f"{listed(still)} {'do' if len(still) > 1 else 'does'} not creep: one look settles it.")
+    return " ".join(out)
+
+
+STUDY = Study(
+    name="creep",
+    question="A page of each 2 MiB is in use, and khugepaged may make many sizes: does it creep up to 2 MiB, step by"
+             " step?",
+    keys=KEYS,
+    points={"collapse_rule": POINTS["collapse_rule"].names},
+    columns=COLUMNS,
+    cases=cases,
+    run=run,
+    conclude=conclude,
+    picture=creep_plot.picture,
+)
