@@ -17,9 +17,9 @@ LAYERS = [
     # L2: objects and their rules
     "swap swapfile swap_state mlock anon_vma mapping rmap folio_referenced mapcount ledger",
     # L3: operations on mappings
-    "shmem ext4 readahead filemap huge_memory zap copy_pages try_to_unmap split_folio partial_unmap shrinker"
+    "shmem ext4 readahead filemap huge_memory zap_run zap copy_pages try_to_unmap split_folio partial_unmap shrinker"
     " truncate page_writeback swap_fault vmscan memory guard"
-    " fork change_prot mremap_tables mlock_range madvise_cold madvise_free expand_stack fault gup_policy gup"
+    " fork change_prot mremap_tables mlock_range madvise_cold madvise_free expand_stack fault gup_policy gup_fast gup"
     " vma_split"
     " collapse collapse_pages collapse_file collapse_quadruple collapse_best_fit",
     # L4: the address space

@@ -39,16 +39,31 @@ cdef uint32_t small_run(machine_t *m, const uint64_t *pte, uint64_t bits, uint32
     return n
 
 
+cdef uint32_t same_bits(machine_t *m, const uint64_t *pte, uint64_t bits, uint32_t left) noexcept nogil:
+    """How many entries from here on have these bits beside their address."""
+    cdef uint32_t n = 0, i
+    cdef uint64_t differ
+    while n + 16 <= left:
+        differ = 0
+        for i in range(16):
+            differ |= pte_bits(m, pte[n + i]) ^ bits
+        if differ:
+            break
+        n += 16
+    while n < left and pte_bits(m, pte[n]) == bits:
+        n += 1
+    return n
+
+
 cdef uint32_t equal_run(machine_t *m, const uint64_t *pte, uint32_t left) noexcept nogil:
     """Present entries that differ in their address only, and that no folio continues: nothing can spread among them."""
     cdef uint64_t bits = pte_bits(m, pte[0])
-    cdef uint32_t n = 1, head
+    cdef uint32_t n, head
     if pte_special(m, pte[0]):
         return 1
     if FS_CONT_PTES > 1:
         return small_run(m, pte, bits, left)
-    while n < left and pte_bits(m, pte[n]) == bits:
-        n += 1
+    n = same_bits(m, pte, bits, left)
     if n < left and pte[n] and pte_present(m, pte[n]) and not pte_special(m, pte[n]):
         head = head_of(m, pte_pfn(m, pte[n]))
         while n and head_of(m, pte_pfn(m, pte[n - 1])) == head:
@@ -57,24 +72,22 @@ cdef uint32_t equal_run(machine_t *m, const uint64_t *pte, uint32_t left) noexce
 
 
 cdef void change_run(machine_t *m, const vma_t *vma, uint64_t *pte, uint32_t n, bint try_write) noexcept nogil:
-    """Entries of an equal_run: new bits are worked out once, and once more with write permission."""
-    cdef uint64_t old = pte[0], new = pte_modify(m, old, vma.page_prot), bits = pte_bits(m, new), writable = bits
-    cdef bint invert = pte_protnone(m, old) != pte_protnone(m, new)
-    cdef bint shared = (vma.flags & VM_SHARED) != 0, ask = False
+    """Entries of an equal_run: what changes in the first one changes in all, and once more with write permission."""
+    cdef uint64_t new = pte_modify(m, pte[0], vma.page_prot), change = pte[0] ^ new, writable = 0
+    cdef bint shared = (vma.flags & VM_SHARED) != 0
     cdef uint32_t i
-    if try_write and not pte_write(m, new) and not pte_special(m, old) and maybe_change_writable(m, vma, new):
-        writable = pte_bits(m, pte_mkwrite(m, new))
-        ask = not shared
+    if try_write and not pte_write(m, new) and not pte_special(m, pte[0]) and maybe_change_writable(m, vma, new):
+        writable = new ^ pte_mkwrite(m, new)
         if shared:
-            bits = writable
-    if not ask:
+            change ^= writable
+    if not writable or shared:
         for i in range(n):
-            store_entry(m, pte + i, pte_with_bits(m, pte[i], bits, invert))
+            store_entry(m, pte + i, pte[i] ^ change)
         return
     for i in range(n):
-        new = pte_with_bits(m, pte[i], bits, invert)
+        new = pte[i] ^ change
         if page_writable(m, vma, pte_pfn(m, new)):
-            new = pte_with_bits(m, new, writable, False)
+            new ^= writable
         store_entry(m, pte + i, new)
 
 
@@ -111,13 +124,21 @@ cdef uint32_t change_batch(machine_t *m, const vma_t *vma, uint64_t *pte, uint32
     return n
 
 
-cdef void change_huge_pmd(machine_t *m, const vma_t *vma, uint64_t *pmd, bint try_write) noexcept nogil:
-    cdef uint64_t entry = pmd_modify(m, pmd[0], vma.page_prot)
-    cdef uint32_t head = pte_pfn(m, pmd[0])
-    if try_write and not pte_write(m, entry) and can_change_writable(m, vma, entry, head, head != m.huge_zero_pfn):
-        entry = pte_mkwrite(m, entry)
-    store_entry(m, pmd, entry)
-    count_op(m, OP_PTE_SET, 1)
+cdef uint32_t change_huge_pmds(machine_t *m, const vma_t *vma, uint64_t *pmd, uint32_t n,
+                               bint try_write) noexcept nogil:
+    """Follows change_huge_pmd for leaves in a row that differ in their address only; how many of n."""
+    cdef uint64_t bits = pmd_bits(m, pmd[0]), change = pmd[0] ^ pmd_modify(m, pmd[0], vma.page_prot), entry
+    cdef uint32_t i = 0, head
+    while i < n and pmd_bits(m, pmd[i]) == bits:
+        entry = pmd[i] ^ change
+        if try_write and not pte_write(m, entry):
+            head = pte_pfn(m, entry)
+            if can_change_writable(m, vma, entry, head, head != m.huge_zero_pfn):
+                entry = pte_mkwrite(m, entry)
+        store_entry(m, pmd + i, entry)
+        i += 1
+    count_op(m, OP_PTE_SET, i)
+    return i
 
 
 cdef void change_pte_range(machine_t *m, const vma_t *vma, uint64_t *pmd, uint64_t addr, uint64_t end,
@@ -139,18 +160,20 @@ cdef void change_pte_range(machine_t *m, const vma_t *vma, uint64_t *pmd, uint64
 cdef void change_protection(machine_t *m, vma_t *vma, uint64_t start, uint64_t end,
                             bint try_change_writable) noexcept nogil:
     cdef uint64_t addr = start, next
-    cdef uint64_t *pmd
+    cdef uint64_t *pmd = NULL
+    cdef uint32_t n
     cdef int64_t entries = m.ledger.ops[<int>OP_PTE_SET]
     while addr < end:
-        pmd = pmd_offset(m, vma.mm, addr)
+        pmd = next_pmd(m, vma.mm, pmd, addr)
         if pmd == NULL:
             addr = next_pmd_addr(m, vma.mm, addr, end)
             continue
         next = pmd_addr_end(addr, end)
         if pmd[0] and pmd_leaf(m, pmd[0]):
             if next - addr == FS_PMD_SIZE:
-                change_huge_pmd(m, vma, pmd, try_change_writable)
-                addr = next
+                n = change_huge_pmds(m, vma, pmd, pmds_from(addr, end), try_change_writable)
+                pmd += n - 1
+                addr += n * FS_PMD_SIZE
                 continue
             split_huge_pmd(m, vma, pmd, addr)
         if pmd[0]:

@@ -41,16 +41,23 @@ cdef void deferred_split_offer(machine_t *m, uint32_t head, int event) noexcept 
         deferred_split_folio(m, head, event != DEFERRED_NEW)
 
 
-cdef void queue_del(machine_t *m, const tail2_t *tail) noexcept nogil:
-    if tail.deferred_prev != FS_NO_PFN:
-        folio_tail2(page_of(m, tail.deferred_prev)).deferred_next = tail.deferred_next
+cdef void queue_del(machine_t *m, const tail2_t *first, const tail2_t *last, int64_t n) noexcept nogil:
+    """Take n neighbours out."""
+    if first.deferred_prev != FS_NO_PFN:
+        folio_tail2(page_of(m, first.deferred_prev)).deferred_next = last.deferred_next
     else:
-        m.deferred_first = tail.deferred_next
-    if tail.deferred_next != FS_NO_PFN:
-        folio_tail2(page_of(m, tail.deferred_next)).deferred_prev = tail.deferred_prev
+        m.deferred_first = last.deferred_next
+    if last.deferred_next != FS_NO_PFN:
+        folio_tail2(page_of(m, last.deferred_next)).deferred_prev = first.deferred_prev
     else:
-        m.deferred_last = tail.deferred_prev
-    m.deferred_len -= 1
+        m.deferred_last = first.deferred_prev
+    m.deferred_len -= n
+
+
+cdef void deferred_split_del_run(machine_t *m, uint32_t head, uint32_t n) noexcept nogil:
+    cdef uint32_t last = head + ((n - 1) << FS_HPAGE_PMD_ORDER)
+    queue_del(m, folio_tail2(page_of(m, head)), folio_tail2(page_of(m, last)), n)
+    m.ledger.deferred_removed += n
 
 
 cdef void folio_unqueue_deferred_split(machine_t *m, uint32_t head) noexcept nogil:
@@ -62,12 +69,12 @@ cdef void folio_unqueue_deferred_split(machine_t *m, uint32_t head) noexcept nog
     tail = folio_tail2(folio)
     if folio.flags & PG_partially_mapped:
         mod_mthp_stat(m, folio_order(folio), MTHP_NR_ANON_PARTIALLY_MAPPED, -1)
-    queue_del(m, tail)
+    queue_del(m, tail, tail, 1)
     folio.flags &= ~(PG_deferred | PG_partially_mapped)
     m.ledger.deferred_removed += 1
 
 
 cdef void deferred_split_requeue(machine_t *m, uint32_t head) noexcept nogil:
     cdef tail2_t *tail = folio_tail2(page_of(m, head))
-    queue_del(m, tail)
+    queue_del(m, tail, tail, 1)
     queue_add_tail(m, head, tail)

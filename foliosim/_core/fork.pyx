@@ -204,21 +204,26 @@ cdef int copy_huge_pmd(machine_t *m, vma_t *dst, vma_t *src, uint64_t *to_pmd, u
     return 0
 
 
+cdef bint charge_table(machine_t *m, const mm_t *src) noexcept nogil:
+    """Room for what the copy of one PTE table's span may need."""
+    if src.has_pinned:
+        mem_cgroup_charge(m, FS_HPAGE_PMD_NR + MEMCG_TABLES)
+    return mem_cgroup_charge(m, MEMCG_TABLES)
+
+
 cdef int copy_page_range(machine_t *m, vma_t *dst, vma_t *src) noexcept nogil:
     cdef uint64_t addr = src.start, next
-    cdef uint64_t *from_pmd
-    cdef uint64_t *to_pmd
+    cdef uint64_t *from_pmd = NULL
+    cdef uint64_t *to_pmd = NULL
     cdef int result
     while addr < src.end:
-        if src.mm.has_pinned:
-            mem_cgroup_charge(m, FS_HPAGE_PMD_NR + MEMCG_TABLES)
-        if not mem_cgroup_charge(m, MEMCG_TABLES):
+        if m.pressure and not charge_table(m, src.mm):
             return -ENOMEM
-        from_pmd = pmd_offset(m, src.mm, addr)
+        from_pmd = next_pmd(m, src.mm, from_pmd, addr)
         if from_pmd == NULL:
             addr = next_pmd_addr(m, src.mm, addr, src.end)
             continue
-        to_pmd = pmd_alloc(m, dst.mm, addr)
+        to_pmd = to_pmd + 1 if to_pmd != NULL and pmd_index(addr) else pmd_alloc(m, dst.mm, addr)
         if to_pmd == NULL:
             return -ENOMEM
         next = pmd_addr_end(addr, src.end)

@@ -3,14 +3,11 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from foliosim._core.types cimport *
 
-# Take a reference on each of nr pages from addr on; pfns gets them.  How many, or a negative errno if none.
+# Take a reference on each of nr pages from addr on; pfns gets them (put_user_pages of gup_fast drops them).
+# How many, or a negative errno if none.
 cdef int64_t get_user_pages_fast(machine_t *m, mm_t *mm, uint64_t addr, int64_t nr, uint32_t flags,
                                  uint32_t *pfns) noexcept nogil
-# Drop what get_user_pages_fast took with these flags.
-cdef void put_user_pages(machine_t *m, const uint32_t *pfns, int64_t nr, uint32_t flags) noexcept nogil
 # Fault [start, start + length) in as mlock and MAP_POPULATE do.  0 or a negative errno.
 cdef int64_t mm_populate(machine_t *m, mm_t *mm, uint64_t start, uint64_t length, bint ignore_errors) noexcept nogil
 # MADV_POPULATE_READ, _WRITE: pages dealt with, -ENOMEM (no VMA), -EINVAL (VMA not fit), -EFAULT (signal).
 cdef int64_t faultin_page_range(machine_t *m, mm_t *mm, uint64_t start, uint64_t end, bint write) noexcept nogil
-# n references (FOLL_GET) or pins (FOLL_PIN) on a page (try_grab_folio).
-cdef void grab_folio(machine_t *m, uint32_t pfn, int32_t n, uint32_t flags) noexcept nogil

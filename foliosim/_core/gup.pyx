@@ -7,13 +7,14 @@ from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
 from foliosim._core.pte_ops cimport *
 from foliosim._core.stat cimport *
+from foliosim._core.gup_fast cimport grab_folio, gup_fast, gup_must_unshare
 from foliosim._core.maple_tree cimport maple_find
 from foliosim._core.mapping cimport shmem_mapping
 from foliosim._core.memory cimport anon_fault_orders, do_anonymous_run, handle_mm_fault
 from foliosim._core.mlock cimport lru_add_drain
 from foliosim._core.gup_policy cimport pin_policy
 from foliosim._core.policy cimport policy_is_linux
-from foliosim._core.swap cimport folio_mark_accessed, folio_put_refs
+from foliosim._core.swap cimport folio_mark_accessed
 
 cdef extern from *:
     """
@@ -25,113 +26,12 @@ cdef extern from *:
     const uint32_t FOLL_MADV_POPULATE, FOLL_MM_POPULATE
 
 
-# ---- references ----
-
-cdef void grab_folio(machine_t *m, uint32_t pfn, int32_t n, uint32_t flags) noexcept nogil:
-    """Follows try_grab_folio: pins of the zero pages are not counted, small folios count 1024 per pin."""
-    cdef page_t *folio = folio_of(m, pfn)
-    cdef bint zero = page_kind(folio) == PG_KIND_ZERO
-    count_op(m, OP_REF, (flags & (FOLL_GET | FOLL_PIN)) != 0)
-    if flags & FOLL_GET:
-        folio.refcount += n
-    elif flags & FOLL_PIN and not zero:
-        if folio_order(folio) >= 2:
-            folio.refcount += n
-            folio_tail2(folio).pincount += n
-        else:
-            folio.refcount += n * FS_GUP_PIN_COUNTING_BIAS
-        count_vm_events(m, NR_FOLL_PIN_ACQUIRED, n)
-
-
-cdef void put_one(machine_t *m, uint32_t pfn, uint32_t flags) noexcept nogil:
-    cdef uint32_t head = head_of(m, pfn)
-    cdef page_t *folio = page_of(m, head)
-    cdef int32_t refs = 1
-    count_op(m, OP_REF, 1)
-    if page_kind(folio) == PG_KIND_ZERO:
-        if flags & FOLL_GET:
-            folio.refcount -= 1
-        return
-    if flags & FOLL_PIN:
-        count_vm_events(m, NR_FOLL_PIN_RELEASED, 1)
-        if folio_order(folio) >= 2:
-            folio_tail2(folio).pincount -= 1
-        else:
-            refs = FS_GUP_PIN_COUNTING_BIAS
-    folio_put_refs(m, head, refs)
-
-
-cdef void put_user_pages(machine_t *m, const uint32_t *pfns, int64_t nr, uint32_t flags) noexcept nogil:
-    cdef int64_t i
-    for i in range(nr):
-        put_one(m, pfns[i], flags)
-
-
-cdef bint gup_must_unshare(machine_t *m, const vma_t *vma, uint32_t pfn, uint32_t flags) noexcept nogil:
-    """Read-only entry, FOLL_PIN without FOLL_WRITE: must the page first become the process's own?"""
-    cdef page_t *folio = folio_of(m, pfn)
-    if not flags & FOLL_PIN or flags & FOLL_WRITE:
-        return False
-    if page_kind(folio) != PG_KIND_ZERO and folio.flags & PG_anon:
-        return not page_of(m, pfn if not folio.flags & PG_tails_implicit else head_of(m, pfn)).flags & PG_anon_exclusive
-    if not flags & FOLL_LONGTERM:
-        return False
-    return vma == NULL or (vma.flags & (VM_SHARED | VM_MAYWRITE)) == VM_MAYWRITE
-
-
 cdef bint vma_needs_dirty_tracking(const vma_t *vma) noexcept nogil:
     """Does a file system expect to be told of every store to the VMA's pages?"""
     if vma.flags & (VM_WRITE | VM_SHARED) != VM_WRITE | VM_SHARED:
         return False
     return vma.file != NULL and not shmem_mapping(vma.file)
 
-
-# ---- the lockless fast path ----
-
-cdef bint folio_allowed(machine_t *m, uint32_t pfn, uint32_t flags) noexcept nogil:
-    """Follows gup_fast_folio_allowed: no long-term writer behind the back of a file system."""
-    cdef const page_t *folio = folio_of(m, pfn)
-    if flags & (FOLL_PIN | FOLL_LONGTERM | FOLL_WRITE) != FOLL_PIN | FOLL_LONGTERM | FOLL_WRITE:
-        return True
-    return (folio.flags & (PG_anon | PG_swapbacked)) != 0
-
-
-cdef int64_t gup_fast(machine_t *m, mm_t *mm, uint64_t addr, int64_t nr, uint32_t flags, uint32_t *pfns) noexcept nogil:
-    """Take what is mapped as wanted from addr on, stop at the first page that is not; how many."""
-    cdef bint write = (flags & FOLL_WRITE) != 0
-    cdef int64_t done = 0, n, i
-    cdef uint64_t *pmd
-    cdef uint64_t entry
-    cdef uint32_t pfn
-    while done < nr:
-        pmd = pmd_offset(m, mm, addr)
-        if pmd == NULL or not pmd[0]:
-            break
-        n = 1
-        if pmd_leaf(m, pmd[0]):
-            entry = pmd[0]
-            pfn = pte_pfn(m, entry) + pte_index(addr)
-            n = FS_PTRS_PER_PTE - pte_index(addr)
-            if n > nr - done:
-                n = nr - done
-        else:
-            entry = pte_offset(m, pmd[0], addr)[0]
-            pfn = pte_pfn(m, entry)
-        if not pte_hw_allows(m, entry, write) or pte_special(m, entry):
-            break
-        if not folio_allowed(m, pfn, flags) or (not pte_write(m, entry) and gup_must_unshare(m, NULL, pfn, flags)):
-            break
-        count_op(m, OP_GUP, 1)
-        grab_folio(m, pfn, <int32_t>n, flags)
-        folio_of(m, pfn).flags |= PG_referenced
-        for i in range(n):
-            pfns[done + i] = pfn + <uint32_t>i
-        done += n
-        addr += <uint64_t>n << FS_PAGE_SHIFT
-    return done
-
-
-# ---- the slow path ----
 
 cdef int check_vma_flags(const vma_t *vma, uint32_t flags) noexcept nogil:
     if vma.flags & (VM_IO | VM_PFNMAP):
@@ -159,6 +59,11 @@ cdef void touch_folio(machine_t *m, uint64_t entry, uint32_t pfn, uint32_t flags
     folio_mark_accessed(m, head)
 
 
+cdef bint must_unshare(machine_t *m, const vma_t *vma, uint32_t pfn, uint32_t flags) noexcept nogil:
+    cdef page_t *folio = folio_of(m, pfn)
+    return gup_must_unshare(vma, folio, folio if folio.flags & PG_tails_implicit else page_of(m, pfn), flags)
+
+
 cdef int64_t follow_page(machine_t *m, vma_t *vma, uint64_t addr, int64_t nr, uint32_t flags, uint32_t *pfns,
                          bint *unshare) noexcept nogil:
     """Follows follow_page_mask: pages taken at addr (a PMD leaf gives many), 0: a fault is needed."""
@@ -183,7 +88,7 @@ cdef int64_t follow_page(machine_t *m, vma_t *vma, uint64_t addr, int64_t nr, ui
         n = FS_PTRS_PER_PTE - pte_index(addr)
         if n > nr:
             n = nr
-    if not pte_write(m, at[0]) and gup_must_unshare(m, vma, pfn, flags):
+    if not pte_write(m, at[0]) and must_unshare(m, vma, pfn, flags):
         unshare[0] = True
         return 0
     count_op(m, OP_GUP, 1)
@@ -218,20 +123,14 @@ cdef int faultin_page(machine_t *m, vma_t *vma, uint64_t addr, uint32_t flags, b
     return 0
 
 
-cdef int64_t populate_empty(machine_t *m, vma_t *vma, uint64_t addr, int64_t nr, uint32_t flags) noexcept nogil:
+cdef int64_t populate_empty(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, int64_t nr,
+                            uint32_t flags) noexcept nogil:
     """Single pages of unlocked private memory, faulted in and touched in one go: how many, 0 if it is not that case."""
-    cdef uint64_t *pmd = pmd_offset(m, vma.mm, addr)
-    cdef uint64_t *pte
     cdef int64_t n = 0, i
     if not flags & FOLL_WRITE or vma.file != NULL or vma.flags & VM_LOCKED or not vma.flags & VM_WRITE:
         return 0
-    if m.fail.armed:
+    if m.fail.armed or anon_fault_orders(m, vma):
         return 0
-    if pmd == NULL or not pmd_table(m, pmd[0]) or anon_fault_orders(m, vma):
-        return 0
-    pte = pte_offset(m, pmd[0], addr)
-    if nr > FS_PTRS_PER_PTE - pte_index(addr):
-        nr = FS_PTRS_PER_PTE - pte_index(addr)
     while n < nr and not pte[n]:
         n += 1
     if n < 2:
@@ -244,32 +143,65 @@ cdef int64_t populate_empty(machine_t *m, vma_t *vma, uint64_t addr, int64_t nr,
     return n
 
 
-cdef int64_t touch_present(machine_t *m, vma_t *vma, uint64_t addr, int64_t nr, uint32_t flags) noexcept nogil:
-    """Populate meets single pages that are mapped as wanted: touch those of one table in a row; how many."""
-    cdef uint64_t *pmd = pmd_offset(m, vma.mm, addr)
-    cdef uint64_t *pte
-    cdef uint32_t pfn
+cdef int64_t touch_ptes(machine_t *m, const uint64_t *pte, int64_t nr, uint32_t flags) noexcept nogil:
+    """Touch single pages in a row that are mapped as wanted; how many."""
+    cdef page_t *page
     cdef int64_t n = 0
     cdef bint write = (flags & FOLL_WRITE) != 0
-    if pmd == NULL or not pmd_table(m, pmd[0]):
-        return 0
-    pte = pte_offset(m, pmd[0], addr)
-    if nr > FS_PTRS_PER_PTE - pte_index(addr):
-        nr = FS_PTRS_PER_PTE - pte_index(addr)
     while n < nr and pte_hw_allows(m, pte[n], write) and not pte_special(m, pte[n]):
-        pfn = pte_pfn(m, pte[n])
-        if (page_of(m, pfn).flags & (PG_KIND_MASK | PG_ORDER_MASK)) != PG_KIND_HEAD:
+        page = page_of(m, pte_pfn(m, pte[n]))
+        if page.flags & (PG_KIND_MASK | PG_ORDER_MASK) != PG_KIND_HEAD:
             break
-        touch_folio(m, ptep_get(m, pte + n), pfn, flags)
+        if write and not pte_dirty(m, ptep_get(m, pte + n)):
+            page.flags |= PG_dirty
+        if not page.flags & PG_referenced:
+            page.flags |= PG_referenced
+        elif not page.flags & PG_unevictable:
+            folio_mark_accessed(m, pte_pfn(m, pte[n]))
         n += 1
     count_op(m, OP_GUP, n)
     return n
 
 
+cdef int64_t touch_pmds(machine_t *m, uint64_t *pmd, uint64_t addr, int64_t nr, uint32_t flags) noexcept nogil:
+    """The same for leaves of one PMD table: follows touch_pmd."""
+    cdef int64_t done = 0, n
+    cdef uint32_t left = FS_PTRS_PER_PTE - pmd_index(addr)
+    while left and done < nr and pmd_leaf(m, pmd[0]) and not pte_protnone(m, pmd[0]):
+        if flags & FOLL_WRITE:
+            if not pte_write(m, pmd[0]):
+                break
+            if flags & FOLL_TOUCH:
+                store_entry(m, pmd, pte_mkdirty(m, pte_mkyoung(m, pmd[0])))
+        n = FS_PTRS_PER_PTE - pte_index(addr)
+        if n > nr - done:
+            n = nr - done
+        done += n
+        addr += <uint64_t>n << FS_PAGE_SHIFT
+        pmd += 1
+        left -= 1
+        count_op(m, OP_GUP, 1)
+    return done
+
+
+cdef int64_t populate_run(machine_t *m, vma_t *vma, uint64_t addr, int64_t nr, uint32_t flags) noexcept nogil:
+    """Pages of one table that need not be looked at one by one; 0: the one at addr does."""
+    cdef uint64_t *pmd = pmd_offset(m, vma.mm, addr)
+    cdef uint64_t *pte
+    if pmd == NULL or not pmd[0]:
+        return 0
+    if pmd_leaf(m, pmd[0]):
+        return touch_pmds(m, pmd, addr, nr, flags)
+    pte = pte_offset(m, pmd[0], addr)
+    if nr > FS_PTRS_PER_PTE - pte_index(addr):
+        nr = FS_PTRS_PER_PTE - pte_index(addr)
+    return touch_ptes(m, pte, nr, flags) if pte[0] else populate_empty(m, vma, pte, addr, nr, flags)
+
+
 cdef int64_t get_user_pages(machine_t *m, mm_t *mm, uint64_t addr, int64_t nr, uint32_t flags,
                             uint32_t *pfns) noexcept nogil:
     """Follows __get_user_pages: pages dealt with, or the errno if there was none."""
-    cdef int64_t done = 0, n, more, error = 0
+    cdef int64_t done = 0, n, error = 0
     cdef bint unshare = False
     cdef vma_t *vma = NULL
     while done < nr:
@@ -282,14 +214,11 @@ cdef int64_t get_user_pages(machine_t *m, mm_t *mm, uint64_t addr, int64_t nr, u
             if error:
                 error = -EINVAL if flags & FOLL_MADV_POPULATE else error
                 break
-        n = nr - done
-        if n > <int64_t>((vma.end - addr) >> FS_PAGE_SHIFT):
-            n = (vma.end - addr) >> FS_PAGE_SHIFT
         if pfns == NULL:
-            more = n
-            n = populate_empty(m, vma, addr, more, flags)
-            if n == 0:
-                n = touch_present(m, vma, addr, more, flags)
+            n = nr - done
+            if n > <int64_t>((vma.end - addr) >> FS_PAGE_SHIFT):
+                n = (vma.end - addr) >> FS_PAGE_SHIFT
+            n = populate_run(m, vma, addr, n, flags)
             done += n
             addr += <uint64_t>n << FS_PAGE_SHIFT
             if n:

@@ -23,7 +23,8 @@ from foliosim._core.corrupt cimport corrupt
 from foliosim._core.counters cimport counters_delta, counters_snapshot
 from foliosim._core.fault cimport *
 from foliosim._core.file_ops cimport do_msync
-from foliosim._core.gup cimport get_user_pages_fast, put_user_pages
+from foliosim._core.gup cimport get_user_pages_fast
+from foliosim._core.gup_fast cimport put_user_pages
 from foliosim._core.hooks cimport install_hook
 from foliosim._core.kpage cimport get_kpage_count, stable_page_flags
 from foliosim._core.madvise cimport FS_ENOTSIM, do_madvise, prctl_set_vma

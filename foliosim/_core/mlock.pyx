@@ -106,30 +106,41 @@ cdef void mlock_folio(machine_t *m, uint32_t head) noexcept nogil:
     batch_add(m, head, folio, MLOCK_LRU)
 
 
-cdef void mlock_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
-    cdef uint32_t i = 0, k, j
+cdef void mlock_run(machine_t *m, uint32_t pfn, uint32_t n, int order) noexcept nogil:
+    cdef uint32_t i = 0, k, j, stride
+    cdef int64_t pages = <int64_t>n << order
     cdef page_t *page
-    lru_del_run(m, pfn, n)
+    lru_del_run(m, pfn, n, order)
     while i < n:
-        page = page_of(m, pfn + i)
-        k = page_contiguous(pfn + i, n - i)
+        page = page_of(m, pfn + (i << order))
+        k = heads_contiguous(pfn + (i << order), n - i, order, &stride)
         for j in range(k):
-            page[j].flags = (page[j].flags & ~PG_active) | PG_unevictable | PG_mlocked
-            page[j].prev = 1
+            page.flags = (page.flags & ~PG_active) | PG_unevictable | PG_mlocked
+            page.prev = 1
+            page += stride
         i += k
-    m.lru[<int>LRU_UNEVICTABLE].nr_pages += n
+    m.lru[<int>LRU_UNEVICTABLE].nr_pages += pages
     count_op(m, OP_MLOCK, n)
-    count_vm_events(m, UNEVICTABLE_PGS_MLOCKED, n)
-    count_vm_events(m, UNEVICTABLE_PGS_CULLED, n)
+    count_vm_events(m, UNEVICTABLE_PGS_MLOCKED, pages)
+    count_vm_events(m, UNEVICTABLE_PGS_CULLED, pages)
 
 
-cdef void munlock_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
-    pages_change_flags(m, pfn, n, PG_unevictable | PG_mlocked, 0)
-    m.lru[<int>LRU_UNEVICTABLE].nr_pages -= n
+cdef void munlock_run(machine_t *m, uint32_t pfn, uint32_t n, int order) noexcept nogil:
+    cdef uint32_t i = 0, k, j, stride
+    cdef int64_t pages = <int64_t>n << order
+    cdef page_t *page
+    while i < n:
+        page = page_of(m, pfn + (i << order))
+        k = heads_contiguous(pfn + (i << order), n - i, order, &stride)
+        for j in range(k):
+            page.flags &= ~(PG_unevictable | PG_mlocked)
+            page += stride
+        i += k
+    m.lru[<int>LRU_UNEVICTABLE].nr_pages -= pages
+    lru_link_run(m, pfn, n, order)
     count_op(m, OP_MLOCK, n)
-    lru_link_run(m, pfn, n)
-    count_vm_events(m, UNEVICTABLE_PGS_MUNLOCKED, n)
-    count_vm_events(m, UNEVICTABLE_PGS_RESCUED, n)
+    count_vm_events(m, UNEVICTABLE_PGS_MUNLOCKED, pages)
+    count_vm_events(m, UNEVICTABLE_PGS_RESCUED, pages)
 
 
 cdef void mlock_new_folio(machine_t *m, uint32_t head) noexcept nogil:

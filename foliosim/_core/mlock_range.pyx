@@ -57,35 +57,38 @@ cdef uint32_t mlock_batch(machine_t *m, vma_t *vma, const uint64_t *pte, uint64_
     return n
 
 
-cdef uint32_t small_run(machine_t *m, const vma_t *vma, const uint64_t *pte, uint32_t max_nr) noexcept nogil:
-    """Anonymous order-0 folios in consecutive frames that all change in the same way: locked or unlocked in one go.
+cdef uint32_t folio_run(machine_t *m, const vma_t *vma, const uint64_t *entry, uint32_t max_nr,
+                        int order) noexcept nogil:
+    """Anonymous folios in consecutive frames, single pages mapped by PTEs or huge ones mapped by PMDs, that all change
+    in the same way: locked or unlocked in one go.
 
     To lock: evictable, linked in a row on one list.  To unlock: unevictable and locked once.  How many; 0: none.
     """
     cdef bint lock = (vma.flags & VM_LOCKED) != 0
     cdef uint32_t same = PG_KIND_MASK | PG_ORDER_MASK | PG_anon | PG_lru | PG_active | PG_swapbacked
-    cdef uint32_t first = pte_pfn(m, pte[0]), i = 0, flags, locked = PG_unevictable | PG_mlocked
-    cdef uint64_t expected = pte_batch_key(m, pte[0])
+    cdef uint32_t first = pte_pfn(m, entry[0]), head = first, i = 0, flags, locked = PG_unevictable | PG_mlocked
+    cdef uint64_t expected = pte_batch_key(m, entry[0])
     cdef page_t *page
-    if pte_special(m, pte[0]) or pte_protnone(m, pte[0]):
+    if pte_special(m, entry[0]) or pte_protnone(m, entry[0]):
         return 0
     flags = (page_of(m, first).flags & same) | (0 if lock else locked)
-    if (flags & (PG_KIND_MASK | PG_ORDER_MASK | PG_anon | PG_lru)) != (PG_KIND_HEAD | PG_anon | PG_lru):
+    if flags & (PG_KIND_MASK | PG_ORDER_MASK | PG_anon | PG_lru) != PG_KIND_HEAD | <uint32_t>order | PG_anon | PG_lru:
         return 0
-    while i < max_nr and pte_batch_key(m, pte[i]) == expected:
-        page = page_of(m, first + i)
+    while i < max_nr and pte_batch_key(m, entry[i]) == expected:
+        page = page_of(m, head)
         if (page.flags & (same | locked)) != flags:
             break
-        if lock and i and page.next != first + i - 1:
+        if lock and i and page.next != head - (1U << order):
             break
         if not lock and page.prev != 1:
             break
-        expected += pte_advance(m)
+        expected += pte_advance(m) << order
+        head += 1U << order
         i += 1
     if i and lock:
-        mlock_run(m, first, i)
+        mlock_run(m, first, i, order)
     elif i:
-        munlock_run(m, first, i)
+        munlock_run(m, first, i, order)
     return i
 
 
@@ -93,16 +96,29 @@ cdef bint mlock_pmd(machine_t *m, vma_t *vma, uint64_t *pmd) noexcept nogil:
     """A PMD leaf; False: it was split, go on with its PTEs."""
     cdef uint32_t head = pte_pfn(m, pmd[0])
     cdef page_t *folio = page_of(m, head)
-    cdef int event = MLOCK_AT_SYSCALL if vma.flags & VM_LOCKED else MLOCK_AT_MUNLOCK
     cdef int answer
     if head == m.huge_zero_pfn:
         return True
-    answer = ask_mlock_rule(m, event, folio, folio_nr_pages(folio), True, True)
+    answer = ask_pmd(m, vma, folio)
     if answer == MLOCK_SPLIT and folio.flags & PG_anon and split_for_mlock(m, head):
         return False
     if answer == MLOCK_YES or answer == MLOCK_COPY_OUT:
         lock_or_unlock(m, vma, head)
     return True
+
+
+cdef int ask_pmd(machine_t *m, const vma_t *vma, page_t *folio) noexcept nogil:
+    cdef int event = MLOCK_AT_SYSCALL if vma.flags & VM_LOCKED else MLOCK_AT_MUNLOCK
+    return ask_mlock_rule(m, event, folio, folio_nr_pages(folio), True, True)
+
+
+cdef uint32_t mlock_pmds(machine_t *m, const vma_t *vma, const uint64_t *pmd, uint32_t max_nr) noexcept nogil:
+    """PMD leaves in a row that Linux locks, or unlocks, all in the same way; how many."""
+    if not policy_is_linux(m, POINT_MLOCK_RULE) or pte_pfn(m, pmd[0]) == m.huge_zero_pfn:
+        return 0
+    if ask_pmd(m, vma, page_of(m, pte_pfn(m, pmd[0]))) != MLOCK_YES:
+        return 0
+    return folio_run(m, vma, pmd, max_nr, FS_HPAGE_PMD_ORDER)
 
 
 cdef void mlock_pte_range(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t start, uint64_t end) noexcept nogil:
@@ -115,7 +131,7 @@ cdef void mlock_pte_range(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t star
         pte = pte_offset(m, pmd[0], addr)
         n = 1
         if pte[0] and pte_present(m, pte[0]):
-            n = small_run(m, vma, pte, <uint32_t>((end - addr) >> FS_PAGE_SHIFT))
+            n = folio_run(m, vma, pte, <uint32_t>((end - addr) >> FS_PAGE_SHIFT), 0)
             if n == 0:
                 n = mlock_batch(m, vma, pte, addr, start, end)
         addr += <uint64_t>n << FS_PAGE_SHIFT
@@ -125,15 +141,22 @@ cdef void mlock_vma_pages_range(machine_t *m, vma_t *vma, uint64_t start, uint64
                                 uint64_t newflags) noexcept nogil:
     """VM_IO is set meanwhile, so that mappings made during the walk do not lock a folio a second time."""
     cdef uint64_t addr = start, next
-    cdef uint64_t *pmd
+    cdef uint64_t *pmd = NULL
+    cdef uint32_t n
     vma.flags = newflags | (VM_IO if newflags & VM_LOCKED else 0)
     lru_add_drain(m)
     while addr < end:
-        pmd = pmd_offset(m, vma.mm, addr)
+        pmd = next_pmd(m, vma.mm, pmd, addr)
         if pmd == NULL:
             addr = next_pmd_addr(m, vma.mm, addr, end)
             continue
         next = pmd_addr_end(addr, end)
+        if pmd[0] and pmd_leaf(m, pmd[0]):
+            n = mlock_pmds(m, vma, pmd, pmds_from(addr, end))
+            if n:
+                pmd += n - 1
+                addr += n * FS_PMD_SIZE
+                continue
         if pmd[0]:
             mlock_pte_range(m, vma, pmd, addr, next)
         addr = next

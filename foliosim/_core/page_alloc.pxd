@@ -11,9 +11,11 @@ cdef uint32_t alloc_pages(machine_t *m, int order) noexcept nogil
 # Like alloc_pages for order-0 users: a run of 1..want frames; its length, or 0 if no frame is free.
 cdef uint32_t alloc_run(machine_t *m, uint32_t want, uint32_t *pfn) noexcept nogil
 cdef void free_pages(machine_t *m, uint32_t pfn, int order) noexcept nogil
-# n order-0 frames in a row; their records say PG_KIND_NONE already.
-cdef void free_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil
+# n blocks in a row, of an order that has a per-CPU list; the records of their first frames say PG_KIND_NONE already.
+cdef void free_run(machine_t *m, uint32_t pfn, uint32_t n, int order) noexcept nogil
 # A frame for a page table: all entries zero, refcount 1; FS_NO_PFN if no frame is free.
 cdef uint32_t table_alloc(machine_t *m) noexcept nogil
 # Give a table back; all its entries are zero again.
 cdef void table_free(machine_t *m, uint32_t pfn) noexcept nogil
+# The same for the first n of a list of tables that page_t.next links; the one after them.
+cdef uint32_t tables_free(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil

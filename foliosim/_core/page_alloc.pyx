@@ -295,10 +295,10 @@ cdef void free_pages(machine_t *m, uint32_t pfn, int order) noexcept nogil:
         buddy_free(m, pfn, order)
 
 
-cdef void free_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
-    m.free_pages += n
+cdef void free_run(machine_t *m, uint32_t pfn, uint32_t n, int order) noexcept nogil:
+    m.free_pages += <int64_t>n << order
     count_op(m, OP_FOLIO_FREE, n)
-    pcp_push(m, 0, pfn, n)
+    pcp_push(m, pcp_slot(order), pfn, n)
 
 
 cdef uint32_t table_alloc(machine_t *m) noexcept nogil:
@@ -338,13 +338,24 @@ cdef void check_empty(const uint64_t *table) noexcept nogil:
         BUG_ON(table[i] != 0)
 
 
+cdef uint32_t tables_free(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
+    cdef page_t *page
+    cdef uint32_t i, next = pfn, free = m.table_free
+    for i in range(n):
+        pfn = next
+        page = page_of(m, pfn)
+        next = page.next
+        BUG_ON(page.refcount != 1 or page_kind(page) != PG_KIND_TABLE)
+        if FS_DEBUG:
+            check_empty(<uint64_t *>(m.phys + (<uint64_t>pfn << FS_PAGE_SHIFT)))
+        page.refcount = 0
+        page.next = free
+        free = pfn
+    m.table_free = free
+    m.nr_tables -= n
+    count_op(m, OP_TABLE_FREE, n)
+    return next
+
+
 cdef void table_free(machine_t *m, uint32_t pfn) noexcept nogil:
-    cdef page_t *page = page_of(m, pfn)
-    BUG_ON(page.refcount != 1 or page_kind(page) != PG_KIND_TABLE)
-    if FS_DEBUG:
-        check_empty(<uint64_t *>(m.phys + (<uint64_t>pfn << FS_PAGE_SHIFT)))
-    page.refcount = 0
-    page.next = m.table_free
-    m.table_free = pfn
-    m.nr_tables -= 1
-    count_op(m, OP_TABLE_FREE, 1)
+    tables_free(m, pfn, 1)

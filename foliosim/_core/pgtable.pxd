@@ -90,6 +90,10 @@ cdef inline uint64_t *pmd_offset(const machine_t *m, const mm_t *mm, uint64_t ad
     entry = lower_entry(m, pgd_offset(m, mm, addr), addr, 2)
     return lower_entry(m, entry, addr, 1) if entry != NULL else NULL
 
+cdef inline uint64_t *next_pmd(const machine_t *m, const mm_t *mm, uint64_t *pmd, uint64_t addr) noexcept nogil:
+    """pmd_offset in a loop over an address range: pmd is the entry before that of addr, NULL if it is not known."""
+    return pmd + 1 if pmd != NULL and pmd_index(addr) else pmd_offset(m, mm, addr)
+
 cdef inline uint64_t *pte_offset(const machine_t *m, uint64_t pmd, uint64_t addr) noexcept nogil:
     """The PTE of an address in the table that a PMD entry points to."""
     return table_of(m, table_pfn(m, pmd)) + pte_index(addr)
@@ -101,6 +105,14 @@ cdef inline uint64_t level_addr_end(uint64_t addr, uint64_t end, int level) noex
 
 cdef inline uint64_t pmd_addr_end(uint64_t addr, uint64_t end) noexcept nogil:
     return level_addr_end(addr, end, 1)
+
+cdef inline uint32_t pmds_from(uint64_t addr, uint64_t end) noexcept nogil:
+    """How many entries, from that of addr to the end of its PMD table, translate nothing outside [addr, end)."""
+    cdef uint64_t n = (end - addr) >> FS_PMD_SHIFT
+    cdef uint32_t left = FS_PTRS_PER_PTE - pmd_index(addr)
+    if addr & (FS_PMD_SIZE - 1):
+        return 0
+    return left if left < n else <uint32_t>n
 
 cdef inline uint64_t next_pmd_addr(const machine_t *m, const mm_t *mm, uint64_t addr, uint64_t end) noexcept nogil:
     """Where to go on when pmd_offset gave NULL: past the missing upper table, at most end."""

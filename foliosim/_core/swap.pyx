@@ -56,27 +56,29 @@ cdef void lruvec_del_folio(machine_t *m, uint32_t head, page_t *folio) noexcept 
         list_unlink(m, m.lru + lru, folio, folio)
 
 
-cdef void lru_link_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
+cdef void lru_link_run(machine_t *m, uint32_t pfn, uint32_t n, int order) noexcept nogil:
     """Frames ascending, so the last one becomes the newest."""
     cdef lru_list_t *at = m.lru + folio_lru_list(page_of(m, pfn))
-    cdef uint32_t i = 0, k, j
+    cdef uint32_t i = 0, k, j, head = pfn, stride
     cdef page_t *page
     while i < n:
-        page = page_of(m, pfn + i)
-        k = page_contiguous(pfn + i, n - i)
+        page = page_of(m, head)
+        k = heads_contiguous(head, n - i, order, &stride)
         for j in range(k):
-            page[j].next = pfn + i + j - 1
-            page[j].prev = pfn + i + j + 1
+            page.next = head - (1U << order)
+            page.prev = head + (1U << order)
+            page += stride
+            head += 1U << order
         i += k
-    list_link(m, at, pfn, pfn + n - 1)
-    at.nr_pages += n
+    list_link(m, at, pfn, head - (1U << order))
+    at.nr_pages += <int64_t>n << order
 
 
-cdef void lru_del_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
+cdef void lru_del_run(machine_t *m, uint32_t pfn, uint32_t n, int order) noexcept nogil:
     cdef page_t *oldest = page_of(m, pfn)
     cdef lru_list_t *at = m.lru + folio_lru_list(oldest)
-    list_unlink(m, at, oldest, page_of(m, pfn + n - 1))
-    at.nr_pages -= n
+    list_unlink(m, at, oldest, page_of(m, pfn + ((n - 1) << order)))
+    at.nr_pages -= <int64_t>n << order
 
 
 # ---- batches ----

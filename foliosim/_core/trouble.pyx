@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport malloc
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
-from foliosim._core.gup cimport grab_folio
+from foliosim._core.gup_fast cimport grab_folio
 from foliosim._core.held cimport held_add
 from foliosim._core.machine cimport CoreMachine, CoreReference
 from foliosim._core.truth cimport *

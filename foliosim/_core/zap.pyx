@@ -6,11 +6,12 @@ from foliosim._core.pgtable cimport *
 from foliosim._core.pte_ops cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.huge_memory cimport split_huge_pmd, zap_huge_pmd
-from foliosim._core.page_alloc cimport free_run, table_free
+from foliosim._core.page_alloc cimport table_free
 from foliosim._core.policy cimport policy_is_linux
 from foliosim._core.rmap cimport folio_remove_rmap_ptes, vma_address
-from foliosim._core.swap cimport folio_mark_accessed, folio_put_refs, lru_del_run
+from foliosim._core.swap cimport folio_mark_accessed, folio_put_refs
 from foliosim._core.swap_state cimport free_swap_and_cache, free_swap_cache
+from foliosim._core.zap_run cimport zap_huge_run, zap_small_run
 
 cdef struct zap_details_t:
     bint reclaim_pt      # free PTE tables that a whole span's zap emptied
@@ -83,62 +84,6 @@ cdef uint32_t zap_present(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr
     return n
 
 
-cdef uint32_t zap_shared_run(machine_t *m, uint64_t *pte, uint32_t max_nr) noexcept nogil:
-    """Order-0 anonymous folios that others map too and nobody else refers to: each loses a mapping; how many."""
-    cdef uint32_t i = 0, mask = PG_KIND_MASK | PG_ORDER_MASK | PG_anon
-    cdef page_t *page
-    while i < max_nr and pte[i] and pte_present(m, pte[i]) and not pte_special(m, pte[i]):
-        page = page_of(m, pte_pfn(m, pte[i]))
-        if (page.flags & mask) != (PG_KIND_HEAD | PG_anon) or page.mapcount < 2:
-            break
-        page.mapcount -= 1
-        page.refcount -= 1
-        store_entry(m, pte + i, 0)
-        i += 1
-    return i
-
-
-cdef uint32_t zap_dying_run(machine_t *m, uint64_t *pte, uint32_t max_nr) noexcept nogil:
-    """Order-0 anonymous folios in consecutive frames, linked in a row on one LRU list, that end here; how many."""
-    cdef uint32_t same = PG_KIND_MASK | PG_ORDER_MASK | PG_anon | PG_lru | PG_active | PG_swapbacked | PG_swapcache
-    cdef uint32_t never = PG_unevictable | PG_mlocked | PG_bytes, first = pte_pfn(m, pte[0]), i = 0
-    cdef uint32_t flags = page_of(m, first).flags & same
-    cdef uint64_t expected = pte_batch_key(m, pte[0])
-    cdef page_t *page
-    if (flags & (PG_KIND_MASK | PG_ORDER_MASK | PG_anon | PG_lru | PG_swapcache)) != (PG_KIND_HEAD | PG_anon | PG_lru):
-        return 0
-    while i < max_nr and pte_batch_key(m, pte[i]) == expected:
-        page = page_of(m, first + i)
-        if (page.flags & (same | never)) != flags or page.refcount != 1 or page.mapcount != 1:
-            break
-        if i and page.next != first + i - 1:
-            break
-        store_entry(m, pte + i, 0)
-        expected += pte_advance(m)
-        i += 1
-    if i:
-        lru_del_run(m, first, i)
-        pages_change_flags(m, first, i, 0xffffffffU, PG_KIND_NONE)
-        free_run(m, first, i)
-    return i
-
-
-cdef uint32_t zap_small_run(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t max_nr) noexcept nogil:
-    """What zap_present does for single pages, run by run; 0: not that case."""
-    cdef uint32_t n
-    if vma.flags & VM_LOCKED or vma.file != NULL or pte_special(m, pte[0]) or pte_protnone(m, pte[0]):
-        return 0
-    n = zap_shared_run(m, pte, max_nr)
-    if n == 0:
-        n = zap_dying_run(m, pte, max_nr)
-    vma.mm.rss_anon -= n
-    count_op(m, OP_PTE_SET, n)
-    count_op(m, OP_REF, n)
-    count_op(m, OP_RMAP_CALL, n)
-    count_op(m, OP_MAPCOUNT, n)
-    return n
-
-
 cdef void zap_swap(machine_t *m, vma_t *vma, uint64_t *pte, const zap_details_t *details) noexcept nogil:
     """Follows zap_nonpresent_ptes: what is in swap is anonymous."""
     cdef uint32_t slot = swp_slot(m, pte[0])
@@ -191,17 +136,23 @@ cdef void free_pte_table(machine_t *m, mm_t *mm, uint64_t *pmd) noexcept nogil:
 
 cdef void zap_range(machine_t *m, vma_t *vma, uint64_t addr, uint64_t end, const zap_details_t *details) noexcept nogil:
     """Follows unmap_page_range: a leaf that is cut is split first."""
-    cdef uint64_t *pmd
+    cdef uint64_t *pmd = NULL
     cdef uint64_t next
+    cdef uint32_t n
     cdef int64_t entries = m.ledger.ops[<int>OP_PTE_SET]
     update_hiwater_rss(vma.mm)
     while addr < end:
-        pmd = pmd_offset(m, vma.mm, addr)
+        pmd = next_pmd(m, vma.mm, pmd, addr)
         if pmd == NULL:
             addr = next_pmd_addr(m, vma.mm, addr, end)
             continue
         next = pmd_addr_end(addr, end)
         if pmd[0] and pmd_leaf(m, pmd[0]):
+            n = zap_huge_run(m, vma, pmd, pmds_from(addr, end))
+            if n:
+                pmd += n - 1
+                addr += n * FS_PMD_SIZE
+                continue
             if next - addr == FS_PMD_SIZE:
                 zap_huge_pmd(m, vma, pmd, addr)
             else:

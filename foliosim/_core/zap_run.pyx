@@ -1,0 +1,127 @@
+# cython: language_level=3
+"""What zap.pyx does, for mappings in a row that all end in the same way: in one go, and counted as what they are."""
+from foliosim._core.flags cimport *
+from foliosim._core.page cimport *
+from foliosim._core.pgtable cimport *
+from foliosim._core.stat cimport *
+from foliosim._core.deferred_split cimport deferred_split_del_run
+from foliosim._core.huge_memory cimport pgtables_free
+from foliosim._core.page_alloc cimport free_run
+from foliosim._core.swap cimport lru_del_run
+
+cdef enum:
+    MAX_RUN = 64             # huge folios: their records stay in the host's first-level cache
+
+
+cdef uint32_t zap_shared_run(machine_t *m, uint64_t *pte, uint32_t max_nr) noexcept nogil:
+    """Order-0 anonymous folios that others map too and nobody else refers to: each loses a mapping; how many."""
+    cdef uint32_t i = 0, mask = PG_KIND_MASK | PG_ORDER_MASK | PG_anon
+    cdef page_t *page
+    while i < max_nr and pte[i] and pte_present(m, pte[i]) and not pte_special(m, pte[i]):
+        page = page_of(m, pte_pfn(m, pte[i]))
+        if (page.flags & mask) != (PG_KIND_HEAD | PG_anon) or page.mapcount < 2:
+            break
+        page.mapcount -= 1
+        page.refcount -= 1
+        store_entry(m, pte + i, 0)
+        i += 1
+    return i
+
+
+cdef uint32_t zap_dying_run(machine_t *m, uint64_t *pte, uint32_t max_nr) noexcept nogil:
+    """Order-0 anonymous folios in consecutive frames, linked in a row on one LRU list, that end here; how many."""
+    cdef uint32_t same = PG_KIND_MASK | PG_ORDER_MASK | PG_anon | PG_lru | PG_active | PG_swapbacked | PG_swapcache
+    cdef uint32_t never = PG_unevictable | PG_mlocked | PG_bytes, first = pte_pfn(m, pte[0]), i = 0
+    cdef uint32_t flags = page_of(m, first).flags & same
+    cdef uint64_t expected = pte_batch_key(m, pte[0])
+    cdef page_t *page
+    if (flags & (PG_KIND_MASK | PG_ORDER_MASK | PG_anon | PG_lru | PG_swapcache)) != (PG_KIND_HEAD | PG_anon | PG_lru):
+        return 0
+    while i < max_nr and pte_batch_key(m, pte[i]) == expected:
+        page = page_of(m, first + i)
+        if (page.flags & (same | never)) != flags or page.refcount != 1 or page.mapcount != 1:
+            break
+        if i and page.next != first + i - 1:
+            break
+        store_entry(m, pte + i, 0)
+        expected += pte_advance(m)
+        i += 1
+    if i:
+        lru_del_run(m, first, i, 0)
+        pages_change_flags(m, first, i, 0xffffffffU, PG_KIND_NONE)
+        free_run(m, first, i, 0)
+    return i
+
+
+cdef uint32_t zap_small_run(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t max_nr) noexcept nogil:
+    """What zap_present does for single pages, run by run; 0: not that case."""
+    cdef uint32_t n
+    if vma.flags & VM_LOCKED or vma.file != NULL or pte_special(m, pte[0]) or pte_protnone(m, pte[0]):
+        return 0
+    n = zap_shared_run(m, pte, max_nr)
+    if n == 0:
+        n = zap_dying_run(m, pte, max_nr)
+    vma.mm.rss_anon -= n
+    count_op(m, OP_PTE_SET, n)
+    count_op(m, OP_REF, n)
+    count_op(m, OP_RMAP_CALL, n)
+    count_op(m, OP_MAPCOUNT, n)
+    return n
+
+
+cdef inline bint ends_here(const machine_t *m, page_t *folio) noexcept nogil:
+    """One PMD maps the folio, nobody else refers to it, and its tails hold nothing of their own."""
+    if folio.refcount != 1 or folio_large_mapcount(folio) != 1 or folio_tail2(folio).entire_mapcount != 1:
+        return False
+    return folio.flags & PG_tails_implicit or m.content == NULL
+
+
+cdef uint32_t dying_leaves(machine_t *m, uint64_t *pmd, uint32_t max_nr) noexcept nogil:
+    """Clear leaves in a row of anonymous folios in consecutive frames, linked in a row on an LRU list and, if at all,
+    on the deferred split queue, that end here; how many."""
+    cdef uint32_t same = PG_KIND_MASK | PG_ORDER_MASK | PG_anon | PG_lru | PG_active | PG_swapbacked | PG_swapcache
+    cdef uint32_t never = PG_unevictable | PG_mlocked | PG_bytes | PG_partially_mapped
+    cdef uint32_t head = pte_pfn(m, pmd[0]), i = 0, flags, wanted = PG_KIND_HEAD | FS_HPAGE_PMD_ORDER | PG_anon | PG_lru
+    cdef uint64_t expected = pte_batch_key(m, pmd[0])
+    cdef page_t *folio = page_of(m, head)
+    same |= PG_deferred
+    flags = folio.flags & same
+    if flags & ~(PG_active | PG_swapbacked | PG_deferred) != wanted:
+        return 0
+    while i < max_nr and pte_batch_key(m, pmd[i]) == expected:
+        folio = page_of(m, head)
+        if folio.flags & (same | never) != flags or not ends_here(m, folio):
+            break
+        if i and folio.next != head - FS_HPAGE_PMD_NR:
+            break
+        if i and flags & PG_deferred and folio_tail2(folio).deferred_prev != head - FS_HPAGE_PMD_NR:
+            break
+        store_entry(m, pmd + i, 0)
+        expected += pte_advance(m) << FS_HPAGE_PMD_ORDER
+        head += FS_HPAGE_PMD_NR
+        i += 1
+    return i
+
+
+cdef uint32_t zap_huge_run(machine_t *m, vma_t *vma, uint64_t *pmd, uint32_t max_nr) noexcept nogil:
+    cdef uint32_t first = pte_pfn(m, pmd[0]), n, i
+    if vma.flags & VM_LOCKED or vma.file != NULL or pte_special(m, pmd[0]) or pte_protnone(m, pmd[0]):
+        return 0
+    n = dying_leaves(m, pmd, max_nr if max_nr < MAX_RUN else MAX_RUN)
+    if n == 0:
+        return 0
+    lru_del_run(m, first, n, FS_HPAGE_PMD_ORDER)
+    if page_of(m, first).flags & PG_deferred:
+        deferred_split_del_run(m, first, n)
+    for i in range(n):
+        page_of(m, first + (i << FS_HPAGE_PMD_ORDER)).flags = PG_KIND_NONE
+    free_run(m, first, n, FS_HPAGE_PMD_ORDER)
+    pgtables_free(m, pmd, n)
+    vma.mm.nr_ptes -= n
+    vma.mm.rss_anon -= <int64_t>n << FS_HPAGE_PMD_ORDER
+    mod_mthp_stat(m, FS_HPAGE_PMD_ORDER, MTHP_NR_ANON, -<int64_t>n)
+    count_op(m, OP_PTE_SET, n)
+    count_op(m, OP_REF, n)
+    count_op(m, OP_RMAP_CALL, n)
+    count_op(m, OP_MAPCOUNT, 2 * n)
+    return n
