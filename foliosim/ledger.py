@@ -24,7 +24,7 @@ _ERRNOS = {1: "eperm", 11: "eagain", 12: "enomem", 13: "eacces", 14: "efault", 1
 _SIGNALS = ("sigsegv", "sigbus")
 # Of these names, and of all that begin so, the numbers only ever grow; the others are as of now.
 _COUNTED = ("faults.", "cow_bytes", "zero_bytes", "splits.", "pmd_splits", "deferred.added", "deferred.removed", "ops.",
-            "fail.")
+            "fail.", "age_error.hot_reclaimed")
 
 
 class Ledger(Mapping):
@@ -138,7 +138,9 @@ def _waste(machine, truth):
     page = machine.page_size
     names = {"stranded_bytes": "stranded", "bloat_bytes": "bloat", "mlock_overshoot": "overshoot",
              "mlock_undershoot": "undershoot", "pin_overshoot": "pin_overshoot"}
-    return {name: truth[field] * page for name, field in names.items()}
+    ages = {"age_error": truth["hot_reclaimed"] + truth["cold_active"],
+            "age_error.hot_reclaimed": truth["hot_reclaimed"], "age_error.cold_kept": truth["cold_active"]}
+    return {**{name: truth[field] * page for name, field in names.items()}, **ages}
 
 
 def _accounting(machine, truth):

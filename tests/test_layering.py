@@ -15,7 +15,7 @@ LAYERS = [
     # L1: services
     "fault_inject page_alloc memcontrol content maple_tree policy held deferred_split folio frame_ids",
     # L2: objects and their rules
-    "swap swapfile swap_state mlock anon_vma mapping rmap folio_referenced mapcount ledger",
+    "age swap swapfile swap_state mlock anon_vma mapping rmap folio_referenced mapcount ledger",
     # L3: operations on mappings
     "shmem ext4 readahead filemap huge_memory zap_run zap copy_pages try_to_unmap split_folio partial_unmap shrinker"
     " truncate page_writeback swap_fault vmscan memory guard"

@@ -10,6 +10,7 @@ from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
 from foliosim._core.stat cimport *
+from foliosim._core.age cimport age_accessed
 from foliosim._core.content cimport content_read, content_write, flags_with_byte0
 from foliosim._core.folio cimport folio_materialize
 from foliosim._core.expand_stack cimport vma_lookup_or_grow
@@ -188,12 +189,13 @@ cdef int access_table(machine_t *m, mm_t *mm, access_t *a, uint64_t *pmd, uint64
 
 cdef int user_access(machine_t *m, mm_t *mm, access_t *a) noexcept nogil:
     cdef uint64_t *pmd
-    cdef uint64_t limit
+    cdef uint64_t limit, before
     cdef bint present
     cdef int result
     a.done = 0
     a.signal = 0
     while a.addr < a.end:
+        before = a.addr
         limit = (a.addr & ~(FS_PMD_SIZE - 1)) + FS_PMD_SIZE
         pmd = pmd_offset(m, mm, a.addr) if a.addr < m.task_size else NULL
         present = False
@@ -206,6 +208,8 @@ cdef int user_access(machine_t *m, mm_t *mm, access_t *a) noexcept nogil:
                 result = access_leaf(m, a, pmd, limit)
             else:
                 present = pte_hw_present(m, pmd[0])
+        if m.age.stamp != NULL and a.addr != before:
+            age_accessed(m, mm, before, a.addr if a.addr < a.end else a.end, a.stride)
         if result == 1:
             result = user_fault(m, mm, a, present)
             if result == 1:

@@ -39,7 +39,7 @@ cdef bint found_locked(machine_t *m, look_t *look, uint32_t nr, bint pmd, refere
     found.locked += nr
     if look.locked != look.nr:
         return False
-    if ask_mlock_rule(m, MLOCK_AT_RMAP_ADD, look.folio, look.nr, pmd, True) != MLOCK_YES:
+    if ask_mlock_rule(m, MLOCK_AT_RECLAIM, look.folio, look.nr, pmd, True) != MLOCK_YES:
         return False
     mlock_folio(m, look.head)
     found.vm_flags |= VM_LOCKED

@@ -14,7 +14,7 @@ from foliosim._core.policy import ANSWERS, NUMBERS, POINT_NAMES
 CAPSULE = "foliosim.decide_t"
 NUMBERED = re.compile(r"(\w+)\((\d+)\)")
 EVENTS = {MLOCK_AT_SYSCALL: "mlock", MLOCK_AT_RMAP_ADD: "map", MLOCK_AT_RMAP_REMOVE: "unmap",
-          MLOCK_AT_MUNLOCK: "munlock"}
+          MLOCK_AT_MUNLOCK: "munlock", MLOCK_AT_RECLAIM: "reclaim"}
 DEFERRED_EVENTS = {DEFERRED_NEW: "new", DEFERRED_PARTIAL: "partial", DEFERRED_UNMAPPED: "unmapped"}
 SWAP_EVENTS = {SWAP_OUT: "out", SWAP_IN: "in"}
 # How a hook gets each argument.

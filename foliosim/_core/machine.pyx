@@ -17,6 +17,7 @@ from foliosim.errors import (BusError, ReentryError, SegvError, UnsupportedError
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
+from foliosim._core.age cimport age_deinit
 from foliosim._core.brk cimport do_brk
 from foliosim._core.content cimport content_deinit, content_read
 from foliosim._core.corrupt cimport corrupt
@@ -117,6 +118,7 @@ cdef class CoreMachine:
         free(self.m.mappings)
         free(self.m.mm_ids)
         free(self.m.split_now)
+        age_deinit(&self.m)
         page_alloc_deinit(&self.m)
 
     cdef int enter(self) except -1:
@@ -405,11 +407,11 @@ cdef class CoreProcess:
             return result
         if result == -FS_EHOSTMEM:
             raise MemoryError(f"{syscall}: the host has no memory")
-        if (result == -ENOMEM or result == -EAGAIN) and self.machine.m.memcg.oom:
-            raise out_of_memory(syscall, args, oom_report(&self.machine.m))
         if result == -FS_ENOTSIM:
             raise UnsupportedError(f"{syscall}{args}: not emulated")
         self.machine.count_fail(<int>-result)
+        if (result == -ENOMEM or result == -EAGAIN) and self.machine.m.memcg.oom:
+            raise out_of_memory(syscall, args, oom_report(&self.machine.m))
         raise syscall_error(result, syscall, args)
 
     @property

@@ -31,6 +31,7 @@ cdef enum mlock_event_e:     # when P02 is asked
     MLOCK_AT_RMAP_ADD        # a mapping of a folio is made in a VM_LOCKED VMA
     MLOCK_AT_RMAP_REMOVE     # a mapping of a folio goes away in a VM_LOCKED VMA: unlock it?
     MLOCK_AT_MUNLOCK         # munlock() meets an existing mapping: unlock it?
+    MLOCK_AT_RECLAIM         # reclaim meets a folio that a VM_LOCKED VMA maps whole
 
 cdef enum fork_child_mprotect_e:    # P05
     FORK_MPROTECT_KEEP       # only the caller's PMD is split
@@ -417,8 +418,8 @@ cdef inline int ask_age_unit(machine_t *m, int order, int64_t nr_young, int64_t 
 
 
 cdef inline int ask_swap_large(machine_t *m, int event, int order, bint enabled) noexcept nogil:
-    """P29: does a folio of this order, one that faults may use or not, go to swap, or come from it, as it is?
-    swap_large_e."""
+    """P29: does a folio of this order go to swap, or come from it, as it is?  enabled: a PMD maps it (out), faults may
+    use the order (in).  swap_large_e."""
     cdef int64_t arg[3]
     arg[0], arg[1], arg[2] = event, order, enabled
     return policy_ask(m, POINT_SWAP_LARGE, arg, NR_SWAP_LARGE)

@@ -248,6 +248,11 @@ cdef int swap_whole(void *ctx, int param, const int64_t *arg) noexcept nogil:
     return SWAP_WHOLE if arg[0] == SWAP_OUT or arg[2] else SWAP_ORDER0
 
 
+cdef int swap_pmd_mapped(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """As before 6.10: out as it is if a PMD maps it (shrink_folio_list), in page by page."""
+    return SWAP_WHOLE if arg[0] == SWAP_OUT and arg[2] else SWAP_ORDER0
+
+
 cdef int swap_in_order0(void *ctx, int param, const int64_t *arg) noexcept nogil:
     return SWAP_WHOLE if arg[0] == SWAP_OUT else SWAP_ORDER0
 
@@ -334,7 +339,8 @@ cdef dict RULES = {
                   "zero_filled_incl_511": <size_t>&underused_incl_511,
                   "accessed_half": <size_t>&underused_accessed_half},
     "age_unit": {"folio_any": <size_t>&age_any, "majority": <size_t>&age_majority, "per_page": <size_t>&age_per_page},
-    "swap_large": {"whole": <size_t>&swap_whole, "order0": <size_t>&swap_in_order0},
+    "swap_large": {"whole": <size_t>&swap_whole, "order0": <size_t>&swap_in_order0,
+                   "pmd_whole": <size_t>&swap_pmd_mapped},
 }
 cdef dict ALIASES = {"mlock_rule": {"whole": MLOCK_YES}, "collapse_rule": {"quadruple_active": COLLAPSE_QUADRUPLE},
                      "underused": {"off": UNDERUSED_NO},

@@ -1,6 +1,7 @@
 # cython: language_level=3
 """A border of its own for memory pressure: the limit, swap, reclaim, shrinkers and khugepaged as steps."""
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from foliosim._core.age cimport age_start
 from foliosim._core.content cimport content_read, content_saved_byte
 from foliosim._core.flags cimport *
 from foliosim._core.khugepaged cimport khugepaged_do_scan, khugepaged_scan_mm
@@ -25,6 +26,14 @@ def setup(CoreMachine machine, uint64_t swap_pages):
     if swap_init(&machine.m, swap_pages) < 0:
         raise MemoryError(f"no memory for a swap device of {swap_pages} pages")
     machine.m.pressure = swap_pages > 0
+    if swap_pages:
+        start_ages(machine)
+
+
+cdef int start_ages(CoreMachine machine) except -1:
+    if age_start(&machine.m) < 0:
+        raise MemoryError("no memory for the times of accesses")
+    return 0
 
 
 def limit(CoreMachine machine):
@@ -36,6 +45,8 @@ def set_limit(CoreMachine machine, int64_t pages):
     """Change memory.max and reclaim down to it, as far as that is possible; 0: no limit.  Pages above it still."""
     cdef int retries = MAX_RECLAIM_RETRIES
     machine.enter()
+    if pages:
+        start_ages(machine)
     machine.m.memcg.limit = pages
     machine.m.pressure = pages > 0 or machine.m.swap.nr > 0
     while pages and mem_cgroup_usage(&machine.m) > pages and retries:

@@ -111,6 +111,11 @@ cdef void edges_of_machine_t(image_t *w, machine_t *m) noexcept nogil:
     for slot in range(5):
         edge(w, &m.pcp[slot].runs, RECORD_BYTES, m.pcp[slot].cap * sizeof(pcp_run_t))
     edges_of_swap_t(w, m, swap)
+    edges_of_age_t(w, m, &m.age)
+
+
+cdef void edges_of_age_t(image_t *w, machine_t *m, age_t *age) noexcept nogil:
+    edge_part(w, &age.stamp, RECORD_BYTES, m.nr_pages * sizeof(uint32_t), m.fresh_pfn * sizeof(uint32_t))
 
 
 cdef void edges_of_swap_t(image_t *w, machine_t *m, swap_t *swap) noexcept nogil:

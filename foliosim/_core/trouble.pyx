@@ -118,7 +118,8 @@ def truth(CoreMachine machine):
             "distinct": t.distinct, "anon": t.anon, "anon_huge": t.anon_huge, "locked": t.locked,
             "mlocked": t.mlocked, "anon_reported": t.anon_reported, "overshoot": t.overshoot,
             "undershoot": t.undershoot, "stranded": t.stranded, "bloat": t.bloat, "pinned": t.pinned,
-            "pin_overshoot": t.pin_overshoot, "deferred_pages": t.deferred_pages,
+            "pin_overshoot": t.pin_overshoot, "deferred_pages": t.deferred_pages, "cold_active": t.cold_active,
+            "hot_reclaimed": machine.m.age.hot_reclaimed,
         }
     finally:
         truth_deinit(&t)

@@ -32,6 +32,7 @@ cdef struct truth_t:
     int64_t mlocked, anon_reported
     int64_t overshoot, undershoot
     int64_t stranded, bloat
+    int64_t cold_active      # on an active list, but not used of late (age.pxd)
     int64_t pinned, pin_overshoot
     int64_t deferred_pages
 

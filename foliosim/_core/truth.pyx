@@ -9,6 +9,7 @@ from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
 from foliosim._core.pte_ops cimport *
+from foliosim._core.age cimport age_hot
 from foliosim._core.content cimport content_is_zero
 from foliosim._core.maple_tree cimport find_vma
 
@@ -182,6 +183,8 @@ cdef void see_page(truth_t *t, page_t *folio, uint32_t pfn) noexcept nogil:
         t.distinct += 1
         t.anon += anon
         t.own += not page & PAGE_SHARED
+        if t.m.age.stamp != NULL and (folio.flags & (PG_lru | PG_active)) == PG_lru | PG_active:
+            t.cold_active += not age_hot(t.m, pfn)
         if anon and folio_test_large(folio):
             t.bloat += content_is_zero(t.m, pfn)
     elif anon and folio_test_large(folio):

@@ -357,6 +357,12 @@ cdef struct ledger_t:        # what only the ledger counts
     int64_t split_failed[NR_SPLIT_FAILS]
     int64_t deferred_added, deferred_removed
 
+cdef struct age_t:           # when pages were truly used last (age.pxd)
+    uint32_t *stamp          # by pfn: the time of its last access, 0: none; NULL: nobody keeps it
+    uint32_t clock           # goes on when reclaim begins, if there were accesses since it last did
+    bint used                # there were
+    int64_t hot_reclaimed    # pages that reclaim took although they were in use
+
 cdef enum fail_e:            # kinds of allocation that can be made to fail
     FAIL_FOLIO
     FAIL_TABLE
@@ -482,6 +488,7 @@ cdef struct machine_t:
     int64_t table_ops[NR_TABLE_OPS]
 
     ledger_t ledger
+    age_t age
     fault_attr_t fail
     # objects
     void **mappings          # by mapping id: anon_vma_t or mapping_t (PG_anon tells)

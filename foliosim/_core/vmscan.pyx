@@ -10,6 +10,7 @@ from libc.math cimport sqrt
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.stat cimport *
+from foliosim._core.age cimport age_reclaim, age_reclaimed
 from foliosim._core.content cimport content_is_zero
 from foliosim._core.ext4 cimport ext4_evict_folio
 from foliosim._core.folio_referenced cimport folio_referenced, referenced_t
@@ -164,7 +165,7 @@ cdef int alloc_swap(machine_t *m, uint32_t head, page_t *folio, folio_list_t *fo
     if order and (folio.flags & (PG_partially_mapped | PG_deferred)) == PG_partially_mapped | PG_deferred:
         if not split_folio_to_list(m, head, folios, SPLIT_RECLAIM):
             return ACTIVATE
-    elif order and m.swap.nr and ask_swap_large(m, SWAP_OUT, order, True) == SWAP_ORDER0:
+    elif order and m.swap.nr and ask_swap_large(m, SWAP_OUT, order, folio_entire_mapcount(folio) != 0) == SWAP_ORDER0:
         if not split_folio_to_list(m, head, folios, SPLIT_SWAP):
             return ACTIVATE
     if folio_alloc_swap(m, head):
@@ -281,6 +282,8 @@ cdef void shrink_folio_list(machine_t *m, folio_list_t *folios, folio_list_t *ke
             list_push(m, folios, head)
             continue
         if outcome == FREED:
+            if not ignore_references:
+                age_reclaimed(m, head, folio)
             sc.nr_reclaimed += nr
             folio_put(m, head)
             continue
@@ -516,6 +519,7 @@ cdef int64_t try_to_free_mem_cgroup_pages(machine_t *m, int64_t nr) noexcept nog
     sc.nr_reclaimed = 0
     sc.force_deactivate = sc.skipped_deactivate = sc.dirty = False
     count_vm_events(m, ALLOCSTALL, 1)
+    age_reclaim(m)
     return do_try_to_free_pages(m, &sc)
 
 

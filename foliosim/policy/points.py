@@ -286,7 +286,10 @@ POINTS = {point.name: point for point in (
                           "folio_alloc_swap, alloc_swap_folio"),
               Alternative("order0", "out as it is, in page by page",
                           "R. Roberts, Swap-out mTHP without splitting, 27 Mar 2024"),
-              Alternative("split_first", "it is split before it goes out", "shrink_folio_list before 6.10"),
+              Alternative("pmd_whole", "out as it is if a PMD maps it, else split; in page by page",
+                          "shrink_folio_list before 6.10; Huang Ying, mm, THP, swap: delay splitting THP after swapped "
+                          "out, 24 Jul 2017"),
+              Alternative("split_first", "it is split before it goes out", "add_to_swap before 4.13"),
               Alternative("original_order", "out and in as it is", "alloc_swap_folio"),
           )),
 )}
@@ -295,14 +298,15 @@ _LINUX = {point.name: point.alternatives[0].name for point in POINTS.values()}
 _BEFORE_6_15 = {"cow_reuse": "anon_exclusive_only", "mlock_rule": "contained_lazy", "zero_page": "huge_then_small"}
 _BEFORE_6_8 = {"cow_reuse": "exclusive_or_last", "zero_page": "huge_then_small", "fault_order": "pmd_enabled",
                "fault_fallback": "straight_to_0", "deferred_members": "partially_mapped", "drop_zero_pages": "no",
-               "madv_free_partial": "give_up"}
+               "madv_free_partial": "give_up", "underused": "off", "swap_large": "pmd_whole",
+               "partial_evict": "split_then_sort"}
 
 # What differs from linux-6.18.
 PRESETS = {name: {**_LINUX, **changes} for name, changes in {
     "linux-6.18": {},
-    "linux-6.12": {**_BEFORE_6_15, "swap_large": "order0"},
-    "linux-6.7": {**_BEFORE_6_8, "mlock_rule": "contained_lazy", "swap_large": "split_first", "underused": "off"},
-    "linux-6.1": {**_BEFORE_6_8, "mlock_rule": "pmd_only", "swap_large": "split_first", "underused": "off"},
+    "linux-6.12": _BEFORE_6_15,
+    "linux-6.7": {**_BEFORE_6_8, "mlock_rule": "contained_lazy"},
+    "linux-6.1": {**_BEFORE_6_8, "mlock_rule": "pmd_only"},
     "wilcox-2023": {"vma_split": "split_try_defer", "fork_child_mprotect": "cow_whole", "cow_order": "inherit",
                     "pin_long": "split", "collapse_rule": "quadruple_active", "underused": "accessed_half"},
     "oracle": {"mlock_rule": "split", "cow_reuse": "exact_owner_set", "pin_short": "per_page_count",

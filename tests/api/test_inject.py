@@ -4,6 +4,7 @@ import errno
 import pytest
 
 import foliosim as fs
+from foliosim._core import binfmt
 
 HUGE, PAGE = 2 << 20, 4096
 BASE = 1 << 30
@@ -15,8 +16,9 @@ MOVE = fs.MREMAP_MAYMOVE | fs.MREMAP_FIXED
 class Room:
     """A machine with a process whose memory has something of everything."""
 
-    def __init__(self):
-        self.machine = fs.Machine(memory="128M", thp="always", mthp={"64kB": "always"}, shmem_enabled="always")
+    def __init__(self, swap=None):
+        self.machine = fs.Machine(memory="128M", thp="always", mthp={"64kB": "always"}, shmem_enabled="always",
+                                  swap=swap)
         self.process = self.machine.spawn()
         self.thp, self.small, self.far = BASE, BASE + 4 * HUGE, BASE + (3 << 39)
         self.file = self.machine.create_file("memfd", 4 * PAGE, fill=5)
@@ -63,6 +65,37 @@ def merge_fresh(room):
     room.process.mmap(16 * PAGE, addr=room.small + 16 * PAGE, flags=FIXED)
 
 
+def huge_shmem(room):
+    """A huge folio of the page cache."""
+    file = room.machine.create_file("memfd", 0)
+    file.ftruncate(HUGE)
+    addr = room.process.mmap(HUGE, addr=room.far, flags=fs.MAP_SHARED | fs.MAP_FIXED, file=file)
+    room.process.write(addr, PAGE, value=6)
+    return file, addr
+
+
+def swapped_out(room):
+    room.process.madvise(room.thp, HUGE, fs.MADV_PAGEOUT)
+    return room.process
+
+
+def partly_unmapped(room):
+    room.process.munmap(room.thp, PAGE)
+    return room.machine
+
+
+def brk_twice(room):
+    start = BASE - 64 * PAGE
+    binfmt.set_brk(room.process, start)
+    room.process.brk(start + 3 * PAGE)
+    room.process.write(start, 3 * PAGE, value=1)
+    room.process.brk(start + 40 * PAGE)
+
+
+def squeeze(room):
+    room.machine.limit = room.machine.usage - HUGE
+
+
 OPERATIONS = {
     "mmap": lambda room: room.process.mmap(HUGE, addr=room.far, flags=FIXED),
     "mmap over others": lambda room: room.process.mmap(16 * PAGE, addr=room.small + 8 * PAGE, flags=FIXED,
@@ -100,7 +133,40 @@ OPERATIONS = {
     "split of a shared folio": lambda room: room.machine.split_folio(room.process.translate(room.thp) // PAGE),
     "file": lambda room: room.machine.create_file("memfd", 2 * PAGE, fill=1),
     "khugepaged": lambda room: room.machine.khugepaged_scan(room.process),
+    "brk": brk_twice,
+    "mlockall": lambda room: (room.map(room.far, 8 * PAGE), room.process.mlockall(fs.MCL_CURRENT | fs.MCL_FUTURE),
+                              room.map(room.far + HUGE, 8 * PAGE)),
+    "mseal of the middle": lambda room: room.process.mseal(room.small + PAGE, PAGE),
+    "a name for the middle": lambda room: room.process.name_area(room.small + PAGE, PAGE, 7),
+    "MADV_DONTFORK of the middle": lambda room: room.process.madvise(room.small + PAGE, PAGE, fs.MADV_DONTFORK),
+    "MADV_COLD of a part": lambda room: room.process.madvise(room.thp, PAGE, fs.MADV_COLD),
+    "MADV_FREE of a part": lambda room: room.process.madvise(room.thp, PAGE, fs.MADV_FREE),
+    "shrink_deferred": lambda room: partly_unmapped(room).shrink_deferred(),
+    "huge shmem": huge_shmem,
+    "split of shmem": lambda room: room.machine.split_folio(room.process.translate(huge_shmem(room)[1]) // PAGE),
+    "truncate into a huge folio": lambda room: huge_shmem(room)[0].ftruncate(PAGE),
+    "punch into a huge folio": lambda room: huge_shmem(room)[0].punch(PAGE, PAGE),
+    "COLLAPSE of shmem": lambda room: (huge_shmem(room)[0].punch(PAGE, PAGE),
+                                       room.process.madvise(room.far, HUGE, fs.MADV_COLLAPSE)),
+    "move to another process": lambda room: room.shared().mremap(room.small, 64 * PAGE, 64 * PAGE, flags=MOVE,
+                                                                 new_addr=room.far),
 }
+SWAPPING = {
+    "MADV_PAGEOUT": swapped_out,
+    "MADV_PAGEOUT of a part": lambda room: room.process.madvise(room.thp + PAGE, PAGE, fs.MADV_PAGEOUT),
+    "swap in": lambda room: swapped_out(room).read(room.thp, HUGE),
+    "swap in after fork": lambda room: (swapped_out(room).fork(), room.process.write(room.thp, HUGE, value=4)),
+    "mlock of swapped memory": lambda room: swapped_out(room).mlock(room.thp, HUGE),
+    "reclaim": lambda room: room.machine.reclaim(600),
+    "a lower limit": squeeze,
+    "khugepaged of swapped pages": lambda room: (
+        room.process.madvise(room.thp, 8 * PAGE, fs.MADV_PAGEOUT), room.machine.khugepaged_scan(room.process)),
+}
+OPERATIONS |= SWAPPING
+
+
+def room_for(operation):
+    return Room(swap="8M" if operation in SWAPPING else None)
 
 
 def attempt(room, operation):
@@ -109,6 +175,8 @@ def attempt(room, operation):
         OPERATIONS[operation](room)
     except fs.SyscallError as error:
         return error.errno
+    except fs.MemoryFault:
+        return errno.EFAULT
     except MemoryError:
         return errno.ENOMEM
     return None
@@ -129,7 +197,7 @@ def test_each_allocation_fails_once(operation):
     """n = 1, 2, ... until the operation allocates less than that; at every n the machine is whole."""
     n, errnos = 1, set()
     while True:
-        room = Room()
+        room = room_for(operation)
         failure = room.machine.inject.failure(nth=n)
         failed = attempt(room, operation)
         room.machine.validate()
@@ -143,16 +211,29 @@ def test_each_allocation_fails_once(operation):
             break
         n += 1
         assert n < 2000
-    assert errnos <= {errno.ENOMEM, errno.EAGAIN, errno.EFAULT}
+    assert errnos <= {errno.ENOMEM, errno.EAGAIN, errno.EFAULT, errno.EINVAL}    # EINVAL: it was not huge after all
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("kind", ["folio", "table", "vma", "anon_vma"])
 def test_nothing_of_a_kind_can_be_had(operation, kind):
-    room = Room()
+    room = room_for(operation)
     with room.machine.inject.failure(times=None, kinds=kind):
         attempt(room, operation)
         room.machine.validate()
+    still_works(room)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("spare", [0, 5])
+def test_a_full_limit(operation, spare):
+    """What needs more than there is fails with a report or does with less; afterwards everything works again."""
+    room = room_for(operation)
+    room.machine.limit = room.machine.usage + spare * PAGE
+    failed = attempt(room, operation)
+    room.machine.validate()
+    assert failed in (None, errno.ENOMEM, errno.EAGAIN, errno.EFAULT, errno.EBUSY, errno.EINVAL)
+    room.machine.limit = None
     still_works(room)
 
 

@@ -8,14 +8,22 @@ from foliosim import costs
 from foliosim.ledger import is_bytes, is_counted
 
 HUGE, HALF, PAGE = 2 << 20, 1 << 20, 4096
-NAMES = """faults.minor faults.cow faults.reuse faults.zero faults.unshare cow_bytes cow_bytes.parent cow_bytes.child
-    cow_bytes.syscall cow_bytes.fork zero_bytes splits.ok.vma_split splits.ok.unmap splits.ok.reclaim
-    splits.ok.underused splits.ok.swap splits.ok.madvise splits.ok.pin splits.ok.user splits.attempt.user
-    splits.failed.extra_ref splits.failed.pinned splits.failed.locked splits.failed.nomem pmd_splits deferred.len
-    deferred.bytes deferred.added deferred.removed stranded_bytes bloat_bytes mlock_overshoot mlock_undershoot
-    pin_overshoot acct.Mlocked acct.AnonPages acct.Rss acct.Pss acct.Uss acct.AnonHugePages acct.memlock pt_pages.pte
-    pt_pages.pmd pt_pages.pud pt_bytes pt_deposited tlb_entries.plain tlb_entries.coalesce4 tlb_entries.contpte
-    ops.ref ops.mapcount ops.rmap_call ops.pte_set ops.tlb_flush fail.enomem fail.eagain fail.einval""".split()
+REASONS = "vma_split unmap reclaim underused swap madvise pin user"
+# The metrics that decide policy questions, as they are named in writing.
+METRICS = {
+    "faults.": "minor cow reuse zero unshare",
+    "cow_bytes.": "parent child syscall fork",
+    "splits.attempt.": REASONS, "splits.ok.": REASONS, "splits.failed.": "extra_ref pinned locked nomem",
+    "deferred.": "len bytes added removed",
+    "acct.": "Mlocked AnonPages Rss Pss Uss AnonHugePages memlock",
+    "pt_pages.": "pte pmd pud",
+    "tlb_entries.": "plain coalesce4 contpte",
+    "ops.": "ref mapcount rmap_call pte_set tlb_flush",
+    "fail.": "enomem eagain einval",
+    "": "cow_bytes zero_bytes splits.attempt splits.ok splits.failed pmd_splits stranded_bytes bloat_bytes mlock_overshoot"
+        " mlock_undershoot pin_overshoot pt_bytes pt_deposited age_error",
+}
+NAMES = [group + name for group, names in METRICS.items() for name in names.split()]
 
 
 @pytest.fixture
@@ -211,6 +219,64 @@ class TestWaste:
         process.mlock(thp, HALF)
         got = machine.ledger()
         assert (got["mlock_overshoot"], got["acct.Mlocked"], got["true.Mlocked"]) == (HALF, HUGE, HALF)
+
+
+class TestAges:
+    """age_error: pages whose true last access disagrees with what reclaim did with their folio."""
+
+    @pytest.fixture
+    def machine(self):
+        return fs.Machine(memory="64M", swap="16M", thp="never", mthp={"64kB": "always"})
+
+    def ages(self, machine):
+        got = machine.ledger()
+        return [got[f"age_error{name}"] for name in ("", ".hot_reclaimed", ".cold_kept")]
+
+    def test_what_was_just_used_is_reclaimed(self, machine, process):
+        addr = process.mmap(16 * PAGE, addr=16 << 20)
+        process.write(addr, 16 * PAGE, value=1)
+        assert self.ages(machine) == [0, 0, 0]
+        assert machine.reclaim(1) == 16
+        assert self.ages(machine) == [16, 16, 0]
+
+    def test_one_used_page_keeps_the_others_of_its_folio(self, machine, process):
+        """Written, seen once by reclaim; then three pages are used and it is seen again: it becomes active, whole."""
+        addr, length = process.mmap(1024 * PAGE, addr=16 << 20), 1024 * PAGE
+        process.write(addr, length, value=1)
+        machine.reclaim(1)
+        here = process.pagemap(addr, length) >> 63
+        kept = addr + int(here.argmax()) * PAGE                     # the oldest that is left is looked at next
+        process.read(kept, 3 * PAGE)
+        before = machine.ledger()
+        machine.reclaim(1)
+        assert "active" in machine.folio(process.translate(kept) // PAGE).flag_names
+        assert machine.ledger()["age_error.cold_kept"] == 16 - 3
+        assert (machine.ledger() - before)["age_error.hot_reclaimed"] == 0
+
+    def test_times_are_by_page_where_one_bit_is_by_folio(self):
+        """A PMD has one accessed bit for 512 pages; that one of them was used since is known all the same."""
+        machine = fs.Machine(memory="64M", swap="16M", thp="always")
+        process = machine.spawn()
+        addr, other = huge(process), huge(process, 32 << 20)
+        assert machine.reclaim(1) == 512
+        assert self.ages(machine) == [512, 512, 0]
+        used = addr if process.pagemap(addr, PAGE)[0] >> 63 else other
+        process.write(used + 5 * PAGE, PAGE, value=1)
+        machine.reclaim(1)
+        assert self.ages(machine)[1] == 513
+
+    def test_nobody_reclaims(self):
+        machine = fs.Machine(memory="64M", thp="always")
+        huge(machine.spawn())
+        assert self.ages(machine) == [0, 0, 0]
+
+    def test_what_the_program_gave_away_was_not_hot(self, machine, process):
+        addr = process.mmap(16 * PAGE, addr=16 << 20)
+        process.write(addr, 16 * PAGE, value=1)
+        process.madvise(addr, 16 * PAGE, fs.MADV_FREE)
+        machine.reclaim(1)
+        assert process.read(addr, PAGE) == b"\0"
+        assert self.ages(machine) == [0, 0, 0]
 
 
 class TestAccounting:

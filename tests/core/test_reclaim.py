@@ -180,6 +180,36 @@ class TestPartialEvict:
         machine.validate()
 
 
+class TestMlockAtReclaim:
+    """Both halves are locked, one after the other: mlock() finds the folio in none of its ranges whole."""
+
+    @pytest.mark.parametrize("preset", ["linux-6.18", "linux-6.12", "linux-6.7"])
+    def test_a_folio_locked_whole_is_seen(self, preset):
+        machine = machine_with(policy=preset)
+        process, addr = huge(machine)
+        process.mlock(addr, HALF)
+        process.mlock(addr + HALF, HALF)
+        before = machine.ledger()
+        assert (before["mlock_undershoot"], before["acct.Mlocked"]) == (HUGE, 0)
+        process.clear_refs(1)
+        machine.reclaim(512)
+        machine.validate()
+        after = machine.ledger()
+        assert (after["mlock_undershoot"], after["acct.Mlocked"], after["splits.ok"]) == (0, HUGE, 0)
+        assert swapped(process, addr) == {"m": 512}
+
+    def test_before_6_7_it_is_split_and_its_pages_are(self):
+        machine = machine_with(policy="linux-6.1")
+        process, addr = huge(machine)
+        process.mlock(addr, HALF)
+        process.mlock(addr + HALF, HALF)
+        process.clear_refs(1)
+        machine.reclaim(512)
+        machine.validate()
+        assert machine.ledger()["acct.Mlocked"] == HUGE and machine.ledger()["splits.ok.reclaim"] == 1
+        assert swapped(process, addr) == {"m": 512}
+
+
 class TestAgeUnit:
     @pytest.mark.parametrize("used, answer, where", [
         (1, "folio_any", {"m": 512}), (1, "majority", {"s": 512}), (1, "per_page", {"m": 1, "s": 511}),
@@ -201,7 +231,8 @@ class TestAgeUnit:
 
 class TestSwapLarge:
     @pytest.mark.parametrize("answer, whole, split, back", [
-        ("whole", 1, 0, 0), ("split_first", 0, 1, 0), ("order0", 1, 0, 0), ("original_order", 1, 0, 8)])
+        ("whole", 1, 0, 0), ("split_first", 0, 1, 0), ("order0", 1, 0, 0), ("original_order", 1, 0, 8),
+        ("pmd_whole", 1, 0, 0)])
     def test_huge(self, answer, whole, split, back):
         machine = machine_with(policy={"swap_large": answer})
         process, addr = huge(machine)
@@ -215,7 +246,18 @@ class TestSwapLarge:
         assert order(process, addr) == back
         machine.validate()
 
-    @pytest.mark.parametrize("answer, back", [("whole", 4), ("order0", 0), ("split_first", 0), ("original_order", 4)])
+    def test_before_6_10_what_ptes_map_is_split(self):
+        machine = machine_with(policy={"swap_large": "pmd_whole"})
+        process, addr = huge(machine)
+        process.mprotect(addr, PAGE, fs.PROT_READ)
+        process.clear_refs(1)
+        machine.reclaim(512)
+        assert machine.vmstat()["thp_split_page"] == 1 and machine.vmstat()["thp_swpout"] == 0
+        assert process.read(addr, HUGE) == BYTES
+        machine.validate()
+
+    @pytest.mark.parametrize("answer, back", [
+        ("whole", 4), ("order0", 0), ("pmd_whole", 0), ("split_first", 0), ("original_order", 4)])
     def test_mthp(self, answer, back):
         machine = machine_with(policy={"swap_large": answer}, mthp={"64kB": "always"})
         process = machine.spawn()
@@ -226,7 +268,7 @@ class TestSwapLarge:
         process.read(addr, PAGE)
         machine.validate()
         assert order(process, addr) == back
-        assert machine.mthp_stats()[4]["swpout"] == (answer != "split_first")
+        assert machine.mthp_stats()[4]["swpout"] == (answer not in ("split_first", "pmd_whole"))
         assert machine.mthp_stats()[4]["swpin"] == (back == 4)
 
     def test_fallback_when_no_cluster_is_free(self):

@@ -22,7 +22,7 @@ POLICIES = {"partial_evict": ["unmap_rest", "split_then_sort", "skip_folio", "ev
             "collapse_vs_free": ["on", "off", "backoff(2)", "respect_recent_dontneed"],
             "underused": ["zero_filled", "zero_filled(256)", "off", "zero_filled_incl_511", "accessed_half"],
             "age_unit": ["folio_any", "majority", "per_page"],
-            "swap_large": ["whole", "order0", "split_first", "original_order"]}
+            "swap_large": ["whole", "order0", "pmd_whole", "split_first", "original_order"]}
 ADVICE = (fs.MADV_DONTNEED, fs.MADV_FREE, fs.MADV_COLLAPSE, fs.MADV_PAGEOUT)
 
 
