@@ -10,6 +10,9 @@ _SIZE = "M. Wilcox, What size anonymous folios should we allocate?, 21 Feb 2023"
 _THREAD = "Re: [RFC PATCH 0/3] support large folio for mlock, July 2023"
 _PACHE = "N. Pache, khugepaged: mTHP support"
 _HILDENBRAND = "D. Hildenbrand, Re: [RFC PATCH 0/3] support large folio for mlock, July 2023"
+_VARIABLE = "R. Roberts, [RFC v2 PATCH 14/17] mm: Copy large folios for anonymous memory, 14 Apr 2023"
+_UNKNOWN = "no kernel and no mail known; to compare with"
+_BOUND = "no kernel; the bound of what a better rule could reach"
 
 
 @dataclass(frozen=True)
@@ -116,41 +119,47 @@ POINTS = {point.name: point for point in (
     Point("P02", "mlock_rule", "Which large folios become unevictable when part of them is in a VM_LOCKED VMA?",
           ("event", "order", "nr_mapped", "pmd", "within"), (
               Alternative("contained_eager", "those wholly mapped in the locked VMA, seen at mlock and when mapped",
-                          "mlock_pte_range, __folio_add_rmap"),
-              Alternative("contained_lazy", "the same, but seen at mlock only", "mlock_pte_range of 6.7"),
-              Alternative("pmd_only", "those mapped by a PMD", "mlock_pte_range before 6.7"),
-              Alternative("whole", "those with any page in a locked VMA", "reference P02"),
+                          "mlock_pte_range, __folio_add_rmap since 6.18; K. Shutsemau, mm: Improve mlock tracking for "
+                          "large folios, 23 Sep 2025"),
+              Alternative("contained_lazy", "the same, but seen at mlock and by reclaim only",
+                          "mlock_pte_range, folio_referenced_one of 6.7; Yin Fengwei, mm: mlock: update "
+                          "mlock_pte_range to handle large folio, 18 Sep 2023"),
+              Alternative("pmd_only", "those mapped by a PMD", "mlock_pte_range, mlock_vma_page before 6.7"),
+              Alternative("whole", "those with any page in a locked VMA", _UNKNOWN),
               Alternative("split", "split those only partly in it; the locked pages stand alone", _WILCOX),
               Alternative("copy_out", "the locked part of such a folio gets folios of its own", _WILCOX),
-              Alternative("forbid", "split all of them on mlock", "mlock of the 4.5 cycle"),
+              Alternative("forbid", "split all of them on mlock",
+                          "K. Shutemov, thp, mlock: do not allow huge pages in mlocked area, 2015 (undone in 4.5)"),
           )),
     Point("P03", "partial_evict", "Reclaim meets a large folio that is partly in a locked VMA: what becomes of it?",
           ("order", "nr_locked"), (
               Alternative("unmap_rest", "unmap what comes before the locked part; it stays whole, in the swap cache",
-                          "try_to_unmap_one"),
+                          "try_to_unmap_one since 6.10; R. Roberts, mm: vmscan: avoid split during "
+                          "shrink_folio_list(), 11 Mar 2024"),
               Alternative("split_then_sort", "split it: unlocked pages are reclaimed, locked ones become unevictable",
-                          "Yu Zhao, Re: [RFC PATCH 0/3] support large folio for mlock, July 2023"),
-              Alternative("skip_folio", "leave it on the inactive list, and meet it again", "reference P03"),
+                          "shrink_folio_list before 6.10 (split_folio_to_list of what PTEs map); Yu Zhao, " + _THREAD),
+              Alternative("skip_folio", "leave it on the inactive list, and meet it again", _UNKNOWN),
               Alternative("evict_none_until_unlock", "it is unevictable, whole, until some part is unlocked",
-                          "reference P03"),
+                          _UNKNOWN),
           )),
     Point("P05", "fork_child_mprotect", "Part of a folio that is shared since fork is protected: who keeps it?",
           ("order", "nr_pages", "pmd"), (
               Alternative("pmd_split_child", "only the caller's PMD is split; both share the folio", "split_huge_pmd"),
               Alternative("split_both", "the folio is split for everybody", _WILCOX),
               Alternative("cow_whole", "the caller gets a copy of the folio at once", _WILCOX),
-              Alternative("cow_part", "the caller gets a copy of the part that is protected", "reference P05"),
+              Alternative("cow_part", "the caller gets a copy of the part that is protected", _UNKNOWN),
           )),
     Point("P06", "cow_order", "How much does a write fault on a shared folio copy?", ("order", "pmd"), (
-        Alternative("order0", "one page; a PMD is split first", "wp_page_copy"),
-        Alternative("inherit", "the block of the folio's order around the fault", _SIZE),
-        Alternative("fixed", "an aligned window of 2^n pages, less where it does not fit", "reference P06",
+        Alternative("order0", "one page; a PMD is split first", "wp_page_copy; for PMDs K. Shutemov, thp: change CoW "
+                    "semantics for anon-THP, 16 Apr 2020"),
+        Alternative("inherit", "the block of the folio's order around the fault", f"{_SIZE}; {_VARIABLE}"),
+        Alternative("fixed", "an aligned window of 2^n pages, less where it does not fit", _VARIABLE + " (64 KiB)",
                     ("n", 2, 9)),
         Alternative("whole_huge", "what a PMD maps whole, else one page", "do_huge_pmd_wp_page before 5.8"),
     )),
     Point("P06", "dirty_neighbours", "Are pages that were copied along mapped as if written too?", ("order",), (
         Alternative("yes", "writable and dirty, as a new folio is", "do_anonymous_page"),
-        Alternative("no", "read-only and exclusive", "reference P06"),
+        Alternative("no", "read-only and exclusive", _UNKNOWN),
     )),
     Point("P07", "cow_reuse", "When may a writer keep a page instead of copying it?",
           ("order", "pmd", "exclusive", "refcount", "mapcount", "shared", "stopped", "page_mapcount"), (
@@ -162,62 +171,71 @@ POINTS = {point.name: point for point in (
               Alternative("exclusive_or_last", "those, or the last page of a folio that is mapped",
                           "do_wp_page from 5.19 until then"),
               Alternative("refcount_one", "the folio has one reference", "do_wp_page before 5.19"),
-              Alternative("exact_owner_set", "nobody else maps the page: the upper bound", "reference P07"),
-              Alternative("saturating", "two slots, but after a third process never again", "reference P07"),
+              Alternative("exact_owner_set", "nobody else maps the page: the upper bound", _BOUND),
+              Alternative("saturating", "two slots, but after a third process never again",
+                          "M. Wilcox on linux-mm, December 2021: mapcounts of zero, one, two, many"),
           )),
     Point("P07", "reuse_around", "How many pages become writable when one is kept?", ("order",), (
         Alternative("off", "the one", "wp_page_reuse"),
-        Alternative("window", "those of 2^n around it that could be kept too", "reference P07", ("n", 1, 9)),
+        Alternative("window", "those of 2^n around it that could be kept too",
+                    "R. Roberts, [RFC v2 PATCH 00/17] variable-order, large folios for anonymous memory, 14 Apr 2023",
+                    ("n", 1, 9)),
     )),
     Point("P08", "mapcount_model", "Which mapcounts of a large folio are kept?", ("order",), (
         Alternative("per_page+nr_mapped", "one per page, and how many are mapped", "__folio_remove_rmap"),
         Alternative("large_only", "the folio's alone", "__folio_remove_rmap with CONFIG_NO_PAGE_MAPCOUNT"),
         Alternative("per_vma_table", "one for each VMA and page table that maps some of it",
-                    "M. Wilcox, January 2023 (reference P08)"),
+                    "M. Wilcox, Folio mapcount, 24 Jan 2023"),
     )),
     Point("P10", "pin_short", "Does a short-term reference to a part split the folio?", ("order", "nr_pages"), (
         Alternative("no_split", "never", "try_grab_folio"),
-        Alternative("split", "try to, before the reference is taken", "reference P10"),
+        Alternative("split", "try to, before the reference is taken", _THREAD),
         Alternative("per_page_count", "no; pins are counted by page, so the folio can still be split", _WILCOX),
     )),
     Point("P11", "pin_long", "Does a long-term pin of a part split the folio?", ("order", "nr_pages"), (
         Alternative("no_split", "never", "try_grab_folio"),
         Alternative("split", "yes; if it cannot be split, the pin fails with EAGAIN", _WILCOX),
-        Alternative("split_try", "yes; if it cannot be split, it is pinned whole", "reference P11"),
-        Alternative("move_out", "the range is copied to folios of its own first", "reference P11"),
+        Alternative("split_try", "yes; if it cannot be split, it is pinned whole", _THREAD),
+        Alternative("move_out", "the range is copied to folios of its own first", _BOUND),
     )),
     Point("P13", "fork_pinned", "Which exclusive pages of a folio with pins does fork copy?", ("order",), (
         Alternative("copy_whole_folio", "all of them: pins are counted by folio", "copy_present_page"),
         Alternative("copy_pinned_page", "those that are pinned; the others are shared", "reference P13"),
     )),
     Point("P14", "fault_order", "Which sizes may a fault allocate?", ("khugepaged", "advised", "sysfs", "pages"), (
-        Alternative("mthp", "those that hugepages-*/enabled and madvise allow", "thp_vma_allowable_orders since 6.8"),
+        Alternative("mthp", "those that hugepages-*/enabled and madvise allow", "thp_vma_allowable_orders since 6.8; "
+                    "R. Roberts, Multi-size THP for anonymous memory, 7 Dec 2023"),
         Alternative("pmd_enabled", "2 MiB, as transparent_hugepage/enabled says", "hugepage_vma_check before 6.8"),
-        Alternative("never", "single pages", "reference P14"),
-        Alternative("madvise", "2 MiB where MADV_HUGEPAGE asks for it", "reference P14"),
-        Alternative("always", "2 MiB", "reference P14"),
+        Alternative("never", "single pages", "transparent_hugepage/enabled: never"),
+        Alternative("madvise", "2 MiB where MADV_HUGEPAGE asks for it", "transparent_hugepage/enabled: madvise"),
+        Alternative("always", "2 MiB", "transparent_hugepage/enabled: always"),
         Alternative("defer", "as madvise; elsewhere single pages, and khugepaged makes them huge",
                     "N. Pache, [RFC v2 0/5] mm: introduce THP deferred setting, 10 Feb 2025"),
         Alternative("vma_scaled", "sizes up to 1/32 of the VMA", _SIZE),
-        Alternative("up_to", "every size up to 2^n pages", "reference P14 (hook)", ("n", 2, 9)),
+        Alternative("up_to", "every size up to 2^n pages",
+                    "Y. Shao, mm, bpf: BPF-MM, BPF-THP, 26 Oct 2025 (one thing that such a hook can say)", ("n", 2, 9)),
     )),
     Point("P15", "fault_fallback", "No memory for a size: which is tried next?", ("order",), (
         Alternative("next_lower_enabled", "the next lower one that is enabled", "alloc_anon_folio"),
-        Alternative("costly_then_0", "8 pages, then one", "reference P15"),
-        Alternative("straight_to_0", "one page", "reference P15"),
+        Alternative("costly_then_0", "8 pages, then one",
+                    "alloc_anon_folio of R. Roberts, [PATCH v5 3/5] mm: LARGE_ANON_FOLIO for improved performance, "
+                    "10 Aug 2023"),
+        Alternative("straight_to_0", "one page", "do_huge_pmd_anonymous_page before 6.8"),
     )),
     Point("P17", "zero_page", "Is the zero page, and what a write to it makes, huge where it can be?", ("write",), (
         Alternative("huge", "the huge zero page; a write makes a huge folio",
                     "do_huge_zero_wp_pmd since 6.13; D. Jain, mm: Allocate THP on hugezeropage wp-fault, Sep 2024"),
         Alternative("huge_then_small", "the huge zero page; a write makes a single page",
                     "do_huge_pmd_wp_page before 6.13"),
-        Alternative("small", "the small zero page", "reference P17"),
+        Alternative("small", "the small zero page",
+                    "use_zero_page=0; K. Shutemov, thp: introduce sysfs knob to disable huge zero page, 15 Nov 2012"),
     )),
     Point("P21", "partial_unmap", "Part of a folio is unmapped: when is it split?", ("order", "nr_mapped"), (
-        Alternative("defer", "under memory pressure", "deferred_split_folio"),
-        Alternative("split_now", "when the operation ends", "reference P21"),
-        Alternative("split_now_if_order", "the same up to 2^n pages; larger ones wait", "reference P21", ("n", 2, 9)),
-        Alternative("free_part_only", "at once, and only as far as it frees what is not mapped", "reference P21"),
+        Alternative("defer", "under memory pressure", "deferred_split_folio; K. Shutemov, thp: introduce "
+                    "deferred_split_huge_page(), 2015"),
+        Alternative("split_now", "when the operation ends", "zap_pmd_range before 4.5 (split_huge_page_pmd)"),
+        Alternative("split_now_if_order", "the same up to 2^n pages; larger ones wait", _UNKNOWN, ("n", 2, 9)),
+        Alternative("free_part_only", "at once, and only as far as it frees what is not mapped", _BOUND),
     )),
     Point("P22", "deferred_members", "Which folios are on the deferred split queue?", ("event", "order"), (
         Alternative("+all_new_thp", "the partially mapped, and every new huge folio",
@@ -226,7 +244,7 @@ POINTS = {point.name: point for point in (
                     "large folio to deferred split list, 2 May 2024"),
         Alternative("partially_mapped", "those, and for a moment the ones whose last pages went away",
                     "__folio_remove_rmap before 6.10"),
-        Alternative("order>=2", "the partially mapped, and new folios of every size from 4 pages on", "reference P22"),
+        Alternative("order>=2", "the partially mapped, and new folios of every size from 4 pages on", _UNKNOWN),
     )),
     Point("P24", "split_target", "Into what is a folio split that must go?", ("order",), (
         Alternative("order0_uniform", "single pages", "split_folio"),
@@ -234,15 +252,18 @@ POINTS = {point.name: point for point in (
         Alternative("nonuniform", "ever smaller halves around the page that is wanted", "folio_split"),
     )),
     Point("P24", "drop_zero_pages", "Does the zero page take the place of zero-filled pages after a split?", (), (
-        Alternative("yes", "yes", "try_to_map_unused_to_zeropage, since 6.12"),
+        Alternative("yes", "yes",
+                    "try_to_map_unused_to_zeropage since 6.12; Yu Zhao, mm: remap unused subpages to shared zeropage "
+                    "when splitting isolated thp, Aug 2024"),
         Alternative("no", "no", "remove_migration_pte before 6.12"),
     )),
     Point("P25", "madv_free_partial", "MADV_FREE covers part of a folio: and then?", ("order", "nr_pages"), (
         Alternative("split_continue", "split it; where that fails, leave it and go on",
-                    "madvise_free_pte_range since 6.10; L. Yang, mm/madvise: enhance lazyfreeing with mTHP, Apr 2024"),
+                    "madvise_free_pte_range since 6.10; L. Yang, mm/madvise: optimize lazyfreeing with mTHP in "
+                    "madvise_free, 18 Apr 2024"),
         Alternative("give_up", "split what is covered whole, too; where that fails, leave the rest of the table",
                     "madvise_free_pte_range before 6.10"),
-        Alternative("mark_whole", "mark the folio lazily freed and the other pages dirty", "reference P25"),
+        Alternative("mark_whole", "mark the folio lazily freed and the other pages dirty", _UNKNOWN),
     )),
     Point("P18", "collapse_rule", "When does khugepaged collapse a block?",
           ("none", "zero_filled", "swap", "shared", "max_none", "max_swap", "max_shared"), (
@@ -250,7 +271,7 @@ POINTS = {point.name: point for point in (
                           "hpage_collapse_scan_pmd"),
               Alternative("quadruple_active", "four neighbouring folios become one if three of them are active",
                           "M. Wilcox, What size anonymous folios should we allocate?, 21 Feb 2023"),
-              Alternative("count_zero_as_none", "pages of zeros count as empty", "K. Shutsemau, reference P18"),
+              Alternative("count_zero_as_none", "pages of zeros count as empty", "proposed by K. Shutsemau"),
               Alternative("bitmap_best_fit", "the largest enabled size that fits; below 2 MiB max_ptes_none counts as "
                           "0, or if it is 511, as all but one", f"{_PACHE}, v17, 11 May 2026"),
               Alternative("bitmap_best_fit_capped", "the same; below 2 MiB at most 255, in proportion to the size",
@@ -261,9 +282,9 @@ POINTS = {point.name: point for point in (
     Point("P19", "collapse_vs_free", "Does khugepaged collapse a block of which the program freed pages?",
           ("scans", "nr_none"), (
               Alternative("on", "as any other", "khugepaged"),
-              Alternative("off", "never again", "reference P19"),
-              Alternative("backoff", "not in the next n scans", "reference P19", ("n", 1, 1 << 20)),
-              Alternative("respect_recent_dontneed", "not until the freed pages are in use again", "reference P19"),
+              Alternative("off", "never again", "MADV_NOHUGEPAGE, as the program might have said itself"),
+              Alternative("backoff", "not in the next n scans", _UNKNOWN, ("n", 1, 1 << 20)),
+              Alternative("respect_recent_dontneed", "not until the freed pages are in use again", _UNKNOWN),
           )),
     Point("P23", "underused", "Does the shrinker split a huge folio that is mapped whole?",
           ("nr_zero", "max_ptes_none", "nr_accessed", "one_half"), (
@@ -271,26 +292,28 @@ POINTS = {point.name: point for point in (
                           "thp_underused; U. Arif, mm: split underused THPs, Aug 2024", ("t", 1, 511), optional=True),
               Alternative("off", "never", "before 6.12"),
               Alternative("zero_filled_incl_511", "the same, but if all pages are zero-filled in any case",
-                          "D. Hildenbrand, Sep 2025"),
+                          "D. Hildenbrand, mm/huge_memory: fix shrinking of all-zero THPs with max_ptes_none default, "
+                          "5 Sep 2025"),
               Alternative("accessed_half", "if fewer than half of its pages were used, all in one half",
                           "M. Wilcox, What size anonymous folios should we allocate?, 21 Feb 2023"),
           )),
     Point("P27", "age_unit", "Was a large folio used of which some pages were?", ("order", "nr_young", "nr_mapped"), (
         Alternative("folio_any", "yes", "folio_referenced"),
-        Alternative("majority", "if more than half of its mapped pages were", "reference P27"),
-        Alternative("per_page", "it is split, and each page judged for itself", "reference P27"),
+        Alternative("majority", "if more than half of its mapped pages were", _UNKNOWN),
+        Alternative("per_page", "it is split, and each page judged for itself", _BOUND),
     )),
     Point("P29", "swap_large", "Does a large folio go to swap whole, and come back so?",
           ("event", "order", "enabled"), (
               Alternative("whole", "out as it is, in by the sizes that faults may use",
-                          "folio_alloc_swap, alloc_swap_folio"),
+                          "folio_alloc_swap, alloc_swap_folio; C. Han, B. Song, mm: support large folios swap-in for "
+                          "sync io devices, 21 Aug 2024"),
               Alternative("order0", "out as it is, in page by page",
-                          "R. Roberts, Swap-out mTHP without splitting, 27 Mar 2024"),
+                          "6.10 and 6.11; R. Roberts, Swap-out mTHP without splitting, 27 Mar 2024"),
               Alternative("pmd_whole", "out as it is if a PMD maps it, else split; in page by page",
                           "shrink_folio_list before 6.10; Huang Ying, mm, THP, swap: delay splitting THP after swapped "
                           "out, 24 Jul 2017"),
               Alternative("split_first", "it is split before it goes out", "add_to_swap before 4.13"),
-              Alternative("original_order", "out and in as it is", "alloc_swap_folio"),
+              Alternative("original_order", "out and in as it is", _BOUND),
           )),
 )}
 
