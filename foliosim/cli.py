@@ -7,6 +7,7 @@ COMMANDS = {
     "verify": ("foliosim.verify.command", "verify", "Replay recorded scenarios and compare with the kernel."),
     "record": ("foliosim.live.command", "record", "Run scenarios on this kernel and write down what it shows."),
     "fuzz": ("foliosim.live.command", "fuzz", "Compare random scenarios on this kernel and in the emulator."),
+    "attach": ("foliosim.attach.command", "attach", "Read a running process into a machine, and ask what if."),
     "replay": ("foliosim.replay.command", "replay", "Replay a program's trace, and compare with the kernel."),
     "policies": ("foliosim.policy.command", "policies", "List the policy points, their alternatives and the presets."),
     "schedule": ("foliosim.schedule.command", "schedule", "Search interleavings of processes and daemons."),

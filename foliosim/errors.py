@@ -12,6 +12,7 @@ __all__ = [
     "MemoryFault",
     "OutOfMemory",
     "ReentryError",
+    "RestoreError",
     "SavedError",
     "SegvError",
     "SyscallError",
@@ -200,6 +201,10 @@ class UnsupportedError(Exception):
 
 class ReentryError(RuntimeError):
     """A policy hook called back into the machine that was asking it."""
+
+
+class RestoreError(ValueError):
+    """A state that was read somewhere else contradicts itself, or cannot be built here."""
 
 
 class SavedError(ValueError):

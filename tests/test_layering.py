@@ -30,7 +30,7 @@ LAYERS = [
 ]
 # The border and the trampolines that call Python know each other: a hook's exception is kept on the machine.
 BORDER = {"machine", "hooks", "file_handle", "procfs", "binfmt", "touch", "pressure", "trouble", "frame_memory",
-          "branch"}
+          "branch", "restore"}
 PYTHON = [
     "errors flags sizes kernels costs policy.points policy.choose policy",
     "BORDER",
@@ -50,6 +50,7 @@ PYTHON = [
     "replay.scan replay.events replay.reader replay.truth replay.files replay.program replay.calls replay.engine"
     " replay.compare replay.run replay replay.command",
     "schedule.player schedule.program schedule.run schedule.search schedule schedule.command",
+    "attach attach.proc attach.areas attach.anon attach.build attach.certain attach.ask attach.command",
     "policy.command",
     "testing testing.oracle testing.available testing.shapes testing.stateful testing.trouble testing.pytest_plugin",
     "cli __main__",
