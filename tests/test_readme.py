@@ -64,3 +64,12 @@ def test_every_policy_is_in_the_table():
 def test_readme_is_short():
     assert len(README.splitlines()) < 200
     assert foliosim.__version__ in (ROOT / "CHANGELOG.md").read_text()
+
+
+@pytest.mark.parametrize("column, preset", [(0, "linux-6.1"), (1, "linux-6.7"), (2, "linux-6.12")])
+def test_what_releases_differ_in(column, preset):
+    table = POLICIES.partition("## Releases")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", table, re.MULTILINE)
+    shown = {point: cells.split("|")[column].strip(" `") for point, cells in rows}
+    differ = {point: choice for point, choice in PRESETS[preset].items() if choice != PRESETS["linux-6.18"][point]}
+    assert {point: choice for point, choice in shown.items() if choice} == differ

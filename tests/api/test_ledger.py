@@ -157,6 +157,37 @@ class TestSplits:
         assert grown(machine, before, "splits.ok") == {
             "splits.ok": 3, "splits.ok.madvise": 1, "splits.ok.user": 1, "splits.ok.vma_split": 1}
 
+    def unmap(machine, process, addr):
+        machine.set_policy({"partial_unmap": "split_now"})
+        process.munmap(addr, PAGE)
+
+    def reclaim(machine, process, addr):
+        process.munmap(addr, PAGE)
+        machine.shrink_deferred()
+
+    def underused(machine, process, addr):
+        process.write(addr, HUGE - PAGE, value=0)
+        machine.set_khugepaged(max_ptes_none=510)           # 511 of its pages are zero-filled: one more
+        machine.shrink_deferred()
+
+    def swap(machine, process, addr):
+        machine.set_policy({"swap_large": "split_first"})
+        machine.reclaim(1)
+
+    def pin(machine, process, addr):
+        machine.set_policy({"pin_long": "split"})
+        process.pin_user_pages(addr, PAGE, longterm=True, write=True).release()
+
+    @pytest.mark.parametrize("why", [unmap, reclaim, underused, swap, pin], ids=lambda why: why.__name__)
+    def test_further_reasons(self, why):
+        machine = fs.Machine(memory="64M", swap="16M")
+        process = machine.spawn()
+        addr = huge(process)
+        why(machine, process, addr)
+        machine.validate()
+        assert grown(machine, fs.Machine(memory="64M").ledger(), "splits") == {
+            "splits.attempt": 1, f"splits.attempt.{why.__name__}": 1, "splits.ok": 1, f"splits.ok.{why.__name__}": 1}
+
     @pytest.mark.parametrize("what, failure", [("reference", "extra_ref"), ("pin", "pinned"), ("lock", "locked")])
     def test_failures(self, machine, process, thp, what, failure):
         before = machine.ledger()
