@@ -2,8 +2,6 @@
 import copy
 
 from foliosim import policy as _policy
-from foliosim._core import branch as _core
-from foliosim._core import frame_memory as _memory
 from foliosim.file import File
 from foliosim.gup import PageReference
 from foliosim.inject import Hold, Injector
@@ -18,35 +16,38 @@ def branch(machine, policy=None):
     choices = {} if policy is None else _policy.choices(policy)
     choices = {**copied_policy({point: answer for point, answer in machine.policy.items() if point not in choices}),
                **choices}
-    image = _core.Image.of(machine)
-    child = _core.blank(type(machine), _core.nr_pages(machine))
-    _memory.share(machine)
+    core = machine.core
+    image = core.branch.Image.of(machine)
+    child = core.branch.blank(type(machine), core.branch.nr_pages(machine))
+    core.frame_memory.share(machine)
     image.make(child)
-    _memory.map_shared(child, machine)
+    core.frame_memory.map_shared(child, machine)
     return dress(child, python_state(machine), choices, copy.deepcopy(plain_attributes(machine)))
 
 
 def dress(machine, state, choices, attributes):
     """Give a machine that has its records what Python keeps beside them."""
     vars(machine).update(attributes)
+    core = machine.core.branch
     machine.policy = choices
     for point, answer in choices.items():
         machine.set_policy_point(point, _policy.slot(point, answer))
-    _core.set_files(machine, state["files"], File)
+    core.set_files(machine, state["files"], File)
     processes = {process.pid: process for process in machine.processes()}
-    _core.set_references(machine, state["references"], state["frames"], processes, _KINDS)
+    core.set_references(machine, state["references"], state["frames"], processes, _KINDS)
     machine.inject = Injector.from_state(machine, state["inject"])
-    _core.set_state(machine, state["core"])
+    core.set_state(machine, state["core"])
     return machine
 
 
 def python_state(machine):
     """What Python keeps beside a machine's records: plain data."""
-    references, frames = _core.get_references(machine)
+    core = machine.core.branch
+    references, frames = core.get_references(machine)
     unknown = {fact["kind"] for fact in references} - set(_KINDS)
     if unknown:
         raise TypeError(f"references of kind {', '.join(sorted(unknown))} cannot be copied")
-    return {"core": _core.get_state(machine), "files": _core.get_files(machine), "references": references,
+    return {"core": core.get_state(machine), "files": core.get_files(machine), "references": references,
             "frames": frames, "inject": machine.inject.state()}
 
 
@@ -74,12 +75,12 @@ def twin(machine, other):
     if isinstance(other, Process):
         return machine.process(other.pid)
     if isinstance(other, File):
-        files = _core.open_files(machine)
+        files = machine.core.branch.open_files(machine)
         if other.inode not in files:
             raise LookupError(f"no file with inode {other.inode} is open")
         return files[other.inode]
     if isinstance(other, (PageReference, Hold)):
-        found = _core.reference(machine, other.number)
+        found = machine.core.branch.reference(machine, other.number)
         if found is None:
             raise LookupError(f"{other!r} has been released")
         return found
@@ -88,4 +89,4 @@ def twin(machine, other):
 
 def files(machine):
     """See `Machine.files`."""
-    return list(_core.open_files(machine).values())
+    return list(machine.core.branch.open_files(machine).values())

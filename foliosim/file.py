@@ -1,9 +1,9 @@
 """Files that processes map: memfds, files on tmpfs and on disk."""
-from foliosim._core.branch import open_files
-from foliosim._core.file_handle import KINDS, CoreFile
+from foliosim._core.file_handle import KINDS
+from foliosim.cores import Tied
 
 
-class File(CoreFile):
+class File(Tied):
     """An open file of a machine; made by `Machine.create_file`.  A context manager that closes it.
 
     Attributes
@@ -15,6 +15,8 @@ class File(CoreFile):
     cached_pages : int
         Pages in its page cache.
     """
+
+    _core_class = ("file_handle", "CoreFile")
 
     def __reduce__(self):
         return _of_machine, (self.machine, self.inode)
@@ -52,7 +54,7 @@ class File(CoreFile):
 
 def _of_machine(machine, inode):
     """For copies of objects that hold files: that of the machine's copy."""
-    return open_files(machine)[inode]
+    return machine.core.branch.open_files(machine)[inode]
 
 
 def check_kind(kind):

@@ -1,9 +1,8 @@
 """References on user memory."""
-from foliosim._core.branch import copied_reference
-from foliosim._core.machine import CoreReference
+from foliosim.cores import Tied
 
 
-class PageReference(CoreReference):
+class PageReference(Tied):
     """References on the pages of a range; a context manager that releases them.
 
     Attributes
@@ -16,18 +15,20 @@ class PageReference(CoreReference):
         Frame numbers.
     """
 
+    _core_class = ("machine", "CoreReference")
+
     def peek(self):
-        """The first byte of each 4096-byte piece of the range, read through the references.
+        """The first byte of each page-sized piece of the range, read through the references.
 
         Returns
         -------
         bytes
         """
-        pieces = -(-self.nbytes // 4096)
+        pieces = -(-self.nbytes // self.machine.page_size)
         return self.bytes_at(self.offset)[:pieces]
 
     def __reduce__(self):
-        return copied_reference, (self.machine, self.number, type(self))
+        return _of_machine, (self.machine, self.number)
 
     def release(self):
         """Drop the references; nothing if that was done."""
@@ -42,3 +43,8 @@ class PageReference(CoreReference):
     def __repr__(self):
         kind = "pinned" if self.pinned else "referenced"
         return f"<PageReference pid={self.process.pid} nbytes={self.nbytes} {kind}>"
+
+
+def _of_machine(machine, number):
+    """For copies of objects that hold references: that of the machine's copy, or one that has been released."""
+    return machine.core.branch.copied_reference(machine, number, PageReference)

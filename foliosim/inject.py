@@ -7,16 +7,17 @@ accesses, a daemon's pass) is one step; looking at the machine is none.  ``after
 import weakref
 
 from foliosim._core import trouble as _core
-from foliosim._core.branch import reference
-from foliosim._core.machine import CoreReference
+from foliosim.cores import Tied
 from foliosim.errors import MemoryFault
 from foliosim.views import Folio
 
 KINDS = tuple(_core.FAIL_KINDS)
 
 
-class Hold(CoreReference):
+class Hold(Tied):
     """A reference that no process of the machine took."""
+
+    _core_class = ("machine", "CoreReference")
 
 
 class Trouble:
@@ -67,14 +68,14 @@ class HeldPage(Trouble):
     def _start(self, machine):
         try:
             self.pfn = _frame(self._target, machine.page_size)
-            self._hold = _core.hold_page(machine, self.pfn, Hold, **self._keywords)
+            self._hold = machine.core.trouble.hold_page(machine, self.pfn, Hold, **self._keywords)
         except (LookupError, MemoryFault):
             self.state = "missed"
             raise
         self.state = "active"
 
     def _stop(self):
-        _core.let_go(self._hold)
+        self._hold.machine.core.trouble.let_go(self._hold)
 
     def facts(self):
         """Plain data; for `from_facts`."""
@@ -92,7 +93,7 @@ class HeldPage(Trouble):
         if isinstance(target, list):
             target = (machine.process(target[0]), target[1]) if target[0] else 0  # frame 0: there is never a folio
         self = cls(what, target, dict(keywords))
-        self.state, self.pfn, self._hold = state, pfn, reference(machine, hold)
+        self.state, self.pfn, self._hold = state, pfn, machine.core.branch.reference(machine, hold)
         return self
 
 
@@ -120,18 +121,18 @@ class FailingAllocations(Trouble):
         return self._numbers()[1]
 
     def _numbers(self):
-        return _core.failures(self._machine)[1:] if self.state == "active" else self._final
+        return self._machine.core.trouble.failures(self._machine)[1:] if self.state == "active" else self._final
 
     def _start(self, machine):
-        if _core.failures(machine)[0]:
+        if machine.core.trouble.failures(machine)[0]:
             raise ValueError("allocations of this machine fail already: end that first")
         self._machine = machine
-        _core.arm(machine, *self._arguments)
+        machine.core.trouble.arm(machine, *self._arguments)
         self.state = "active"
 
     def _stop(self):
         self._final = self._numbers()
-        _core.disarm(self._machine)
+        self._machine.core.trouble.disarm(self._machine)
 
     def facts(self):
         """Plain data; for `from_facts`."""

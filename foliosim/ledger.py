@@ -12,7 +12,6 @@ Times are not in it: `Ledger.time` computes them from ``ops.*`` and a table of c
 from collections.abc import Mapping
 
 from foliosim import costs as _costs
-from foliosim._core import procfs as _proc
 from foliosim._core import trouble as _core
 from foliosim._core.machine import SMAPS_NAMES
 
@@ -39,7 +38,8 @@ class Ledger(Mapping):
     @classmethod
     def read(cls, machine):
         """The ledger of a machine.  See `Machine.ledger`."""
-        counts, truth = _core.counts(machine), _core.truth(machine)
+        core = machine.core.trouble
+        counts, truth = core.counts(machine), core.truth(machine)
         return cls({**_counted(machine, counts), **_page_tables(machine, truth), **_queue(machine, counts, truth),
                     **_waste(machine, truth), **_accounting(machine, truth)})
 
@@ -150,7 +150,7 @@ def _accounting(machine, truth):
         counts = process.counts()
         rss += counts["rss_anon"] + counts["rss_file"] + counts["rss_shmem"]
         locked += counts["locked_vm"]
-        for name, kb in zip(SMAPS_NAMES, _proc.rollup(process)[0]):
+        for name, kb in zip(SMAPS_NAMES, process.machine.core.procfs.rollup(process)[0]):
             sums[name] += kb
     reported = {
         "Mlocked": truth["mlocked"] * page, "AnonPages": truth["anon_reported"] * page, "Rss": rss * page,

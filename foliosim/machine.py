@@ -1,10 +1,9 @@
 """The emulated machine."""
 from foliosim import branch as _branch
+from foliosim import cores as _cores
 from foliosim import kernels as _kernels
 from foliosim import policy as _policy
 from foliosim import saved as _saved
-from foliosim._core import pressure as _pressure
-from foliosim._core.machine import CoreMachine
 from foliosim.errors import ValidationError
 from foliosim.file import File, check_kind
 from foliosim.inject import Injector
@@ -13,35 +12,36 @@ from foliosim.process import Process
 from foliosim.sizes import parse_size
 from foliosim.views import Folio
 
-_PAGE = 4096
 _NEVER = (1 << 63) - 1
 _THP_MODES = {"never": 0, "madvise": 1, "always": 2}
 _MTHP_MODES = ("never", "madvise", "inherit", "always")
 _SHMEM_MODES = {"never": 0, "always": 1, "within_size": 2, "advise": 3, "deny": -1, "force": -2}
 _MTHP_SHMEM_MODES = ("never", "always", "within_size", "inherit", "advise")
-_KHUGEPAGED = {"max_ptes_none": (0, 511), "max_ptes_swap": (0, 511), "max_ptes_shared": (0, 511),
-               "pages_to_scan": (1, 1 << 31)}
-_ARCHES = ("x86_64",)
+_KHUGEPAGED = ("max_ptes_none", "max_ptes_swap", "max_ptes_shared", "pages_to_scan")
 
 
-class Machine(CoreMachine):
+class Machine:
     """One machine: physical memory, folios, LRU lists, processes and counters, all in this Python process.
 
     Parameters
     ----------
     arch : str
-        ``"x86_64"``: 4-level tables, 4 KiB pages, 2 MiB PMD leaves.
+        ``"x86_64"`` or ``"arm64"``.
+    page_size : int or str
+        Bytes, or as ``"4K"``.
+    va_bits : int, optional
+        Bits of a user's address: 48, on x86-64 kernel addresses included; on arm64 with 4K pages also 39 (3 levels).
     memory : int or str
-        Emulated physical memory in bytes, or as ``"64G"``; rounded down to 2 MiB.  It costs host memory only where it
-        is used.
+        Emulated physical memory in bytes, or as ``"64G"``; rounded down to the size of a PMD leaf.  It costs
+        host memory only where it is used.
     policy : str, dict or object
         A preset's name, a dict of policy point to alternative (points left out: Linux 6.18's), or an object whose
         methods are named like points.  See `set_policy`.
     thp : str
         ``transparent_hugepage/enabled``: ``"never"``, ``"madvise"`` or ``"always"``.
     mthp : dict, optional
-        ``hugepages-<size>/enabled``, e.g. ``{"64kB": "madvise"}``; sizes left out keep the boot default (2048kB:
-        inherit, others: never).
+        ``hugepages-<size>/enabled``, e.g. ``{"64kB": "madvise"}``; sizes left out keep the boot default (that of
+        a PMD leaf: inherit, others: never).
     shmem_enabled : str
         ``transparent_hugepage/shmem_enabled``.
     mthp_shmem : dict, optional
@@ -52,6 +52,11 @@ class Machine(CoreMachine):
         CONFIG_MEM_SOFT_DIRTY; as the release usually has it if left out: off.
     pt_reclaim : bool, optional
         CONFIG_PT_RECLAIM: MADV_DONTNEED frees page tables that it empties; if left out on where it exists.
+    contpte : bool
+        CONFIG_ARM64_CONTPTE: entries fold into contiguous blocks (see the policy point ``contpte``); of no meaning on
+        x86-64.
+    hw_afdbm : bool
+        The arm64 CPU sets the access flag and the dirty state itself (FEAT_HAFDBS); of no meaning on x86-64.
     max_map_count : int
         VMAs a process may have (``vm.max_map_count``).
     limit : int or str, optional
@@ -90,30 +95,36 @@ class Machine(CoreMachine):
         Public operations performed so far.
     """
 
-    page_size = _PAGE
-
-    def __new__(cls, *, arch="x86_64", memory="64G", policy="linux-6.18", thp="madvise", mthp=None,
-                shmem_enabled="never", mthp_shmem=None, kernel=_kernels.DEFAULT, soft_dirty=None, pt_reclaim=None,
-                max_map_count=65530, limit=None, swap=None, khugepaged=None, swappiness=60):
-        if arch not in _ARCHES:
-            raise ValueError(f"arch {arch!r}: valid are {', '.join(_ARCHES)}")
-        settings = _thp_settings(thp, mthp, shmem_enabled, mthp_shmem)
+    def __new__(cls, *, arch="x86_64", page_size="4K", va_bits=None, memory="64G", policy="linux-6.18",
+                thp="madvise", mthp=None, shmem_enabled="never", mthp_shmem=None, kernel=_kernels.DEFAULT,
+                soft_dirty=None, pt_reclaim=None, contpte=True, hw_afdbm=True, max_map_count=65530, limit=None,
+                swap=None, khugepaged=None, swappiness=60):
+        core = _cores.find(arch, page_size)
+        settings = _thp_settings(core, thp, mthp, shmem_enabled, mthp_shmem)
         rules = _kernels.rules(kernel, arch, {"soft_dirty": soft_dirty, "pt_reclaim": pt_reclaim})
-        self = super().__new__(cls, parse_size(memory) // _PAGE, thp=settings, rules=rules,
-                               max_map_count=max_map_count)
+        base = core.machine.CoreMachine
+        self = base.__new__(
+            _cores.tied(cls, base), parse_size(memory) // core.page_size, thp=settings, rules=rules,
+            va_bits=_cores.va_bits(core, va_bits), contpte=contpte, hw_afdbm=hw_afdbm, max_map_count=max_map_count)
         self.arch = arch
+        self.page_size = core.page_size
         self.kernel = kernel
         self.policy = {}
         self.inject = Injector(self)
         self.set_policy(policy)
-        _pressure.setup(self, parse_size(swap) // _PAGE if swap else 0)
+        core.pressure.setup(self, parse_size(swap) // core.page_size if swap else 0)
         self.swappiness = swappiness
         self.set_khugepaged(**(khugepaged or {}))
         self.limit = limit
         return self
 
+    @property
+    def core(self):
+        """The build of the core that does the work, a `foliosim.cores.Core`."""
+        return _cores.find(self.arch, self.page_size)
+
     def __reduce__(self):
-        return _saved.from_bytes, (type(self), _saved.to_bytes(self))
+        return _saved.from_bytes, (_cores.public(type(self)), _saved.to_bytes(self))
 
     def __deepcopy__(self, memo):
         return self.branch()
@@ -285,31 +296,31 @@ class Machine(CoreMachine):
         Charged are folios (anonymous, page cache, shmem) and page tables, from allocation until they are free.  To
         lower it below `usage` reclaims; what cannot be reclaimed stays, and the next to need memory fails.
         """
-        pages = _pressure.limit(self)
-        return None if pages is None else pages * _PAGE
+        pages = self.core.pressure.limit(self)
+        return None if pages is None else pages * self.page_size
 
     @limit.setter
     def limit(self, value):
-        pages = 0 if value is None else parse_size(value) // _PAGE
+        pages = 0 if value is None else parse_size(value) // self.page_size
         if value is not None and pages < 16:
-            raise ValueError(f"limit {value!r}: must be at least {16 * _PAGE} bytes, or None")
-        _pressure.set_limit(self, pages)
+            raise ValueError(f"limit {value!r}: must be at least {16 * self.page_size} bytes, or None")
+        self.core.pressure.set_limit(self, pages)
 
     @property
     def usage(self):
         """Bytes charged to the limit (memory.current)."""
-        return _pressure.usage(self) * _PAGE
+        return self.core.pressure.usage(self) * self.page_size
 
     @property
     def swappiness(self):
         """``vm.swappiness``: 0 (never swap) to 200."""
-        return _pressure.swappiness(self)
+        return self.core.pressure.swappiness(self)
 
     @swappiness.setter
     def swappiness(self, value):
         if not 0 <= value <= 200:
             raise ValueError(f"swappiness {value!r}: must be 0 to 200")
-        _pressure.set_swappiness(self, value)
+        self.core.pressure.set_swappiness(self, value)
 
     def swap_usage(self):
         """Pages of the swap device: (in use, in all).
@@ -318,7 +329,7 @@ class Machine(CoreMachine):
         -------
         tuple of int
         """
-        return _pressure.swap_usage(self)
+        return self.core.pressure.swap_usage(self)
 
     def peek_swap(self, slot, offset=0):
         """One byte of what a slot of the swap device holds; slots are the offsets that pagemap shows.
@@ -338,7 +349,7 @@ class Machine(CoreMachine):
         ValueError
             No page-table entry holds the slot.
         """
-        return _pressure.peek_swap(self, slot, offset)
+        return self.core.pressure.peek_swap(self, slot, offset)
 
     def reclaim(self, nr_pages):
         """Reclaim the oldest memory, as writing to memory.reclaim does: swap it out, drop page cache.
@@ -357,7 +368,7 @@ class Machine(CoreMachine):
         """
         if nr_pages < 0:
             raise ValueError(f"reclaim of {nr_pages} pages: must not be negative")
-        return _pressure.reclaim(self, nr_pages)
+        return self.core.pressure.reclaim(self, nr_pages)
 
     def shrink_deferred(self, folios=None):
         """Let the deferred-split shrinker look at its queue: folios partly unmapped, or underused (P23), are split.
@@ -374,7 +385,7 @@ class Machine(CoreMachine):
         """
         if folios is not None and folios < 0:
             raise ValueError(f"shrink_deferred of {folios} folios: must not be negative")
-        return _pressure.shrink_deferred(self, 1 << 62 if folios is None else folios)
+        return self.core.pressure.shrink_deferred(self, 1 << 62 if folios is None else folios)
 
     def khugepaged_scan(self, process=None, *, pages=None):
         """Let khugepaged look for blocks to collapse (P18, P19).
@@ -394,7 +405,7 @@ class Machine(CoreMachine):
         """
         if pages is not None and pages < 1:
             raise ValueError(f"khugepaged_scan of {pages} pages: must be at least 1")
-        return _pressure.khugepaged_scan(self, process, pages or 0)
+        return self.core.pressure.khugepaged_scan(self, process, pages or 0)
 
     def khugepaged(self):
         """Settings and counters of khugepaged, by their names in sysfs.
@@ -403,7 +414,7 @@ class Machine(CoreMachine):
         -------
         dict
         """
-        return _pressure.khugepaged(self)
+        return self.core.pressure.khugepaged(self)
 
     def set_khugepaged(self, **settings):
         """Change settings of khugepaged.
@@ -411,7 +422,8 @@ class Machine(CoreMachine):
         Parameters
         ----------
         max_ptes_none, max_ptes_swap, max_ptes_shared : int
-            How many entries of a block may be empty (511), swapped out (64), of shared folios (256).
+            How many entries of a block may be empty (by default all but one), swapped out (an eighth), of shared
+            folios (half).
         pages_to_scan : int
             Pages it looks at each time it wakes up (4096).
 
@@ -421,12 +433,12 @@ class Machine(CoreMachine):
             An unknown setting, or a value out of range; nothing is changed.
         """
         for name, value in settings.items():
-            least, most = _KHUGEPAGED.get(name, (1, 0))
-            if least > most:
+            least, most = (1, 1 << 31) if name == "pages_to_scan" else (0, (1 << self.core.pmd_order) - 1)
+            if name not in _KHUGEPAGED:
                 raise ValueError(f"khugepaged setting {name!r}: valid are {', '.join(_KHUGEPAGED)}")
             if not isinstance(value, int) or not least <= value <= most:
                 raise ValueError(f"khugepaged {name}={value!r}: must be {least} to {most}")
-        _pressure.set_khugepaged(self, settings)
+        self.core.pressure.set_khugepaged(self, settings)
 
     # ---- views ----
 
@@ -565,16 +577,16 @@ def _mode(what, value, valid):
     return value
 
 
-def _orders(what, sizes, first_order, valid):
+def _orders(core, what, sizes, first_order, valid):
     """Mode of each order; the boot default for sizes left out."""
-    modes = {order: "never" for order in range(first_order, 10)}
-    modes[9] = "inherit"
+    modes = {order: "never" for order in range(first_order, core.pmd_order + 1)}
+    modes[core.pmd_order] = "inherit"
     if not isinstance(sizes, (dict, type(None))):
         raise TypeError(f"{what} {sizes!r}: must be a dict of size to mode")
     for size, mode in (sizes or {}).items():
-        order = (parse_size(size) // _PAGE).bit_length() - 1
-        if order not in modes or parse_size(size) != _PAGE << order:
-            known = ", ".join(f"{4 << order}kB" for order in modes)
+        order = (parse_size(size) // core.page_size).bit_length() - 1
+        if order not in modes or parse_size(size) != core.page_size << order:
+            known = ", ".join(f"{core.page_size >> 10 << order}kB" for order in modes)
             raise ValueError(f"{what} size {size!r}: valid are {known}")
         modes[order] = _mode(f"{what}[{size}]", mode, valid)
     return modes
@@ -584,9 +596,9 @@ def _mask(modes, wanted):
     return sum(1 << order for order, mode in modes.items() if mode == wanted)
 
 
-def _thp_settings(thp, mthp, shmem_enabled, mthp_shmem):
-    anon = _orders("mthp", mthp, 2, _MTHP_MODES)
-    shmem = _orders("mthp_shmem", mthp_shmem, 1, _MTHP_SHMEM_MODES)
+def _thp_settings(core, thp, mthp, shmem_enabled, mthp_shmem):
+    anon = _orders(core, "mthp", mthp, 2, _MTHP_MODES)
+    shmem = _orders(core, "mthp_shmem", mthp_shmem, 1, _MTHP_SHMEM_MODES)
     return {
         "enabled": _THP_MODES[_mode("thp", thp, _THP_MODES)],
         "always": _mask(anon, "always"), "madvise": _mask(anon, "madvise"), "inherit": _mask(anon, "inherit"),

@@ -1,8 +1,8 @@
 """A process: the system calls that change its address space, accesses to it, and what /proc shows of it."""
 import numpy as np
 
-from foliosim._core import procfs as _proc
-from foliosim._core.machine import SMAPS_NAMES, CoreProcess
+from foliosim._core.machine import SMAPS_NAMES
+from foliosim.cores import Tied
 from foliosim.flags import MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE
 from foliosim.gup import PageReference
 from foliosim.tables import Table
@@ -17,12 +17,14 @@ MAPS_DTYPE = np.dtype([("start", "u8"), ("end", "u8"), ("perms", "U4"), ("offset
 SMAPS_DTYPE = np.dtype(MAPS_DTYPE.descr + [(name, "u8") for name in SMAPS_NAMES] + [("VmFlags", "U96")])
 
 
-class Process(CoreProcess):
+class Process(Tied):
     """One process of a machine; made by `Machine.spawn` and `fork`.
 
     Addresses and lengths are bytes.  A system call that fails raises `SyscallError` with the kernel's errno, an access
     that is refused `SegvError` or `BusError`; use of a process that has exited is a `ValueError`.
     """
+
+    _core_class = ("machine", "CoreProcess")
 
     def __reduce__(self):
         return _of_machine, (self.machine, self.pid)
@@ -235,7 +237,7 @@ class Process(CoreProcess):
 
     # ---- accesses ----
 
-    def write(self, addr, length, *, value, delta=0, stride=4096, offset=0):
+    def write(self, addr, length, *, value, delta=0, stride=None, offset=0):
         """Store one byte at addr + offset, + stride, ... below addr + length.
 
         Parameters
@@ -245,7 +247,7 @@ class Process(CoreProcess):
         value : int
             First byte stored; byte i is ``(value + i * delta) % 256``.
         delta, stride, offset : int
-            See above.
+            See above; the stride is a page if left out.
 
         Returns
         -------
@@ -259,8 +261,8 @@ class Process(CoreProcess):
         """
         return self.access(addr, length, _WRITE, stride, value & 0xff, delta & 0xff, offset)
 
-    def read(self, addr, length, *, stride=4096, offset=0):
-        """Load one byte at addr + offset, + stride, ... below addr + length.
+    def read(self, addr, length, *, stride=None, offset=0):
+        """Load one byte at addr + offset, + stride (a page if left out), ... below addr + length.
 
         Returns
         -------
@@ -276,7 +278,7 @@ class Process(CoreProcess):
         int
             Accesses made.
         """
-        return self.access(addr, length, _TOUCH_WRITE if write else _TOUCH_READ, 4096)
+        return self.access(addr, length, _TOUCH_WRITE if write else _TOUCH_READ, None)
 
     # ---- references ----
 
@@ -327,7 +329,8 @@ class Process(CoreProcess):
         -------
         Table
             One record per address: ``pa`` (physical address), ``error`` (0; or bit 31 and the page-fault error code;
-            or bit 30: not canonical), ``level`` (0 PTE, 1 PMD, 2 PUD, 3 PGD), ``rights`` (bits 1 R, 2 W, 4 U, 8 X).
+            or bit 30: not canonical; on arm64 bit 31 and the fault status code), ``level`` (0 PTE, 1 PMD, 2 PUD,
+            3 P4D or PGD; on arm64 3 minus the architecture's number), ``rights`` (bits 1 R, 2 W, 4 U, 8 X).
         """
         if access not in _WALK_KINDS:
             raise ValueError(f"access {access!r}: valid are {', '.join(_WALK_KINDS)}")
@@ -351,7 +354,7 @@ class Process(CoreProcess):
         Table
             ``start``, ``end`` (bytes), ``perms``, ``offset`` (bytes), ``inode`` (0: private anonymous memory).
         """
-        return np.array([_area(area) for area in _proc.areas(self)], dtype=MAPS_DTYPE).view(Table)
+        return np.array([_area(area) for area in self.machine.core.procfs.areas(self)], dtype=MAPS_DTYPE).view(Table)
 
     def smaps(self):
         """The areas with their accounting, as /proc/PID/smaps.
@@ -361,7 +364,7 @@ class Process(CoreProcess):
         Table
             The fields of `maps`, those of smaps under their names (kB; ``THPeligible`` 0 or 1), and ``VmFlags``.
         """
-        rows = [_area(area) + tuple(area[7]) + (area[3].strip(),) for area in _proc.areas(self)]
+        rows = [_area(area) + tuple(area[7]) + (area[3].strip(),) for area in self.machine.core.procfs.areas(self)]
         return np.array(rows, dtype=SMAPS_DTYPE).view(Table)
 
 

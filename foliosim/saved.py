@@ -18,8 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from foliosim import branch as _branch
-from foliosim._core import branch as _core
-from foliosim._core import frame_memory as _memory
+from foliosim import cores as _cores
 from foliosim.errors import SavedError
 
 FORMAT = 1
@@ -61,9 +60,9 @@ def write_whole(path, content):
         os.close(folder)
 
 
-def layout():
+def layout(core):
     """A number for how the records are laid out: those of another layout cannot be read."""
-    text = json.dumps(_core.sizes())
+    text = json.dumps(core.branch.sizes())
     for name in _LAYOUT:
         lines = (_files("foliosim._core") / name).read_text().splitlines()
         text += "\n".join(filter(None, (re.sub(r"\s*#.*", "", line) for line in lines)))
@@ -75,13 +74,14 @@ def layout():
 def to_bytes(machine):
     """A machine, as a file has it."""
     state = _branch.python_state(machine)
-    table, data = _core.Image.of(machine).parts()
-    pieces = _memory.pieces(machine)
+    core = machine.core
+    table, data = core.branch.Image.of(machine).parts()
+    pieces = core.frame_memory.pieces(machine)
     index = np.array([(offset, len(content)) for offset, content in pieces], np.uint64).reshape(-1, 2)
     sections = {"items": table, "data": data, "references": state.pop("frames").tobytes(), "index": index.tobytes(),
                 "memory": b"".join(content for _, content in pieces)}
     packed = {name: zlib.compress(content, 1) for name, content in sections.items()}
-    header = {"layout": layout(), "nr_pages": _core.nr_pages(machine), "state": state,
+    header = {"layout": layout(core), "nr_pages": core.branch.nr_pages(machine), "state": state,
               "policy": {point: _named(point, answer) for point, answer in machine.policy.items()},
               "attributes": _branch.plain_attributes(machine),
               "sections": [[name, len(packed[name]), len(sections[name])] for name in sections]}
@@ -131,10 +131,11 @@ def from_bytes(cls, content):
     """The machine that `to_bytes` was called with."""
     header, sections = _opened(content)
     choices = {point: _choice(point, answer) for point, answer in header["policy"].items()}
-    machine = _core.blank(cls, header["nr_pages"])
+    core = _core_of(header)
+    machine = core.branch.blank(_cores.tied(_cores.public(cls), core.machine.CoreMachine), header["nr_pages"])
     try:
-        _core.Image.of_parts(sections["items"], sections["data"]).make(machine)
-        _memory.put_pieces(machine, _pieces(sections))
+        core.branch.Image.of_parts(sections["items"], sections["data"]).make(machine)
+        core.frame_memory.put_pieces(machine, _pieces(sections))
     except ValueError as error:
         raise SavedError(f"no machine can be made of it: {error}") from error
     state = {**header["state"], "frames": np.frombuffer(sections["references"], np.uint32)}
@@ -156,14 +157,22 @@ def _opened(content):
     if hashlib.sha256(content[:-_DIGEST]).digest() != content[-_DIGEST:]:
         raise SavedError("damaged: its checksum is not that of its contents")
     header = json.loads(content[_FIXED.size:_FIXED.size + header_size], object_hook=_decoded)
-    if header["layout"] != layout():
+    ours = layout(_core_of(header))
+    if header["layout"] != ours:
         raise SavedError(f"saved by another version of foliosim: its records are laid out otherwise "
-                         f"({header['layout']}, here {layout()})")
+                         f"({header['layout']}, here {ours})")
     sections, at = {}, _FIXED.size + header_size
     for name, packed, unpacked in header["sections"]:
         sections[name] = zlib.decompress(content[at:at + packed], bufsize=max(1, unpacked))
         at += packed
     return header, sections
+
+
+def _core_of(header):
+    try:
+        return _cores.find(header["attributes"]["arch"], header["attributes"]["page_size"])
+    except ValueError as error:
+        raise SavedError(f"saved by another version of foliosim: {error}") from error
 
 
 def _pieces(sections):

@@ -11,9 +11,9 @@ CORE = "foliosim._core."
 # One line per layer, lowest first; within a line a module may use names to its left.
 LAYERS = [
     # L0: numbers, structs, per-entry inlines
-    "debug flags types arch.x86_64 page pgtable contpte pte_ops stat",
+    "debug flags types arch.x86_64 arch.arm64 page policy pgtable contpte pte_ops stat arch.x86_64_walk arch.arm64_walk",
     # L1: services
-    "fault_inject page_alloc memcontrol content maple_tree policy held deferred_split folio frame_ids",
+    "fault_inject page_alloc memcontrol content maple_tree held deferred_split folio frame_ids",
     # L2: objects and their rules
     "age swap swapfile swap_state mlock anon_vma mapping rmap folio_referenced mapcount ledger",
     # L3: operations on mappings
@@ -32,7 +32,7 @@ LAYERS = [
 BORDER = {"machine", "hooks", "file_handle", "procfs", "binfmt", "touch", "pressure", "trouble", "frame_memory",
           "branch", "restore"}
 PYTHON = [
-    "errors flags sizes kernels costs policy.points policy.choose policy",
+    "errors flags sizes cores kernels costs policy.points policy.choose policy",
     "BORDER",
     "procfs.maps procfs.smaps procfs.status procfs.pagemap procfs.kpage procfs.vmstat procfs.sysfs_thp procfs.tree"
     " procfs",

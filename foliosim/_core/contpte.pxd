@@ -20,6 +20,8 @@ cdef void contpte_set_pte(machine_t *m, uint64_t *pte, uint64_t entry) noexcept 
 cdef void contpte_set_ptes(machine_t *m, uint64_t *pte, uint64_t entry, uint32_t n) noexcept nogil
 # Unfold the blocks that the n entries cover in part.
 cdef void contpte_unfold_partial(machine_t *m, uint64_t *pte, uint32_t n) noexcept nogil
+# The same, if any of the n entries is writable; False: none is.
+cdef bint contpte_unfold_writable(machine_t *m, uint64_t *pte, uint32_t n) noexcept nogil
 # Accessed, dirty and writable as in entry; unfolds only if write permission changes.
 cdef void contpte_set_access_flags(machine_t *m, uint64_t *pte, uint64_t entry) noexcept nogil
 # Let n entries begin and end where contiguous blocks do.

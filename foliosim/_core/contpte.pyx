@@ -3,6 +3,7 @@
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
+from foliosim._core.policy cimport *
 
 
 cdef inline uint64_t *block_start(uint64_t *pte) noexcept nogil:
@@ -10,7 +11,7 @@ cdef inline uint64_t *block_start(uint64_t *pte) noexcept nogil:
 
 
 cdef void flush_block(machine_t *m) noexcept nogil:
-    count_table_op(m, TLB_FLUSH)
+    count_table_op(m, TABLE_FLUSH)
 
 
 cdef uint64_t contpte_ptep_get(const machine_t *m, const uint64_t *pte) noexcept nogil:
@@ -45,7 +46,7 @@ cdef void contpte_convert(machine_t *m, uint64_t *pte, uint64_t entry) noexcept 
 cdef inline void try_unfold(machine_t *m, uint64_t *pte) noexcept nogil:
     """Follows contpte_try_unfold."""
     if pte_valid_cont(pte[0]):
-        count_table_op(m, CONTPTE_UNFOLD)
+        count_table_op(m, TABLE_UNFOLD)
         contpte_convert(m, pte, pte_mknoncont(pte[0]))
 
 
@@ -61,9 +62,9 @@ cdef void try_fold(machine_t *m, uint64_t *pte, uint64_t entry) noexcept nogil:
     cdef uint64_t expected
     cdef uint32_t pfn
     cdef int i
-    if m.contpte != CONTPTE_OPPORTUNISTIC or cont_index(pte) != FS_CONT_PTES - 1:
+    if cont_index(pte) != FS_CONT_PTES - 1 or not m.contpte:
         return
-    if not pte_hw_present(m, entry) or pte_special(m, entry):
+    if not pte_hw_present(m, entry) or pte_special(m, entry) or pte_cont(entry):
         return
     pfn = pte_pfn(m, entry)
     if pfn & (FS_CONT_PTES - 1) != FS_CONT_PTES - 1 or not folio_covers_block(m, pfn):
@@ -73,7 +74,9 @@ cdef void try_fold(machine_t *m, uint64_t *pte, uint64_t entry) noexcept nogil:
         if pte_mkold(m, pte_mkclean(m, block[i])) != expected:
             return
         expected += pte_advance(m)
-    count_table_op(m, CONTPTE_FOLD)
+    if not ask_contpte(m, CONTPTE_AT_LAST):
+        return
+    count_table_op(m, TABLE_FOLD)
     contpte_convert(m, pte, pte_mkcont(entry))
 
 
@@ -95,9 +98,10 @@ cdef void contpte_set_ptes(machine_t *m, uint64_t *pte, uint64_t entry, uint32_t
         k = FS_CONT_PTES - cont_index(pte + i)
         if k > n - i:
             k = n - i
-        whole = k == FS_CONT_PTES and m.contpte != CONTPTE_OFF and not pte_pfn(m, entry) & (FS_CONT_PTES - 1)
+        whole = k == FS_CONT_PTES and m.contpte and not pte_pfn(m, entry) & (FS_CONT_PTES - 1)
+        whole = whole and ask_contpte(m, CONTPTE_AT_SET)
         if whole:
-            count_table_op(m, CONTPTE_FOLD)
+            count_table_op(m, TABLE_FOLD)
         set_block(m, pte + i, pte_mkcont(entry) if whole else entry, k)
         entry += k * pte_advance(m)
         i += k
@@ -115,6 +119,15 @@ cdef void contpte_unfold_partial(machine_t *m, uint64_t *pte, uint32_t n) noexce
         try_unfold(m, pte)
     if cont_index(pte + n):
         try_unfold(m, pte + n - 1)
+
+
+cdef bint contpte_unfold_writable(machine_t *m, uint64_t *pte, uint32_t n) noexcept nogil:
+    cdef uint32_t i = 0
+    while i < n and not pte_write(m, pte[i]):
+        i += 1
+    if i < n:
+        contpte_unfold_partial(m, pte, n)
+    return i < n
 
 
 cdef void set_access_flags(machine_t *m, uint64_t *pte, uint64_t entry) noexcept nogil:

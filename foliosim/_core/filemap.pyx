@@ -34,10 +34,15 @@ cdef int table_make(machine_t *m, vma_t *vma, uint64_t *pmd) noexcept nogil:
     return 0
 
 
-cdef void set_pte_range(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t pfn, uint32_t nr, bint write) noexcept nogil:
-    """Map nr pages of one cached folio, young; dirty if written or if the folio is and the entry is writable."""
+cdef void set_pte_range(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t pfn, uint32_t nr, bint write,
+                        bint ahead) noexcept nogil:
+    """Map nr pages of one cached folio; dirty if written or if the folio is and the entry is writable.
+
+    ahead: none of them is the page that was asked for.
+    """
     cdef page_t *folio = folio_of(m, pfn)
-    cdef uint64_t entry = pte_mkyoung(m, mk_pte(m, pfn, vma.page_prot))
+    cdef uint64_t entry = mk_pte(m, pfn, vma.page_prot)
+    entry = pte_mkold(m, entry) if ahead and pte_old_prefaulted(m) else pte_mkyoung(m, entry)
     if write:
         entry = pte_mkdirty(m, entry)
         if vma.flags & VM_WRITE:
@@ -91,14 +96,15 @@ cdef bint folio_in_table(const vma_t *vma, const page_t *folio) noexcept nogil:
 cdef bint map_empty(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t pfn, uint32_t nr, int64_t wanted) noexcept nogil:
     """Map those of nr pages whose entries are empty, run by run; True if entry number `wanted` is among them."""
     cdef uint32_t i = 0, n
-    cdef bint hit = False
+    cdef bint hit = False, here
     while i < nr:
         n = 0
         while i + n < nr and pte_none(m, pte[i + n]):
             n += 1
         if n:
-            set_pte_range(m, vma, pte + i, pfn + i, n, False)
-            hit = hit or <int64_t>i <= wanted < <int64_t>(i + n)
+            here = <int64_t>i <= wanted < <int64_t>(i + n)
+            set_pte_range(m, vma, pte + i, pfn + i, n, False, not here)
+            hit = hit or here
         i += n + 1
     return hit
 
@@ -209,9 +215,9 @@ cdef int finish_fault(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, ui
         return VM_FAULT_OOM
     pte = pte_offset(m, pmd[0], addr)
     if folio_test_large(folio) and whole and whole_folio_fits(m, vma, pte, addr, folio):
-        set_pte_range(m, vma, pte - (pfn - head), head, folio_nr_pages(folio), write)
+        set_pte_range(m, vma, pte - (pfn - head), head, folio_nr_pages(folio), write, False)
     else:
-        set_pte_range(m, vma, pte, pfn, 1, write)
+        set_pte_range(m, vma, pte, pfn, 1, write, False)
     return 0
 
 

@@ -22,7 +22,7 @@ cdef inline bint look_at_pte(machine_t *m, const look_t *look, uint64_t *pte) no
     """Was it used?"""
     cdef bint young = pte_young(m, ptep_get(m, pte))
     if young and look.clear:
-        clear_young_dirty_ptes(m, pte, 1, False)
+        ptep_clear_young(m, pte)
     return young
 
 

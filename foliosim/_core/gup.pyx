@@ -64,6 +64,14 @@ cdef bint must_unshare(machine_t *m, const vma_t *vma, uint32_t pfn, uint32_t fl
     return gup_must_unshare(vma, folio, folio if folio.flags & PG_tails_implicit else page_of(m, pfn), flags)
 
 
+cdef inline void touch_pmd(machine_t *m, uint64_t *pmd, bint write) noexcept nogil:
+    """Follows touch_pmd (mm/huge_memory.c)."""
+    if write:
+        store_entry(m, pmd, pte_mkdirty(m, pte_mkyoung(m, pmd[0])))
+    elif read_sets_young(m):
+        store_entry(m, pmd, pte_mkyoung(m, pmd[0]))
+
+
 cdef int64_t follow_page(machine_t *m, vma_t *vma, uint64_t addr, int64_t nr, uint32_t flags, uint32_t *pfns,
                          bint *unshare) noexcept nogil:
     """Follows follow_page_mask: pages taken at addr (a PMD leaf gives many), 0: a fault is needed."""
@@ -95,8 +103,7 @@ cdef int64_t follow_page(machine_t *m, vma_t *vma, uint64_t addr, int64_t nr, ui
     grab_folio(m, pfn, <int32_t>n, flags)
     if flags & FOLL_TOUCH:
         if huge:
-            if flags & FOLL_WRITE:
-                store_entry(m, at, pte_mkdirty(m, pte_mkyoung(m, at[0])))
+            touch_pmd(m, at, (flags & FOLL_WRITE) != 0)
         else:
             touch_folio(m, ptep_get(m, at), pfn, flags)
     if pfns != NULL:

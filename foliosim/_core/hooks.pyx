@@ -16,6 +16,7 @@ NUMBERED = re.compile(r"(\w+)\((\d+)\)")
 EVENTS = {MLOCK_AT_SYSCALL: "mlock", MLOCK_AT_RMAP_ADD: "map", MLOCK_AT_RMAP_REMOVE: "unmap",
           MLOCK_AT_MUNLOCK: "munlock", MLOCK_AT_RECLAIM: "reclaim"}
 DEFERRED_EVENTS = {DEFERRED_NEW: "new", DEFERRED_PARTIAL: "partial", DEFERRED_UNMAPPED: "unmapped"}
+CONTPTE_EVENTS = {CONTPTE_AT_SET: "set", CONTPTE_AT_LAST: "last"}
 SWAP_EVENTS = {SWAP_OUT: "out", SWAP_IN: "in"}
 # How a hook gets each argument.
 ARGUMENTS = {
@@ -43,6 +44,7 @@ ARGUMENTS = {
     "collapse_vs_free": (int, int),
     "underused": (int, int, int, bool),
     "age_unit": (int, int, int),
+    "contpte": (CONTPTE_EVENTS.get,),
     "swap_large": (SWAP_EVENTS.get, int, bool),
 }
 

@@ -76,7 +76,8 @@ _SI_CODES = {SEGV_MAPERR: "MAPERR", SEGV_ACCERR: "ACCERR"}
 cdef class CoreMachine:
     """One emulated machine: physical memory, folios, processes, counters."""
 
-    def __cinit__(self, uint64_t nr_pages, *, dict thp, dict rules, int va_bits=48, int64_t max_map_count=65530, **_):
+    def __cinit__(self, uint64_t nr_pages, *, dict thp, dict rules, int va_bits=48, bint contpte=True,
+                  bint hw_afdbm=True, int64_t max_map_count=65530, **_):
         cdef int i
         memset(&self.m, 0, sizeof(machine_t))
         if nr_pages < 1024 or nr_pages > 0xfffff000ULL:
@@ -94,6 +95,7 @@ cdef class CoreMachine:
         memset(&self.m.ledger, 0, sizeof(ledger_t))  # the zero pages do not count
         self.set_rules(**rules)
         address_space_init(&self.m, va_bits)
+        self.m.contpte, self.m.hw_afdbm = contpte, hw_afdbm
         self.m.max_map_count = max_map_count
         self.m.mm_id_next = 1
         self.m.next_pid = 1
@@ -218,6 +220,17 @@ cdef class CoreMachine:
         self.enter()
         self.settle()
 
+    @property
+    def task_size(self):
+        """Where the user's addresses end."""
+        return self.m.task_size
+
+    @property
+    def table_ops(self):
+        """Work on contiguous blocks, and TLB flushes that tables needed: counts by name."""
+        names = ("contpte_fold", "contpte_unfold", "tlb_flush", "bbm_violation")
+        return {name: self.m.table_ops[i] for i, name in enumerate(names)}
+
     def counters(self):
         """A snapshot of the event counters, for counters_since."""
         return counters_snapshot(&self.m)
@@ -280,7 +293,8 @@ cdef class CoreMachine:
         names = ("anon_fault_alloc", "anon_fault_fallback", "split", "split_failed", "split_deferred", "nr_anon",
                  "nr_anon_partially_mapped", "shmem_alloc", "shmem_fallback", "anon_fault_fallback_charge", "swpin",
                  "swpout", "swpout_fallback")
-        return {order: {name: self.m.mthp[order][i] for i, name in enumerate(names)} for order in range(1, 10)}
+        return {order: {name: self.m.mthp[order][i] for i, name in enumerate(names)}
+                for order in range(1, FS_HPAGE_PMD_ORDER + 1)}
 
     def kpageflags(self, pfns):
         """Words of /proc/kpageflags for an array of frame numbers."""
@@ -559,13 +573,14 @@ cdef class CoreProcess:
 
     # ---- user-mode accesses ----
 
-    def access(self, uint64_t addr, uint64_t length, int kind, uint64_t stride, uint8_t value=0, uint8_t delta=0,
+    def access(self, uint64_t addr, uint64_t length, int kind, step, uint8_t value=0, uint8_t delta=0,
                uint64_t offset=0):
-        """Loads or stores at addr + offset, + stride, ...; bytes for a read, else how many were made."""
+        """Loads or stores at addr + offset, + step (None: a page), ...; bytes for a read, else how many were made."""
         cdef mm_t *mm = self.enter()
         cdef access_t a
         cdef int64_t count = 0
         cdef int result
+        cdef uint64_t stride = FS_PAGE_SIZE if step is None else <uint64_t>step
         if stride == 0:
             raise ValueError("stride 0: must be at least 1")
         memset(&a, 0, sizeof(a))
@@ -674,19 +689,21 @@ cdef class CoreProcess:
 
 
 def walk_image(uint8_t[::1] image, uint64_t root, uint64_t addr, uint32_t access, *, uint32_t flags,
-               int maxphyaddr=52):
-    """Walk x86-64 tables in a copy of physical memory that begins at address 0.
+               int maxphyaddr=0, int va_bits=48):
+    """Walk tables in a copy of physical memory that begins at address 0.
 
     Returns (physical address, error, level, rights) as a record of `Process.walk`; ``flags`` are bits of the
-    processor's state: 0x100 EFER.NXE, 0x200 CR0.WP, 0x400 CR4.SMEP, 0x800 CR4.SMAP, 0x1000 EFLAGS.AC, and 0x2000 to
-    set accessed and dirty bits in the image; ``access``: 2 write, 4 user, 0x10 fetch.
+    processor's state: on x86-64 0x100 EFER.NXE, 0x200 CR0.WP, 0x400 CR4.SMEP, 0x800 CR4.SMAP, 0x1000 EFLAGS.AC, on
+    arm64 0x100 TCR.HA, 0x200 TCR.HD, 0x400 PSTATE.PAN, 0x800 SCTLR.WXN; and 0x2000 to set accessed and dirty bits in
+    the image; ``access``: 2 write, 4 user, 0x10 fetch; ``maxphyaddr``: bits of a physical address, 0: all there are.
     """
     cdef walk_mmu_t mmu
     cdef walk_result_t result
-    if image.shape[0] < 4096:
+    if image.shape[0] < <int64_t>FS_PAGE_SIZE:
         raise ValueError(f"image of {image.shape[0]} bytes: must hold at least one page")
     mmu.phys, mmu.size = &image[0], image.shape[0]
-    mmu.root, mmu.flags, mmu.maxphyaddr = <uint32_t>(root >> FS_PAGE_SHIFT), flags, maxphyaddr
+    mmu.root, mmu.flags, mmu.pa_bits, mmu.va_bits = root, flags, maxphyaddr or 52, va_bits
+    walk_mmu_levels(&mmu)
     walk(&mmu, addr, access, &result)
     return result.pa, result.error, result.level, result.rights
 

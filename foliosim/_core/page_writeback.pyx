@@ -4,13 +4,20 @@ from libc.stdint cimport uint32_t
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
+from foliosim._core.pte_ops cimport *
 from foliosim._core.mapping cimport mapping_next_cached
 from foliosim._core.rmap cimport vma_address, vma_clip
 
 
-cdef inline void clean_entry(machine_t *m, uint64_t *entry) noexcept nogil:
-    if pte_dirty(m, entry[0]) or pte_write(m, entry[0]):
-        store_entry(m, entry, pte_mkclean(m, pte_wrprotect(m, entry[0])))
+cdef inline void clean_pte(machine_t *m, uint64_t *pte) noexcept nogil:
+    """Follows page_vma_mkclean_one."""
+    if pte_dirty(m, ptep_get(m, pte)) or pte_write(m, pte[0]):
+        set_pte(m, pte, pte_mkclean(m, pte_wrprotect(m, get_and_clear_ptes(m, pte, 1))))
+
+
+cdef inline void clean_pmd(machine_t *m, uint64_t *pmd) noexcept nogil:
+    if pte_dirty(m, pmd[0]) or pte_write(m, pmd[0]):
+        store_entry(m, pmd, pte_mkclean(m, pte_wrprotect(m, pmd[0])))
 
 
 cdef void clean_vma(machine_t *m, const vma_t *vma, uint64_t first, uint64_t end) noexcept nogil:
@@ -26,11 +33,11 @@ cdef void clean_vma(machine_t *m, const vma_t *vma, uint64_t first, uint64_t end
         if pmd == NULL or not pmd[0]:
             continue
         if pmd_leaf(m, pmd[0]):
-            clean_entry(m, pmd)
+            clean_pmd(m, pmd)
             return
         pte = pte_offset(m, pmd[0], addr)
         if pte_present(m, pte[0]):
-            clean_entry(m, pte)
+            clean_pte(m, pte)
 
 
 cdef void folio_mkclean(machine_t *m, mapping_t *mapping, const page_t *folio) noexcept nogil:

@@ -39,10 +39,14 @@ cdef inline uint64_t pte_merge_batch(const machine_t *m, const uint64_t *pte, ui
 
 # ---- tables ----
 
+cdef inline int top_level_of(int va_bits) noexcept nogil:
+    """Level of the root table for addresses of va_bits."""
+    return (va_bits - FS_PAGE_SHIFT + FS_TABLE_SHIFT - 1) // FS_TABLE_SHIFT - 1
+
 cdef inline void address_space_init(machine_t *m, int va_bits) noexcept nogil:
     """How many levels addresses of va_bits need, and where the user's end."""
     m.va_bits = va_bits
-    m.top_level = (va_bits - FS_PAGE_SHIFT + FS_TABLE_SHIFT - 1) // FS_TABLE_SHIFT - 1
+    m.top_level = top_level_of(va_bits)
     m.pgd_shift = level_shift(m.top_level)
     arch_address_space(m)
 

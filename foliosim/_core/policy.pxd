@@ -167,6 +167,15 @@ cdef enum age_unit_e:        # P27
     AGE_SPLIT                # split it: its pages differ
     NR_AGE_UNIT
 
+cdef enum contpte_e:         # P28
+    CONTPTE_PAGES
+    CONTPTE_FOLD
+    NR_CONTPTE
+
+cdef enum contpte_event_e:   # when P28 is asked: a block could be made contiguous
+    CONTPTE_AT_SET           # all its entries are being written at once
+    CONTPTE_AT_LAST          # its last entry was written, and the others fit
+
 cdef enum swap_large_e:      # P29
     SWAP_WHOLE
     SWAP_ORDER0
@@ -415,6 +424,12 @@ cdef inline int ask_age_unit(machine_t *m, int order, int64_t nr_young, int64_t 
     cdef int64_t arg[3]
     arg[0], arg[1], arg[2] = order, nr_young, nr_mapped
     return policy_ask(m, POINT_AGE_UNIT, arg, NR_AGE_UNIT)
+
+
+cdef inline bint ask_contpte(machine_t *m, int event) noexcept nogil:
+    """P28: does the block become a contiguous one?  contpte_e."""
+    cdef int64_t arg = event
+    return policy_ask(m, POINT_CONTPTE, &arg, NR_CONTPTE) == CONTPTE_FOLD
 
 
 cdef inline int ask_swap_large(machine_t *m, int event, int order, bint enabled) noexcept nogil:

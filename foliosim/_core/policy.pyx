@@ -241,6 +241,17 @@ cdef int age_per_page(void *ctx, int param, const int64_t *arg) noexcept nogil:
     return AGE_SPLIT if 0 < arg[1] < arg[2] else age_any(ctx, param, arg)
 
 
+# ---- P28 contpte: event ----
+
+cdef int contpte_opportunistic(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """contpte_set_ptes and contpte_try_fold."""
+    return CONTPTE_FOLD
+
+
+cdef int contpte_on_set(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    return CONTPTE_FOLD if arg[0] == CONTPTE_AT_SET else CONTPTE_PAGES
+
+
 # ---- P29 swap_large: event, order, enabled ----
 
 cdef int swap_whole(void *ctx, int param, const int64_t *arg) noexcept nogil:
@@ -263,7 +274,7 @@ POINT_NAMES = (
     "vma_split", "mlock_rule", "partial_evict", "fork_child_mprotect", "cow_order", "dirty_neighbours", "cow_reuse",
     "reuse_around", "mapcount_model", "pin_short", "pin_long", "pin_account", "fork_pinned", "fault_order",
     "fault_fallback", "zero_page", "collapse_rule", "collapse_vs_free", "partial_unmap", "deferred_members",
-    "underused", "split_target", "drop_zero_pages", "madv_free_partial", "age_unit", "swap_large")
+    "underused", "split_target", "drop_zero_pages", "madv_free_partial", "age_unit", "contpte", "swap_large")
 
 # What may be answered, also by a hook.
 ANSWERS = {
@@ -304,6 +315,7 @@ ANSWERS = {
     "collapse_vs_free": {"on": COLLAPSE_FREED, "off": COLLAPSE_FREED_NOT},
     "underused": {False: UNDERUSED_NO, True: UNDERUSED_SPLIT, "keep": UNDERUSED_KEEP},
     "age_unit": {"old": AGE_OLD, "young": AGE_YOUNG, "split": AGE_SPLIT},
+    "contpte": {False: CONTPTE_PAGES, True: CONTPTE_FOLD},
     "swap_large": {"whole": SWAP_WHOLE, "order0": SWAP_ORDER0},
 }
 
@@ -339,20 +351,21 @@ cdef dict RULES = {
                   "zero_filled_incl_511": <size_t>&underused_incl_511,
                   "accessed_half": <size_t>&underused_accessed_half},
     "age_unit": {"folio_any": <size_t>&age_any, "majority": <size_t>&age_majority, "per_page": <size_t>&age_per_page},
+    "contpte": {"fold_opportunistic": <size_t>&contpte_opportunistic, "fold_on_set": <size_t>&contpte_on_set},
     "swap_large": {"whole": <size_t>&swap_whole, "order0": <size_t>&swap_in_order0,
                    "pmd_whole": <size_t>&swap_pmd_mapped},
 }
 cdef dict ALIASES = {"mlock_rule": {"whole": MLOCK_YES}, "collapse_rule": {"quadruple_active": COLLAPSE_QUADRUPLE},
-                     "underused": {"off": UNDERUSED_NO},
+                     "underused": {"off": UNDERUSED_NO}, "contpte": {"off": CONTPTE_PAGES},
                      "swap_large": {"split_first": SWAP_ORDER0, "original_order": SWAP_WHOLE}}
 # Answers of these points are only given by rules and hooks.
 cdef set RULES_ONLY = {"mlock_rule", "cow_reuse", "deferred_members", "collapse_rule", "underused", "age_unit",
-                       "swap_large"}
+                       "contpte", "swap_large"}
 
 # Linux 6.18's alternative where it is a rule; elsewhere it is answer 0.
 cdef dict LINUX_RULES = {"mlock_rule": "contained_eager", "cow_reuse": "mm_owner_two_slots",
                          "deferred_members": "+all_new_thp", "collapse_rule": "pmd_only", "underused": "zero_filled",
-                         "age_unit": "folio_any", "swap_large": "whole"}
+                         "age_unit": "folio_any", "contpte": "fold_opportunistic", "swap_large": "whole"}
 cdef point_t LINUX[NR_POINTS]
 
 

@@ -68,8 +68,8 @@ cdef inline void ptep_set_access_flags(machine_t *m, uint64_t *pte, uint64_t ent
 
 cdef inline void wrprotect_ptes(machine_t *m, uint64_t *pte, uint32_t n) noexcept nogil:
     cdef uint32_t i
-    if FS_CONT_PTES > 1:
-        contpte_unfold_partial(m, pte, n)
+    if FS_CONT_PTES > 1 and not contpte_unfold_writable(m, pte, n):
+        return
     for i in range(n):
         if pte_write(m, pte[i]):
             store_entry(m, pte + i, pte_wrprotect(m, pte[i]))
@@ -83,7 +83,7 @@ cdef inline uint64_t pmd_clear_flush(machine_t *m, uint64_t *pmd) noexcept nogil
     """pmdp_huge_clear_flush, and pmdp_invalidate before another entry takes the leaf's place."""
     cdef uint64_t old = pmd[0]
     store_entry(m, pmd, 0)
-    count_table_op(m, TLB_FLUSH)
+    count_table_op(m, TABLE_FLUSH)
     return old
 
 cdef inline void clear_young_dirty_ptes(machine_t *m, uint64_t *pte, uint32_t n, bint dirty) noexcept nogil:
@@ -92,4 +92,14 @@ cdef inline void clear_young_dirty_ptes(machine_t *m, uint64_t *pte, uint32_t n,
     if FS_CONT_PTES > 1:
         contpte_extend(&pte, &n)
     for i in range(n):
-        store_entry(m, pte + i, pte_mkclean(m, pte_mkold(m, pte[i])) if dirty else pte_mkold(m, pte[i]))
+        if FS_CONT_PTES == 1 or pte_present(m, pte[i]):
+            store_entry(m, pte + i, pte_mkclean(m, pte_mkold(m, pte[i])) if dirty else pte_mkold(m, pte[i]))
+
+cdef inline void ptep_clear_young(machine_t *m, uint64_t *pte) noexcept nogil:
+    """ptep_test_and_clear_young: of a contiguous block all entries become old."""
+    cdef uint32_t i, n = 1
+    if FS_CONT_PTES > 1 and pte_valid_cont(pte[0]):
+        pte -= cont_index(pte)
+        n = FS_CONT_PTES
+    for i in range(n):
+        store_entry(m, pte + i, pte_mkold(m, pte[i]))

@@ -404,7 +404,7 @@ cdef void clear_soft_dirty(machine_t *m, const vma_t *vma, uint64_t *pte) noexce
 
 cdef inline void clear_young(machine_t *m, uint64_t *pte) noexcept nogil:
     """Neither the entry nor its folio was used, as far as they tell.  The small zero page is left alone."""
-    clear_young_dirty_ptes(m, pte, 1, False)
+    ptep_clear_young(m, pte)
     folio_of(m, pte_pfn(m, pte[0])).flags &= ~PG_referenced
 
 

@@ -9,7 +9,7 @@ pages or the pages' contents differ.  Use ``page_of`` (page.pxd), never the arra
 Large folios keep what only they need in the unused words of tail pages 1 and 2 (``tail1_t``, ``tail2_t``), as
 ``struct page`` does; an order-1 folio has no page 2 (see folio.pxd).
 """
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef struct page_t:
     uint32_t flags      # PG_*; fill byte in the top 8 bits
@@ -284,16 +284,11 @@ cdef enum mthp_e:            # per folio size, hugepages-<size>/stats/
     NR_MTHP
 
 cdef enum table_op_e:        # work on page tables and the TLB
-    CONTPTE_FOLD
-    CONTPTE_UNFOLD
-    TLB_FLUSH
+    TABLE_FOLD
+    TABLE_UNFOLD
+    TABLE_FLUSH
     BBM_VIOLATION            # valid entries changed without break before make
     NR_TABLE_OPS
-
-cdef enum contpte_e:         # P28
-    CONTPTE_OFF
-    CONTPTE_FOLD_ON_SET
-    CONTPTE_OPPORTUNISTIC
 
 cdef enum op_e:              # operations that cost time, counted per range or batch where they come in batches (ops.*)
     OP_REF                   # updates of a folio's reference count
@@ -419,6 +414,7 @@ cdef enum point_e:           # policy points; names, alternatives and sources: f
     POINT_DROP_ZERO_PAGES    # P24: what becomes of single pages full of zeros
     POINT_MADV_FREE_PARTIAL  # P25
     POINT_AGE_UNIT           # P27
+    POINT_CONTPTE            # P28
     POINT_SWAP_LARGE         # P29
     NR_POINTS
 
@@ -449,7 +445,7 @@ cdef struct machine_t:
     int pgd_shift            # bits of an address below the root's index
     uint64_t task_size       # end of the user's addresses
     uint64_t map_window      # end of what mmap uses unasked
-    int contpte              # contpte_e
+    bint contpte             # CONFIG_ARM64_CONTPTE
     bint hw_afdbm            # arm64: the CPU sets the access flag and the dirty state
     # rules of the kernel release (foliosim/kernels.py)
     bint soft_dirty          # CONFIG_MEM_SOFT_DIRTY
@@ -509,3 +505,47 @@ cdef struct machine_t:
     uint32_t *split_now      # P21: heads that this operation marked TAIL3_SPLIT_NOW; some may be gone by its end
     int64_t nr_split_now, split_now_cap
     held_t *held             # references of all callers
+
+# ---- page walks (walk.pyx) ----
+
+cdef extern from *:
+    """
+    /* the access */
+    #define WALK_READ  0U
+    #define WALK_WRITE 0x02U
+    #define WALK_USER  0x04U
+    #define WALK_FETCH 0x10U
+    /* what to do to the tables; the architecture's flags lie below */
+    #define WALK_SET_AD 0x2000U
+    /* result: rights */
+    #define WALK_RIGHT_R 1
+    #define WALK_RIGHT_W 2
+    #define WALK_RIGHT_U 4
+    #define WALK_RIGHT_X 8
+    /* result: error; 0 is success, the code of a page fault is in the low 16 bits */
+    #define WALK_PF 0x80000000U
+    #define WALK_GP 0x40000000U
+    /* what an entry is */
+    #define WALK_TABLE 1U
+    #define WALK_LEAF  2U
+    #define WALK_STOP  0x10000U
+    """
+    const uint32_t WALK_READ, WALK_WRITE, WALK_USER, WALK_FETCH, WALK_SET_AD, WALK_PF, WALK_GP
+    const uint32_t WALK_TABLE, WALK_LEAF, WALK_STOP
+    enum:
+        WALK_RIGHT_R, WALK_RIGHT_W, WALK_RIGHT_U, WALK_RIGHT_X
+
+cdef struct walk_mmu_t:       # where the tables are and how the processor is set up
+    uint8_t *phys             # physical memory from address 0
+    uint64_t size             # bytes of it; beyond are zeros that cannot be written
+    uint64_t root             # address of the root table
+    uint32_t flags            # of the architecture's processor state, and WALK_SET_AD
+    int va_bits               # of an address that is translated
+    int top_level             # of the root table
+    int pa_bits               # of a physical address
+
+cdef struct walk_result_t:    # 16 bytes; numpy: pa u8, error u4, level i1, rights u1, 2 bytes of padding
+    uint64_t pa               # physical address; 0 on a fault
+    uint32_t error            # 0, WALK_PF | error code (x86-64) or fault status code (arm64), or WALK_GP
+    int8_t level              # of the leaf, or of the entry that stopped the walk: 0 PTE ... 3 PGD; -1 with WALK_GP
+    uint8_t rights            # WALK_RIGHT_*: those of the whole walk; 0 on a fault

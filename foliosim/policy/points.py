@@ -302,6 +302,14 @@ POINTS = {point.name: point for point in (
         Alternative("majority", "if more than half of its mapped pages were", _UNKNOWN),
         Alternative("per_page", "it is split, and each page judged for itself", _BOUND),
     )),
+    Point("P28", "contpte", "Does a block of PTEs become a contiguous one that one TLB entry serves (arm64)?",
+          ("event",), (
+              Alternative("fold_opportunistic", "if it is written at once, or its last entry completes it",
+                          "contpte_set_ptes, contpte_try_fold"),
+              Alternative("fold_on_set", "if it is written at once",
+                          "R. Roberts, Transparent Contiguous PTEs for User Mappings, Feb 2024"),
+              Alternative("off", "never", "without CONFIG_ARM64_CONTPTE"),
+          )),
     Point("P29", "swap_large", "Does a large folio go to swap whole, and come back so?",
           ("event", "order", "enabled"), (
               Alternative("whole", "out as it is, in by the sizes that faults may use",

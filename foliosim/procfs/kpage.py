@@ -1,6 +1,4 @@
 """/proc/kpageflags and /proc/kpagecount: one 64-bit word per frame.  Follows fs/proc/page.c."""
-from foliosim._core import procfs as _core
-
 
 def kpageflags(machine, first=0, count=None):
     """Words of /proc/kpageflags.
@@ -18,16 +16,16 @@ def kpageflags(machine, first=0, count=None):
     numpy.ndarray of uint64
         Fewer than wanted at the end of the memory.
     """
-    return _core.kpageflags(machine, first, _clip(machine, first, count))
+    return machine.core.procfs.kpageflags(machine, first, _clip(machine, first, count))
 
 
 def kpagecount(machine, first=0, count=None):
     """Words of /proc/kpagecount; see `kpageflags`."""
-    return _core.kpagecount(machine, first, _clip(machine, first, count))
+    return machine.core.procfs.kpagecount(machine, first, _clip(machine, first, count))
 
 
 def _clip(machine, first, count):
-    total, _ = _core.frames(machine)
+    total, _ = machine.core.procfs.frames(machine)
     if first < 0 or (count is not None and count < 0):
         raise ValueError(f"frames {first}, {count}: must not be negative")
     left = max(0, total - first)

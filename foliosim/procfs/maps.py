@@ -1,5 +1,4 @@
 """/proc/PID/maps.  Follows show_map_vma (fs/proc/task_mmu.c)."""
-from foliosim._core import procfs as _core
 
 NAME_COLUMN = 73
 VM_MAYSHARE = 0x80
@@ -26,7 +25,8 @@ def maps(process):
     -------
     str
     """
-    return "".join(area_line(area) for area in _core.areas(process)) + gate_line()
+    return "".join(area_line(area) for area in process.machine.core.procfs.areas(process)) \
+        + gate_line(process.machine)
 
 
 def area_line(area):
@@ -37,9 +37,9 @@ def area_line(area):
     return line(start, end, rights + ("s" if flags & VM_MAYSHARE else "p"), offset, device, inode, name)
 
 
-def gate_line():
-    """The line of the vsyscall page."""
-    return line(*GATE, "--xp", name="[vsyscall]")
+def gate_line(machine):
+    """The line of the vsyscall page, which only x86-64 has."""
+    return line(*GATE, "--xp", name="[vsyscall]") if machine.arch == "x86_64" else ""
 
 
 def line(start, end, perms, offset=0, device=(0, 0), inode=0, name=""):

@@ -1,5 +1,4 @@
 """/proc/PID/smaps and smaps_rollup.  Follows show_smap and show_smaps_rollup (fs/proc/task_mmu.c)."""
-from foliosim._core import procfs as _core
 from foliosim._core.machine import SMAPS_NAMES
 from foliosim.procfs.maps import GATE, area_line, gate_line, line
 
@@ -20,11 +19,13 @@ def smaps(process):
     str
     """
     out = []
-    for area in _core.areas(process):
+    for area in process.machine.core.procfs.areas(process):
         out += [area_line(area), _fields(area[7]), f"VmFlags: {area[3]}\n"]
+    if process.machine.arch != "x86_64":
+        return "".join(out)
     gate = dict.fromkeys(SMAPS_NAMES, 0)
     gate |= {"Size": (GATE[1] - GATE[0]) >> 10, "KernelPageSize": _PAGE_KB, "MMUPageSize": _PAGE_KB}
-    return "".join([*out, gate_line(), _fields(gate.values()), "VmFlags: ex \n"])
+    return "".join([*out, gate_line(process.machine), _fields(gate.values()), "VmFlags: ex \n"])
 
 
 def smaps_rollup(process):
@@ -38,8 +39,8 @@ def smaps_rollup(process):
     -------
     str
     """
-    areas = _core.areas(process)
-    values, pss = _core.rollup(process)
+    areas = process.machine.core.procfs.areas(process)
+    values, pss = process.machine.core.procfs.rollup(process)
     out = [line(areas[0][0] if areas else 0, areas[-1][1] if areas else 0, "---p", name="[rollup]")]
     for name, value in zip(SMAPS_NAMES, values):
         if name in _OF_ONE_AREA or name == "THPeligible":

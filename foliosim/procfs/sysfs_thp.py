@@ -1,7 +1,5 @@
 """/sys/kernel/mm/transparent_hugepage.  Follows mm/huge_memory.c, mm/khugepaged.c and mm/shmem.c."""
-from foliosim._core import procfs as _core
 
-PMD_ORDER = 9
 ENABLED = ("always", "madvise", "never")
 SHMEM_ENABLED = {1: "always", 2: "within_size", 3: "advise", 0: "never", -1: "deny", -2: "force"}
 DEFRAG = ("always", "defer", "defer+madvise", "madvise", "never")
@@ -24,18 +22,19 @@ def transparent_hugepage(machine):
     dict
         Path relative to /sys/kernel/mm/transparent_hugepage: text.
     """
-    thp = _core.thp_settings(machine)
+    thp = machine.core.procfs.thp_settings(machine)
     files = {
         "enabled": _choice(ENABLED, ("never", "madvise", "always")[thp["enabled"]]),
         "defrag": _choice(DEFRAG, "madvise"),
         "shmem_enabled": _choice(SHMEM_ENABLED.values(), SHMEM_ENABLED[thp["shmem_enabled"]]),
         "use_zero_page": f"{int(thp['use_zero_page'])}\n", "shrink_underused": "1\n",
-        "hpage_pmd_size": f"{4096 << PMD_ORDER}\n",
+        "hpage_pmd_size": f"{machine.core.pmd_size}\n",
     }
     files |= {f"khugepaged/{name}": f"{value}\n" for name, value in (KHUGEPAGED | machine.khugepaged()).items()}
     stats = machine.mthp_stats()
-    for order in range(1, PMD_ORDER + 1):
-        files |= {f"hugepages-{4 << order}kB/{name}": text for name, text in _size(thp, order, stats[order]).items()}
+    for order in range(1, machine.core.pmd_order + 1):
+        folder = f"hugepages-{machine.page_size >> 10 << order}kB"
+        files |= {f"{folder}/{name}": text for name, text in _size(thp, order, stats[order]).items()}
     return files
 
 

@@ -1,10 +1,9 @@
 """A folder that tools can read in place of /proc."""
 from pathlib import Path
 
-from foliosim._core import procfs as _core
 from foliosim.procfs.kpage import kpagecount, kpageflags
 from foliosim.procfs.maps import maps
-from foliosim.procfs.pagemap import SIZE, pieces
+from foliosim.procfs.pagemap import file_size, pieces
 from foliosim.procfs.smaps import smaps, smaps_rollup
 from foliosim.procfs.status import NAME, statm, status
 from foliosim.procfs.sysfs_thp import transparent_hugepage
@@ -43,20 +42,20 @@ def _write_process(process, folder):
         for offset, data in pieces(process):
             file.seek(offset)
             file.write(data)
-        file.truncate(SIZE)
+        file.truncate(file_size(process.machine))
 
 
 def _stat(process):
     """Enough of /proc/PID/stat for readers that split it: 52 fields, of which size and resident pages are known."""
     counts, fields = process.counts(), [0] * 49
-    fields[23 - 4] = counts["total_vm"] * 4096
+    fields[23 - 4] = counts["total_vm"] * process.machine.page_size
     fields[24 - 4] = counts["rss_anon"] + counts["rss_file"] + counts["rss_shmem"]
     return f"{process.pid} ({NAME}) S " + " ".join(map(str, fields)) + "\n"
 
 
 def _write_words(path, machine, words):
     """Runs of zero words are left out of the file: it is sparse."""
-    total, _ = _core.frames(machine)
+    total, _ = machine.core.procfs.frames(machine)
     with open(path, "wb") as file:
         for first in range(0, total, _CHUNK):
             data = words(machine, first, _CHUNK)

@@ -1,5 +1,4 @@
 """/proc/vmstat: the rows about huge pages and unevictable memory, and others that the machine counts."""
-from foliosim._core import procfs as _core
 
 # In the order of the file.  Rows that no event of the emulator can raise are 0.
 ROWS = (
@@ -31,5 +30,5 @@ def vmstat(machine):
     -------
     str
     """
-    values = machine.vmstat() | _core.folio_gauges(machine)
+    values = machine.vmstat() | machine.core.procfs.folio_gauges(machine)
     return "".join(f"{name} {values.get(name, 0)}\n" for name in ROWS)

@@ -1,7 +1,6 @@
 """The system calls of a trace, made again; each returns what the call returned."""
 from errno import EINVAL
 
-from foliosim._core import binfmt
 from foliosim.errors import SyscallError
 from foliosim.flags import (
     MAP_ANONYMOUS,
@@ -36,7 +35,7 @@ def _mmap(replay, process, event):
     if not flags & MAP_ANONYMOUS:
         file = replay.files.of_call(pid, args, extra)
     if not flags & (MAP_FIXED | MAP_FIXED_NOREPLACE):
-        binfmt.place_next(process, ret)
+        process.machine.core.binfmt.place_next(process, ret)
     return process.mmap(length, prot=prot, flags=flags, addr=addr, file=file, offset=offset)
 
 
@@ -55,14 +54,14 @@ def _mremap(replay, process, event):
     if not flags & MREMAP_FIXED:
         new = 0
         if event[7] != old:
-            binfmt.place_next(process, event[7])
+            process.machine.core.binfmt.place_next(process, event[7])
     return process.mremap(old, old_length, new_length, flags=flags, new_addr=new)
 
 
 def _brk(replay, process, event):
     (addr, *_), ret = event[6], event[7]
     if process.brk(0) == 0:
-        binfmt.set_brk(process, ret if not addr or ret != addr else replay.program_end(event[2]))
+        process.machine.core.binfmt.set_brk(process, ret if not addr or ret != addr else replay.program_end(event[2]))
     return process.brk(addr)
 
 

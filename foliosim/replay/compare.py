@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from foliosim._core import procfs as _proc
 from foliosim._core.machine import SMAPS_NAMES
 from foliosim.flags import (
     KPF_ANON,
@@ -117,7 +116,7 @@ class Comparison:
 
 def anonymous_words(process, start):
     """Pages of one area in the bits of a truth: (page, word) of anonymous and zero pages that are there."""
-    at, pagemap = _proc.mapped_pages(process, start)
+    at, pagemap = process.machine.core.procfs.mapped_pages(process, start)
     present = (pagemap & np.uint64(PM_PRESENT)) != 0
     at, pagemap = at[present], pagemap[present]
     flags = process.machine.kpageflags(pagemap & np.uint64(PM_PFRAME_MASK))
@@ -149,7 +148,7 @@ def compare_process(out, where, process, want):
     want : dict
         The process in the truth.
     """
-    areas = {area[0]: area for area in _proc.areas(process)}
+    areas = {area[0]: area for area in process.machine.core.procfs.areas(process)}
     wanted = {area["start"]: area for area in want["smaps"] if area["name"] != _GATE}
     for start in sorted(areas.keys() | wanted.keys()):
         got, area = areas.get(start), wanted.get(start)

@@ -4,8 +4,6 @@ from itertools import islice
 
 import numpy as np
 
-from foliosim._core.procfs import thp_disable
-from foliosim._core.touch import AccessSeries
 from foliosim.errors import UnsupportedError
 from foliosim.machine import Machine
 from foliosim.replay import calls
@@ -76,7 +74,7 @@ class Replay:
         pids = np.unique(np.concatenate([trace.pid, np.fromiter(_pids(trace.events), np.int64)]))
         self.number_of = {pid: number for number, pid in enumerate(pids.tolist())}
         self._who = np.searchsorted(pids, trace.pid).astype(np.int32)
-        self._series = AccessSeries(machine, len(pids))
+        self._series = machine.core.touch.AccessSeries(machine, len(pids))
         self._outcome = np.empty(len(trace.time), np.uint8)
         self.faults, self.found = np.zeros(len(pids), np.int64), np.zeros(len(pids), np.int64)
         self.spaces, self.segments, self.attached, self.execs = {}, {}, {}, Counter()
@@ -177,7 +175,7 @@ class Replay:
         pid = event[2]
         old = self.spaces.get(pid)
         process = self.machine.spawn()
-        if self.thp_disabled if old is None else thp_disable(old.process) == 1:
+        if self.thp_disabled if old is None else self.machine.core.procfs.thp_disable(old.process) == 1:
             process.prctl_thp_disable(1)
         program = Program(process, self.files, self.arguments(pid, self.execs[pid]))
         self.execs[pid] += 1

@@ -1,5 +1,4 @@
 """The files that a trace maps, as files of the machine: of the size the trace gives, and read before."""
-from foliosim._core import binfmt
 from foliosim.flags import MAP_SHARED, MAP_SHARED_VALIDATE, PROT_WRITE
 
 _TMPFS = ("/memfd:", "/dev/shm/", "/SYSV", "/dev/zero", "/anon_hugepage")
@@ -29,7 +28,7 @@ class Files:
         self.by_fd = {}
         self.written = _written(trace.events)
         self.code, self.data = (machine.create_file("disk", 16 * self.page_size) for _ in range(2))
-        binfmt.set_resident(self.code, True)
+        self.machine.core.binfmt.set_resident(self.code, True)
 
     def mapped(self, where, end, writable=True):
         """The file that an event maps, open for writing or not.
@@ -51,7 +50,7 @@ class Files:
             file = self.machine.create_file("memfd" if tmpfs else "disk", end if size is None else size)
             self.files[key] = file
             if not tmpfs:
-                binfmt.set_resident(file, False)
+                self.machine.core.binfmt.set_resident(file, False)
             self.names[file.inode] = path
         if size is None and file.length < end:
             file.ftruncate(end)

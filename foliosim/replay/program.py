@@ -1,5 +1,4 @@
 """What execve builds, from the mappings that a trace has of it."""
-from foliosim._core import binfmt
 from foliosim.flags import MAP_FIXED, MAP_PRIVATE, MAP_SHARED, PROT_EXEC, PROT_READ, PROT_WRITE
 
 _UNLIMITED = (1 << 64) - 1
@@ -24,6 +23,7 @@ class Program:
 
     def __init__(self, process, files, arguments):
         self.process, self.files, self.arguments = process, files, arguments
+        self._binfmt = process.machine.core.binfmt
         self.end = 0
         self._whole = {}
         self._stack = False
@@ -36,17 +36,18 @@ class Program:
             self._map_stack(addr, length)
         elif name.startswith("["):
             code = "x" in perms
-            binfmt.map_special(self.process, addr, length, self.files.code if code else self.files.data, code)
+            self._binfmt.map_special(self.process, addr, length, self.files.code if code else self.files.data, code)
         elif "file" in extra:
             self._map_file(addr, length, offset, perms, extra)
         else:
-            binfmt.map_bss(self.process, addr, length, "x" in perms)
+            self._binfmt.map_bss(self.process, addr, length, "x" in perms)
             self.end = addr + length
 
     def _map_stack(self, addr, length):
         # a trace also tells that it has grown: the fault before has done that
         if not self._stack:
-            binfmt.map_stack(self.process, addr, length, min(self.arguments * self.files.page_size, length), _UNLIMITED)
+            used = min(self.arguments * self.files.page_size, length)
+            self._binfmt.map_stack(self.process, addr, length, used, _UNLIMITED)
         self._stack = True
 
     def _map_file(self, addr, length, offset, perms, extra):

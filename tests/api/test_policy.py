@@ -253,6 +253,10 @@ def collapse_again(process, addr):
     process.machine.khugepaged_scan(process)
 
 
+def split_by_cut(process, addr):
+    process.mprotect(addr, PAGE, fs.PROT_READ)
+
+
 OPERATIONS = {"vma_split": cut, "mlock_rule": lock, "fork_child_mprotect": protect_shared, "cow_order": copy_page,
               "dirty_neighbours": copy_with_neighbours, "cow_reuse": keep, "reuse_around": keep_by_pte,
               "mapcount_model": unmap_part, "pin_short": reference, "pin_long": pin, "fork_pinned": fork_with_pin,
@@ -260,14 +264,15 @@ OPERATIONS = {"vma_split": cut, "mlock_rule": lock, "fork_child_mprotect": prote
               "partial_unmap": unmap_part, "deferred_members": fault_huge, "split_target": split,
               "drop_zero_pages": split_zeros, "madv_free_partial": split, "partial_evict": evict_half_locked,
               "collapse_rule": collapse_again, "collapse_vs_free": collapse_again, "underused": shrink,
-              "age_unit": reclaim_old, "swap_large": reclaim_old}
+              "age_unit": reclaim_old, "contpte": split_by_cut, "swap_large": reclaim_old}
 ANSWERS = {"vma_split": "split_try", "mlock_rule": True, "fork_child_mprotect": "cow_part", "cow_order": "inherit",
            "dirty_neighbours": "no", "cow_reuse": "copy", "reuse_around": "window(2)", "mapcount_model": "large_only",
            "pin_short": "split", "pin_long": "split", "fork_pinned": "copy_pinned_page", "fault_order": "up_to(4)",
            "fault_fallback": "straight_to_0", "zero_page": "small", "partial_unmap": "split_now",
            "deferred_members": True, "split_target": "lower_uniform(3)", "drop_zero_pages": "no",
            "madv_free_partial": "mark_whole", "partial_evict": "split_then_sort", "collapse_rule": True,
-           "collapse_vs_free": "off", "underused": True, "age_unit": "young", "swap_large": "order0"}
+           "collapse_vs_free": "off", "underused": True, "age_unit": "young", "contpte": False, "swap_large": "order0"}
+ONLY_ARM64 = {"contpte"}
 WITH_SWAP = {"partial_evict", "age_unit", "swap_large"}
 
 
@@ -279,7 +284,8 @@ def test_each_point_is_tried():
 class TestPythonPolicies:
     @pytest.fixture
     def machine(self, point):
-        return fs.Machine(memory="64M", swap="8M" if point in WITH_SWAP else None)
+        return fs.Machine(memory="64M", swap="8M" if point in WITH_SWAP else None,
+                          arch="arm64" if point in ONLY_ARM64 else "x86_64")
 
     def test_it_takes_the_slot(self, machine, point):
         policy = Asked(point, ANSWERS[point])

@@ -76,7 +76,7 @@ class TestRefused:
             saved.from_bytes(fs.Machine, bytes(content))
 
     def test_other_records(self, path, monkeypatch):
-        monkeypatch.setattr(saved, "layout", lambda: "0123456789abcdef")
+        monkeypatch.setattr(saved, "layout", lambda core: "0123456789abcdef")
         with pytest.raises(fs.SavedError, match="saved by another version of foliosim"):
             fs.Machine.load(path)
 
@@ -90,8 +90,8 @@ class TestRefused:
         for at in (start + field for start in range(0, len(sections["items"]), 32) for field in (0, 8, 9)):
             table = bytearray(sections["items"])
             table[at] ^= 0x41
-            image = saved._core.Image.of_parts(bytes(table), sections["data"])
-            blank = saved._core.blank(fs.Machine, header["nr_pages"])
+            image = machine.core.branch.Image.of_parts(bytes(table), sections["data"])
+            blank = machine.core.branch.blank(type(machine), header["nr_pages"])
             with pytest.raises(ValueError, match="contradict each other"):
                 image.make(blank)
 

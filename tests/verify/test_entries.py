@@ -8,7 +8,7 @@ from foliosim import kernels
 from foliosim.verify import recording, runner
 
 RECORDINGS = Path(__file__).parent.parent / "recordings_entries"
-ARCHES = ["x86_64"]
+ARCHES = ["x86_64", "arm64"]
 
 
 @pytest.mark.parametrize("arch", ARCHES)

@@ -316,6 +316,14 @@ cdef inline bint entry_may_become(uint64_t old, uint64_t new) noexcept nogil:
     """Without an invalid step in between."""
     return True
 
+cdef inline bint read_sets_young(const machine_t *m) noexcept nogil:
+    """ptep_set_access_flags and pmdp_set_access_flags only write entries that become dirty too."""
+    return False
+
+cdef inline bint pte_old_prefaulted(const machine_t *m) noexcept nogil:
+    """arch_wants_old_prefaulted_pte."""
+    return False
+
 cdef inline uint64_t pte_merge_access(uint64_t old, uint64_t entry) noexcept nogil:
     """The old entry with the accessed, dirty and write bits of another that is like it otherwise."""
     return entry
