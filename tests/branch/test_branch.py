@@ -286,6 +286,7 @@ class TestNothingIsForgotten:
     HOST = {"machine_t.phys", "machine_t.pages", "machine_t.heads", "machine_t.held",  # see leave_host_out
             "point_t.ctx",                                                             # policies: set anew
             "held_t.pfns", "held_t.next", "held_t.prev",                               # references: made anew
+            "walk_mmu_t.phys",                                                         # of no machine
             "swap_t.slots", "swap_t.clusters", "swap_t.of_page", "pcp_list_t.runs",    # by edges_of_swap_t, _machine_t
             "maple_block_t.vma", "machine_t.mappings"}                                 # see below
 
