@@ -175,11 +175,10 @@ cdef int64_t touch_pmds(machine_t *m, uint64_t *pmd, uint64_t addr, int64_t nr, 
     cdef int64_t done = 0, n
     cdef uint32_t left = FS_PTRS_PER_PTE - pmd_index(addr)
     while left and done < nr and pmd_leaf(m, pmd[0]) and not pte_protnone(m, pmd[0]):
-        if flags & FOLL_WRITE:
-            if not pte_write(m, pmd[0]):
-                break
-            if flags & FOLL_TOUCH:
-                store_entry(m, pmd, pte_mkdirty(m, pte_mkyoung(m, pmd[0])))
+        if flags & FOLL_WRITE and not pte_write(m, pmd[0]):
+            break
+        if flags & FOLL_TOUCH:
+            touch_pmd(m, pmd, (flags & FOLL_WRITE) != 0)
         n = FS_PTRS_PER_PTE - pte_index(addr)
         if n > nr - done:
             n = nr - done

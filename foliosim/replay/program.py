@@ -23,10 +23,13 @@ class Program:
 
     def __init__(self, process, files, arguments):
         self.process, self.files, self.arguments = process, files, arguments
-        self._binfmt = process.machine.core.binfmt
         self.end = 0
         self._whole = {}
         self._stack = False
+
+    @property
+    def _binfmt(self):
+        return self.process.machine.core.binfmt
 
     def map(self, addr, length, offset, perms, extra):
         """One mapping, as the trace has it."""
