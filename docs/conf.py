@@ -1,12 +1,17 @@
 """Sphinx: ``pip install '.[docs]' && sphinx-build -W docs docs/_build``."""
+import sys
+from pathlib import Path
+
 import foliosim
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 project = "foliosim"
 author = "foliosim developers"
 copyright = "2026, foliosim developers"
 version = release = foliosim.__version__
 extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_generated"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 myst_heading_anchors = 3
 autosummary_generate = True
@@ -20,3 +25,9 @@ html_theme_options = {
     "sidebar_width": "230px",
     "fixed_sidebar": True,
 }
+
+
+def setup(app):
+    import pictures
+
+    app.connect("builder-inited", lambda app: pictures.make())

@@ -12,6 +12,12 @@ GROUP = "foliosim.studies"
 STUDIES = {
     "half-mlock": "foliosim.study.half_mlock",
     "half-mprotect-after-fork": "foliosim.study.half_mprotect",
+    "edge-fit": "foliosim.study.edge_fit",
+    "three-processes": "foliosim.study.three_processes",
+    "batch-ops": "foliosim.study.batch_ops",
+    "rdma-fork": "foliosim.study.rdma_fork",
+    "pin-half-then-unmap": "foliosim.study.pin_half",
+    "bgsave": "foliosim.study.bgsave",
     "allocator-holes": "foliosim.study.allocator_holes",
     "sparse-touch": "foliosim.study.sparse_touch",
     "thread-stacks": "foliosim.study.thread_stacks",

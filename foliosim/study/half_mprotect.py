@@ -16,7 +16,7 @@ from foliosim.policy import POINTS
 from foliosim.study import plot
 from foliosim.study.base import Key, Study, choice_value, int_value, share_value, size_text, size_value
 from foliosim.study.scene import Scene, check_folio
-from foliosim.study.words import counted, extremes, labels, listed, percent
+from foliosim.study.words import agree, counted, extremes, labels, listed, percent
 
 _ALL = "0..1"
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -108,18 +108,21 @@ def conclude(runs):
     """Two or three sentences from the numbers."""
     first = runs[0].parameters
     size = size_text(first["size"])
-    out = []
     last = [run for run in runs if run.parameters == runs[-1].parameters]
-    least, value = extremes(last, "cow_bytes")
-    most, worst = extremes(last, "cow_bytes", max)
-    when = _when(runs[-1].parameters)
-    out.append(f"Of {size}, {when}: {labels(least)} copy least ({size_text(value)}), {labels(most)} most "
-               f"({size_text(worst)}).")
+    (least, value), (most, worst) = (extremes(last, "cow_bytes", best) for best in (min, max))
+    others = "" if value == worst else f", {labels(most)} most ({size_text(worst)})"
     few, faults = extremes(last, "parent_faults")
-    out.append(f"The parent takes {counted(faults, 'fault')} under {labels(few)}, and "
-               f"{counted(last[0].metrics['parent_faults'], 'fault')} under {last[0].label}.")
+    out = [f"Of {size}, {_when(runs[-1].parameters)}: {_who_copies(least)} least ({size_text(value)}){others}.",
+           f"The parent takes {counted(faults, 'fault')} under {labels(few)}"
+           + (f", and {counted(last[0].metrics['parent_faults'], 'fault')} under {last[0].label}." if last[0] not in few
+              else ".")]
     out.append(_worth(runs))
-    return " ".join(out)
+    return " ".join(filter(None, out))
+
+
+def _who_copies(runs):
+    names = [run.label for run in runs]
+    return f"{listed(names)} {agree(names, 'copies', 'copy')}"
 
 
 def _when(parameters):

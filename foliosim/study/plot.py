@@ -9,6 +9,7 @@ from foliosim.study.report import shown, value_text
 # Colour-blind safe (Okabe and Ito), the first for what is first in a list.
 COLOURS = ("#555555", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c564b", "#7f7f00")
 GOOD, BAD, PALE, LINE = "#2166ac", "#b2182b", "#d1e5f0", "#777777"
+STACK = (GOOD, "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#8c564b")  # of stacked bars
 _MARKS = "osD^vP*X<>"
 
 
@@ -21,10 +22,13 @@ class Panel:
     title : str
     metrics : str or dict of str to str
         A metric; or several, that are stacked, and what each is called.
+    colours : tuple of str
+        One for each metric.
     """
 
     title: str
     metrics: object
+    colours: tuple = STACK
 
     def value(self, run):
         """The number of a run: of stacked ones the sum."""
@@ -111,7 +115,7 @@ def _bars(ax, group, panel, _):
     most = max(panel.value(run) for run in group) or 1
     for row, run in enumerate(group):
         left = 0
-        for colour, name in zip((GOOD, "#e69f00", "#009e73", "#cc79a7", "#56b4e9"), panel.stack):
+        for colour, name in zip(panel.colours, panel.stack):
             ax.barh(row, run.metrics[name], left=left, height=0.62, color=colour, linewidth=0)
             left += run.metrics[name]
         ax.text(left + 0.02 * most, row, panel.text(left), va="center", fontsize=8)
@@ -145,6 +149,13 @@ def _lines(ax, group, panel, over):
     ax.spines[["top", "right"]].set_visible(False)
 
 
+def shades(number):
+    """So many colours from pale to dark, for what has an order."""
+    from matplotlib import colormaps
+
+    return tuple(colormaps["viridis_r"](0.05 + 0.9 * i / max(number - 1, 1)) for i in range(number))
+
+
 def size_axis(axis, in_bytes=True):
     """Sizes beside an axis as people write them, at multiples of a power of two; nothing if it is not in bytes."""
     from matplotlib.ticker import FuncFormatter, MultipleLocator
@@ -161,9 +172,9 @@ def _legend(figure, axes, panels, over):
     if over is not None:
         handles, names = axes[0][0].get_legend_handles_labels()
     else:
-        stack = next((panel.stack for panel in panels if len(panel.stack) > 1), {})
-        colours = (GOOD, "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
-        handles, names = [Patch(color=colour) for colour, _ in zip(colours, stack)], list(stack.values())
+        stacked = [panel for panel in panels if len(panel.stack) > 1]
+        pairs = [pair for panel in stacked for pair in zip(panel.colours, panel.stack.values())]
+        handles, names = [Patch(color=colour) for colour, _ in pairs], [name for _, name in pairs]
     if handles:
         columns = min(len(names), max(1, 3 * len(panels) // 2))
         figure.legend(handles, names, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)

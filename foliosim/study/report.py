@@ -60,9 +60,9 @@ def _table(study, groups, varying):
     table = Table(title=title, title_justify="left", caption=_caption(study, first), caption_justify="left")
     for name in varying:
         table.add_column(name.replace("_", "_\n", 1), justify="right")
-    table.add_column("policy", no_wrap=True)
+    table.add_column("policy", overflow="fold")
     for heading in study.columns.values():
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for group in groups:
         for run in group:
             table.add_row(*(_value(name, run.parameters[name]) for name in varying), run.label,

@@ -169,6 +169,11 @@ class Scene:
         self.fill(process, addr, size)
         return addr
 
+    def tlb_entries(self, process, addr, size):
+        """Entries that map a range of a process: one for each page or PMD leaf."""
+        levels = process.walk(range(addr, addr + size, self.page))["level"]
+        return int((levels > 0).sum()) * self.page // self.block + int((levels == 0).sum())
+
     def begin(self):
         """What was counted until now does not count: it made the scene."""
         self._before = self.machine.ledger()

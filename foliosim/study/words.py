@@ -15,6 +15,11 @@ def counted(number, noun, plural=None):
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def agree(names, one, many):
+    """The word that goes with some names: ``one`` with a single one."""
+    return one if len(set(names)) == 1 else many
+
+
 def percent(share):
     """A share from 0 to 1: ``25 %``."""
     return f"{100 * share:.4g} %"

@@ -1,0 +1,43 @@
+"""batch-ops, with what is derived on docs/studies/batch-ops.md."""
+import pytest
+
+from foliosim.study import StudyError, run_study
+
+PAGE, HUGE = 4096, 2 << 20
+
+
+@pytest.mark.parametrize("size", ["4M", "20M"])
+def test_on_paper(size):
+    """Costs are a * entries + b * folios."""
+    for run in run_study("batch-ops", {"size": size}, policy=["cow_order=order0"]).runs:
+        order, got = run.parameters["orders"], run.metrics
+        folios = (int(size[:-1]) << 20) // (PAGE << order)
+        entries = folios if order == 9 else folios << order
+        assert (got["entries"], got["folios"]) == (entries, folios)
+        for operation in ("fork", "exit", "zap", "munmap"):
+            assert got[f"{operation}.pte_set"] == entries
+            assert got[f"{operation}.rmap_call"] == got[f"{operation}.ref"] == folios
+            assert got[f"{operation}.mapcount"] == entries + (folios if order else 0)
+        for operation in ("mprotect_ro", "mprotect_rw"):
+            assert got[f"{operation}.pte_set"] == entries
+            assert got[f"{operation}.mapcount"] == got[f"{operation}.rmap_call"] == 0
+        assert got["cow.fault"] == got["cow.copy_page"] == folios << order
+        assert got["zap.folio_free"] == got["munmap.folio_free"] == folios
+
+
+def test_orders_are_chosen():
+    runs = run_study("batch-ops", {"size": "2M", "orders": "0+9"}).runs
+    assert sorted({run.parameters["orders"] for run in runs}) == [0, 9]
+
+
+def test_inherit_copies_by_folio():
+    run, = run_study("batch-ops", {"size": "2M", "orders": 4}, policy=["cow_order=inherit"]).runs
+    assert run.metrics["cow.fault"] == 512 // 16 and run.metrics["cow.copy_page"] == 512
+
+
+@pytest.mark.parametrize("keys, named", [({"orders": "1"}, "orders=1: valid are 0 and 2 to 9"),
+                                         ({"orders": "x"}, "joined by"),
+                                         ({"size": "3M"}, "size=3145728.*2 MiB")])
+def test_bad_values(keys, named):
+    with pytest.raises(StudyError, match=named):
+        run_study("batch-ops", keys)
