@@ -12,6 +12,7 @@ COMMANDS = {
     "policies": ("foliosim.policy.command", "policies", "List the policy points, their alternatives and the presets."),
     "schedule": ("foliosim.schedule.command", "schedule", "Search interleavings of processes and daemons."),
     "calibrate": ("foliosim.calibrate.command", "calibrate", "Fit a table of costs to this machine's kernel."),
+    "bench": ("foliosim.bench.command", "bench", "Time splits here, and count what they consist of."),
     "study": ("foliosim.study.command", "study", "Put a question to several policies and compare the answers."),
 }
 

@@ -53,6 +53,7 @@ PYTHON = [
     "schedule.player schedule.program schedule.run schedule.search schedule schedule.command",
     "attach attach.proc attach.areas attach.anon attach.build attach.certain attach.ask attach.command",
     "policy.command",
+    "bench bench.split bench.plot bench.command",
     "testing testing.oracle testing.available testing.shapes testing.stateful testing.trouble testing.pytest_plugin",
     "cli __main__",
 ]

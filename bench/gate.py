@@ -1,0 +1,111 @@
+"""The regression gate: ``python -m bench.gate`` counts instructions and compares them with instructions.json.
+
+Times on a machine with other work differ by tens of per cent; the instructions that a function of the core executes,
+with all that it calls, are the same in every run (callgrind).  The counts are those of one compiler: after a change of
+it, or one that is meant, write them anew with --update.
+"""
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+KEPT = Path(__file__).with_name("instructions.json")
+LIMIT = 1.02
+# Functions of the core, by module, that operations on ranges end in; with what they call.
+HOT = {
+    "change_prot": ("change_protection",), "fork": ("copy_page_range",), "gup_fast": ("gup_fast", "put_user_pages"),
+    "gup": ("mm_populate",), "memory": ("do_anonymous_run", "handle_mm_fault"),
+    "mlock_range": ("mlock_vma_pages_range",), "split_folio": ("split_folio_to_order",),
+    "huge_memory": ("split_huge_pmd",), "fault": ("user_access",),
+    "zap": ("unmap_vma_range", "madvise_dontneed", "free_pgtables"),
+}
+
+
+def count():
+    """Instructions of each hot function, with what it calls.
+
+    Returns
+    -------
+    dict
+        "module.function" to instructions.
+
+    Raises
+    ------
+    click.ClickException
+        No valgrind, or it failed, or a function was never called.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "callgrind.out")
+        _run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", sys.executable, "-m", "bench.workload"])
+        listing = _run(["callgrind_annotate", "--inclusive=yes", "--threshold=100", "--auto=no", str(out)])
+    counts = _parse(listing)
+    missing = [name for name in _names() if name not in counts]
+    if missing:
+        raise click.ClickException(f"not called by the workload, or renamed: {', '.join(missing)}")
+    return {name: counts[name] for name in _names()}
+
+
+def _names():
+    return [f"{module}.{function}" for module, functions in HOT.items() for function in functions]
+
+
+def _run(command):
+    environment = {**os.environ, "PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"}
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise click.ClickException(f"{command[0]} is not installed") from None
+    if done.returncode:
+        raise click.ClickException(f"{command[0]} failed: {done.stderr[-2000:]}")
+    return done.stdout
+
+
+def _parse(listing):
+    counts = {}
+    for number, symbol in re.findall(r"^\s*([\d,]+) .*:(__pyx_f_\w+)", listing, re.MULTILINE):
+        counts.setdefault(symbol, int(number.replace(",", "")))
+    names = {f"__pyx_f_8foliosim_5_core_{len(module)}{module}_{function}": f"{module}.{function}"
+             for module, functions in HOT.items() for function in functions}
+    return {name: counts[symbol] for symbol, name in names.items() if symbol in counts}
+
+
+def compare(kept, counts):
+    """Rows of what changed.
+
+    Returns
+    -------
+    list of (str, int, int, float)
+        Function, instructions kept, instructions now, their ratio.
+    """
+    return [(name, kept.get(name, 0), now, now / kept[name] if kept.get(name) else float("inf"))
+            for name, now in counts.items()]
+
+
+@click.command()
+@click.option("--update", is_flag=True, help="Keep the counts of this run.")
+def main(update):
+    """Compare instruction counts with those that are kept: exit status 1 if one grew by more than 2 %."""
+    counts = count()
+    if update:
+        compiler = subprocess.run(["cc", "--version"], capture_output=True, text=True, check=False).stdout
+        KEPT.write_text(json.dumps({"compiler": compiler.partition("\n")[0], "instructions": counts}, indent=1) + "\n")
+        return
+    rows = compare(json.loads(KEPT.read_text())["instructions"], counts)
+    table = Table(title="instructions, with what is called")
+    for name in ("function", "kept", "now", "ratio", ""):
+        table.add_column(name, justify="left" if name in ("function", "") else "right")
+    for name, before, now, ratio in rows:
+        table.add_row(name, f"{before:,}", f"{now:,}", f"{ratio:.3f}", "GREW" if ratio > LIMIT else "")
+    Console(width=None if os.isatty(1) else 120).print(table)
+    raise SystemExit(any(ratio > LIMIT for *_, ratio in rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What splits cost in the emulator, for ``foliosim bench``."""
