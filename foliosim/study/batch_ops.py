@@ -4,7 +4,10 @@ A range is filled with folios of one order, and one thing after the other is don
 are metrics: ``fork.pte_set`` is what the ledger calls ``ops.pte_set``, during fork alone.  ``entries`` are the PTEs or
 PMD leaves that map the range, ``folios`` its folios.
 """
+import numpy as np
+
 import foliosim as fs
+from foliosim import costs
 from foliosim.study import plot
 from foliosim.study.base import Key, Study, StudyError, size_text, size_value
 from foliosim.study.scene import Scene, block_of
@@ -29,7 +32,8 @@ def _orders(text):
 
 KEYS = {
     "size": Key("256M", size_value(1, 1 << 34), "a multiple of the largest folio, up to 16G"),
-    "orders": Key("all", _orders, "all, or orders joined by + (as 0+4+9): folios of 2^order pages, 0 and 2 to 9"),
+    "orders": Key("all", _orders, "all that fit in size, or orders joined by + (as 0+4+9): folios of 2^order pages, 0"
+                  " and 2 to 9"),
 }
 
 COLUMNS = {
@@ -38,12 +42,14 @@ COLUMNS = {
     "fork.pte_set": "fork:\nPTEs set",
     "fork.rmap_call": "rmap\ncalls",
     "fork.mapcount": "mapcount\nupdates",
+    "fork.time_ns": "ns by\nthe model",
     "munmap.pte_set": "munmap:\nPTEs set",
     "munmap.rmap_call": "rmap\ncalls",
     "munmap.mapcount": "mapcount\nupdates",
+    "munmap.time_ns": "ns by\nthe model",
     "mprotect_ro.pte_set": "mprotect:\nPTEs set",
     "cow.fault": "COW:\nfaults",
-    "cow.mapcount": "mapcount\nupdates",
+    "cow.time_ns": "ns by\nthe model",
 }
 
 
@@ -52,7 +58,8 @@ def cases(values):
     page, size = values["page_size"], values["size"]
     most = (block_of(page) // page).bit_length() - 1
     valid = [0, *range(2, most + 1)]
-    orders = valid if values["orders"] == "all" else values["orders"]
+    fitting = [order for order in valid if size % (page << order) == 0]
+    orders = fitting or [most] if values["orders"] == "all" else values["orders"]
     for order in orders:
         if order not in valid:
             raise StudyError(f"orders={order}: valid are 0 and 2 to {most}")
@@ -116,7 +123,32 @@ def conclude(runs):
         == least.metrics["entries"])]
     if constant:
         sentences.append(f"As long as PTEs map the range the size of folios makes no difference to {listed(constant)}.")
-    return " ".join(sentences + _others(runs, high))
+    return " ".join(sentences + _prices(first) + _others(runs, high))
+
+
+def price(runs, operation):
+    """Model time as a * entries + b * folios, by least squares over the runs of one policy in which PTEs map the range.
+
+    Returns
+    -------
+    tuple of float
+        a and b, ns.
+    """
+    most = max(run.metrics["entries"] for run in runs)
+    runs = [run for run in runs if run.metrics["entries"] == most]
+    counts = np.array([[run.metrics["entries"], run.metrics["folios"]] for run in runs], dtype=float)
+    times = np.array([run.metrics[f"{operation}.time_ns"] for run in runs])
+    return tuple(np.linalg.lstsq(counts, times, rcond=None)[0].tolist())
+
+
+def _prices(runs):
+    if len({run.metrics["folios"] for run in runs if run.metrics["entries"] == runs[0].metrics["entries"]}) < 2:
+        return []
+    told = []
+    for name in ("fork", "munmap"):
+        entry, folio = price(runs, name)
+        told.append(f"{entry:.3g} ns an entry and {folio:.3g} ns a folio for {name}")
+    return [f"By the cost table {costs.DEFAULT} that is {' and '.join(told)}."]
 
 
 def _others(runs, order):
@@ -142,7 +174,8 @@ def picture(runs, path):
                     linestyle="none", marker="_x+"[i % 3], color="black", label=f"all, {label}")
     handles, texts = axes[0].get_legend_handles_labels()
     axes[-1].set_axis_off()
-    axes[-1].legend(handles, texts, loc="center left", fontsize=8, frameon=False, title=f"bars: {names[0]}")
+    axes[-1].legend(handles, texts, loc="center left", fontsize=8, frameon=False, 
+                    title=f"bars: {names[0]}\nnumbers: ns per page\nby the table {costs.DEFAULT}", title_fontsize=9)
     plot.save(figure, path)
 
 
@@ -153,6 +186,10 @@ def _operation(ax, name, title, group, orders):
         values = [run.metrics[f"{name}.{kind}"] * run.parameters["page_size"] / run.parameters["size"] for run in group]
         ax.bar(range(len(group)), values, bottom=bottom, color=colour, label=kind, width=0.75)
         bottom = [low + value for low, value in zip(bottom, values)]
+    for i, (run, height) in enumerate(zip(group, bottom)):
+        ns = run.metrics[f"{name}.time_ns"] * run.parameters["page_size"] / run.parameters["size"]
+        ax.text(i, height + 0.02 * max(bottom), f"{ns:,.0f}" if ns >= 100 else f"{ns:.3g}", ha="center", fontsize=7)
+    ax.set_ylim(0, 1.1 * max(bottom))
     ax.set_title(title, fontsize=10, loc="left")
     ax.set_xticks(range(len(orders)), orders, fontsize=8)
     ax.set_xlabel("order of the folios", fontsize=8)

@@ -87,7 +87,8 @@ def picture(runs, path):
     groups = [(name, group) for name, group in plot.groups_of(runs, "exit_order")]
     rows = list(dict.fromkeys(run.label for run in runs))
     columns = list(dict.fromkeys(run.parameters["exit_order"] for run in runs))
-    figure = plot.figure_of(2.6 + len(groups) * (0.6 + 1.15 * max(len(columns), 3)), 1.7 + 0.45 * len(rows),
+    width = max(9, 2.6 + len(groups) * (0.6 + 1.15 * max(len(columns), 3)))
+    figure = plot.figure_of(width, 1.7 + 0.45 * len(rows),
                             "Two of three processes exit, the last one writes: does it keep the folio or copy?")
     for ax, (name, group) in zip(figure.subplots(1, len(groups), squeeze=False, sharey=True)[0], groups):
         for run in group:

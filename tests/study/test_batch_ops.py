@@ -1,7 +1,9 @@
 """batch-ops, with what is derived on docs/studies/batch-ops.md."""
 import pytest
 
+from foliosim import costs
 from foliosim.study import StudyError, run_study
+from foliosim.study.batch_ops import price
 
 PAGE, HUGE = 4096, 2 << 20
 
@@ -25,6 +27,18 @@ def test_on_paper(size):
         assert got["zap.folio_free"] == got["munmap.folio_free"] == folios
 
 
+def test_model_time_is_linear_in_entries_and_folios():
+    runs = run_study("batch-ops", {"size": "64M"}, policy=["cow_order=order0"]).runs
+    ns = costs.load(costs.DEFAULT).coefficients
+    a = ns["pte_set"] + ns.get("mapcount", 0)     # and a table for 512 of them
+    b = ns.get("rmap_call", 0) + ns["ref"] + ns.get("mapcount", 0)
+    by_order = {run.parameters["orders"]: run.metrics for run in runs}
+    for name, freed, table in (("fork", 0, "table_alloc"), ("munmap", ns["folio_free"], "table_free")):
+        times = {order: got[f"{name}.time_ns"] for order, got in by_order.items()}
+        assert times[2] - times[8] == pytest.approx((b + freed) * (by_order[2]["folios"] - by_order[8]["folios"]))
+        assert price(runs, name) == pytest.approx((a + ns[table] / 512, b + freed), rel=0.05)
+
+
 def test_orders_are_chosen():
     runs = run_study("batch-ops", {"size": "2M", "orders": "0+9"}).runs
     assert sorted({run.parameters["orders"] for run in runs}) == [0, 9]
@@ -37,7 +51,7 @@ def test_inherit_copies_by_folio():
 
 @pytest.mark.parametrize("keys, named", [({"orders": "1"}, "orders=1: valid are 0 and 2 to 9"),
                                          ({"orders": "x"}, "joined by"),
-                                         ({"size": "3M"}, "size=3145728.*2 MiB")])
+                                         ({"size": "3M", "orders": 9}, "size=3145728.*2 MiB")])
 def test_bad_values(keys, named):
     with pytest.raises(StudyError, match=named):
         run_study("batch-ops", keys)
