@@ -216,7 +216,7 @@ def choice_value(*valid):
 
 
 MACHINE_KEYS = {
-    "arch": Key("x86_64", choice_value("x86_64"), "x86_64"),
+    "arch": Key("x86_64", choice_value("x86_64", "arm64"), "x86_64, arm64"),
     "page_size": Key("4K", size_value(4096, 4096), "4K"),
 }
 

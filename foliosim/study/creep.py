@@ -15,8 +15,8 @@ from foliosim.study.words import counted, listed
 
 KEYS = {
     "touched": Key("1", int_value(1, 1 << 16), "1 to 512: pages in use of each 2 MiB"),
-    "sizes": Key("16K..2M", sizes_value, "sizes from 16K to 2M that are powers of two: one, several (16K+64K+2M), or a"
-                 " range (16K..2M)"),
+    "sizes": Key("all", lambda text: text if text == "all" else sizes_value(text), "all, or sizes from 16K to 2M that"
+                 " are powers of two: one, several (16K+64K+2M), or a range (16K..2M)"),
     "max_ptes_none": limit_key("khugepaged/max_ptes_none"),
     "scans": Key("8", int_value(0, 64), "0 to 64: full passes of khugepaged"),
 }
@@ -37,12 +37,15 @@ def cases(values):
     ptes, page = ptes_of(values), values["page_size"]
     if values["touched"] > ptes:
         raise StudyError(f"touched={values['touched']}: valid are 1 to {ptes}")
-    for size in sizes_of(values["sizes"]):
-        if not 4 * page <= size <= ptes * page:
-            raise StudyError(f"sizes={size_text(size)}: valid are powers of two from {size_text(4 * page)} to "
-                             f"{size_text(ptes * page)}")
+    least, most = 4 * page, ptes * page
+    sizes = sizes_value(f"{least}..{most}") if values["sizes"] == "all" else values["sizes"]
+    for size in sizes_of(sizes):
+        if not least <= size <= most:
+            raise StudyError(f"sizes={size_text(size)}: valid are all, and powers of two from {size_text(least)} to "
+                             f"{size_text(most)}")
     edges = {ptes - values["touched"], ptes // 2, max(4 - values["touched"], 0) * ptes // 4}
-    return [{**values, "max_ptes_none": limit} for limit in limits(values, "max_ptes_none", edges, quarters=False)]
+    return [{**values, "sizes": sizes, "max_ptes_none": limit}
+            for limit in limits(values, "max_ptes_none", edges, quarters=False)]
 
 
 def run(parameters, policy, seed):

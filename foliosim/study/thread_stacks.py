@@ -81,15 +81,26 @@ def run(parameters, policy, seed):
             process.mprotect(stack, guard, fs.PROT_NONE)
     if parameters["khugepaged"] == "after":
         scene.machine.khugepaged_scan(process)
-    return scene.outcome(in_use_bytes=parameters["stacks"] * used, **folios(scene, process))
+    spans = _blocks([(stack + size - used, stack + size) for stack in stacks], scene.block)
+    return scene.outcome(in_use_bytes=parameters["stacks"] * used, **folios(scene, process, spans))
 
 
-def folios(scene, process):
-    """Folios that a process maps: ``folios.small`` (single pages), ``folios.huge``, ``folios.other``."""
+def _blocks(spans, block):
+    # The blocks that ranges lie in, each once, as ranges.
+    end = 0
+    for start, stop in spans:
+        start, stop = max(start // block * block, end), -(-stop // block) * block
+        if start < stop:
+            yield start, stop
+        end = max(end, stop)
+
+
+def folios(scene, process, spans):
+    """Folios that a process maps in some ranges: ``folios.small`` (single pages), ``.huge``, ``.other``."""
     counts = dict.fromkeys(("small", "huge", "other"), 0)
     seen = set()
-    for area in process.smaps():
-        words = process.pagemap(int(area["start"]), int(area["end"] - area["start"]))
+    for start, end in spans:
+        words = process.pagemap(start, end - start)
         for pfn in (words[(words & PM_PRESENT) != 0] & PM_PFRAME_MASK).tolist():
             folio = None if pfn in seen else scene.machine.folio(pfn)
             if folio is not None:
@@ -106,7 +117,7 @@ def conclude(runs):
     need = first.metrics["in_use_bytes"]
     out = [f"{counted(values['stacks'], 'stack')} of {size_text(values['stack_size'])} have {size_text(need)} in use."]
     base = [run for run in runs if run.label == first.label]
-    parts = [f"{size_text(run.metrics['used_bytes'])} {_when(run)}" for run in base]
+    parts = [f"{size_text(run.metrics['rss_bytes'])} {_when(run)}" for run in base]
     out.append(f"Under {first.label} they take {', '.join(parts)}.")
     worst = max(base, key=lambda run: run.metrics["rss_bytes"])
     better = [run for run in runs if run.parameters == worst.parameters

@@ -40,10 +40,12 @@ def cases(values):
 
 def run(parameters, policy, seed):
     """One policy in one case."""
-    scene = Scene(parameters, policy, thp="always", khugepaged={"max_ptes_none": parameters["threshold"]})
-    process, ptes = scene.spawn(), ptes_of(parameters)
     counts = [int(count) for count in parameters["buckets"].split()]
-    thps = sum(counts)
+    thps, ptes = sum(counts), ptes_of(parameters)
+    memory = (thps + 32) * ptes * parameters["page_size"]
+    scene = Scene(parameters, policy, thp="always", memory=memory,
+                  khugepaged={"max_ptes_none": parameters["threshold"]})
+    process = scene.spawn()
     addr = scene.map(process, thps * scene.block, huge=False)
     for bucket, count in enumerate(counts):
         for _ in range(count):
