@@ -11,6 +11,8 @@ cdef uint32_t folio_alloc(machine_t *m, int order) noexcept nogil
 cdef void folio_init(machine_t *m, uint32_t head, int order, uint32_t flags) noexcept nogil
 # Write the implicit tail records of a huge folio; nothing to do for others.
 cdef void folio_materialize(machine_t *m, uint32_t head) noexcept nogil
+# The same with a flag and PTE mappings for each tail; False: the records were there, and stay as they are.
+cdef bint folio_write_tails(machine_t *m, uint32_t head, uint32_t flags, int32_t mapcount) noexcept nogil
 
 cdef inline void init_overlays(page_t *folio, int order) noexcept nogil:
     """A large folio's own words, as at allocation: not mapped, not pinned, both mm slots free."""

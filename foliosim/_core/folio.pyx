@@ -7,8 +7,9 @@ from foliosim._core.memcontrol cimport mem_cgroup_full
 from foliosim._core.page_alloc cimport alloc_pages
 
 
-cdef void init_tails(machine_t *m, uint32_t head, uint32_t first, uint32_t end, uint32_t flags) noexcept nogil:
-    """Records of pages first..end-1 of a folio: not mapped."""
+cdef void init_tails(machine_t *m, uint32_t head, uint32_t first, uint32_t end, uint32_t flags,
+                     int32_t mapcount) noexcept nogil:
+    """Records of pages first..end-1 of a folio."""
     cdef uint32_t i = first, k, j
     cdef page_t *page
     while i < end:
@@ -16,7 +17,7 @@ cdef void init_tails(machine_t *m, uint32_t head, uint32_t first, uint32_t end, 
         k = page_contiguous(head + i, end - i)
         for j in range(k):
             page[j].flags = flags
-            page[j].mapcount = 0
+            page[j].mapcount = mapcount
         i += k
 
 
@@ -33,7 +34,7 @@ cdef void folio_init(machine_t *m, uint32_t head, int order, uint32_t flags) noe
     if order >= FS_HPAGE_PMD_ORDER:
         folio.flags |= PG_tails_implicit
         tails = 4
-    init_tails(m, head, 1, tails, PG_KIND_TAIL | <uint32_t>order)
+    init_tails(m, head, 1, tails, PG_KIND_TAIL | <uint32_t>order, 0)
     init_overlays(folio, order)
 
 
@@ -48,11 +49,16 @@ cdef uint32_t folio_alloc(machine_t *m, int order) noexcept nogil:
     return head
 
 
-cdef void folio_materialize(machine_t *m, uint32_t head) noexcept nogil:
+cdef bint folio_write_tails(machine_t *m, uint32_t head, uint32_t flags, int32_t mapcount) noexcept nogil:
     """The pages so far held the same as the head; each gets its own record that says so."""
     cdef page_t *folio = page_of(m, head)
-    cdef uint32_t flags = PG_KIND_TAIL | <uint32_t>folio_order(folio) | (folio.flags & PG_CONTENT_MASK)
+    flags |= PG_KIND_TAIL | <uint32_t>folio_order(folio) | (folio.flags & PG_CONTENT_MASK)
     if not folio.flags & PG_tails_implicit:
-        return
+        return False
     folio.flags &= ~PG_tails_implicit
-    init_tails(m, head, 1, folio_nr_pages(folio), flags)
+    init_tails(m, head, 1, folio_nr_pages(folio), flags, mapcount)
+    return True
+
+
+cdef void folio_materialize(machine_t *m, uint32_t head) noexcept nogil:
+    folio_write_tails(m, head, 0, 0)

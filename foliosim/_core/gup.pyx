@@ -150,13 +150,15 @@ cdef int64_t populate_empty(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t ad
     return n
 
 
-cdef int64_t touch_ptes(machine_t *m, const uint64_t *pte, int64_t nr, uint32_t flags) noexcept nogil:
-    """Touch single pages in a row that are mapped as wanted; how many."""
-    cdef page_t *page
-    cdef int64_t n = 0
+cdef uint32_t touch_run(machine_t *m, const uint64_t *pte, uint32_t max_nr, uint32_t flags) noexcept nogil:
+    """Touch single pages in consecutive frames that are mapped as wanted; how many."""
     cdef bint write = (flags & FOLL_WRITE) != 0
-    while n < nr and pte_hw_allows(m, pte[n], write) and not pte_special(m, pte[n]):
-        page = page_of(m, pte_pfn(m, pte[n]))
+    cdef uint32_t first = pte_pfn(m, pte[0]), n = 0, k = page_contiguous(first, max_nr)
+    cdef uint64_t expected = pte_batch_key_write(m, pte[0])
+    cdef page_t *page = page_of(m, first)
+    if not pte_hw_allows(m, pte[0], write) or pte_special(m, pte[0]):
+        return 0
+    while n < k and pte_batch_key_write(m, pte[n]) == expected:
         if page.flags & (PG_KIND_MASK | PG_ORDER_MASK) != PG_KIND_HEAD:
             break
         if write and not pte_dirty(m, ptep_get(m, pte + n)):
@@ -164,8 +166,18 @@ cdef int64_t touch_ptes(machine_t *m, const uint64_t *pte, int64_t nr, uint32_t 
         if not page.flags & PG_referenced:
             page.flags |= PG_referenced
         elif not page.flags & PG_unevictable:
-            folio_mark_accessed(m, pte_pfn(m, pte[n]))
+            folio_mark_accessed(m, first + n)
+        expected += pte_advance(m)
+        page += 1
         n += 1
+    return n
+
+
+cdef int64_t touch_ptes(machine_t *m, const uint64_t *pte, int64_t nr, uint32_t flags) noexcept nogil:
+    cdef int64_t n = 0, run = 1
+    while n < nr and run:
+        run = touch_run(m, pte + n, <uint32_t>(nr - n), flags)
+        n += run
     count_op(m, OP_GUP, n)
     return n
 

@@ -142,12 +142,35 @@ cdef inline bint take(machine_t *m, uint64_t entry, uint32_t pfn, int32_t n, uin
     return True
 
 
+cdef int64_t take_small_run(machine_t *m, const uint64_t *pte, uint32_t nr, uint32_t flags,
+                            uint32_t *pfns) noexcept nogil:
+    """Writable entries of anonymous single pages in consecutive frames; how many."""
+    cdef uint32_t first = pte_pfn(m, pte[0]), n = 0, k = page_contiguous(first, nr)
+    cdef int32_t refs = FS_GUP_PIN_COUNTING_BIAS if flags & FOLL_PIN else 1
+    cdef uint64_t expected = pte_batch_key_write(m, pte[0])
+    cdef page_t *page = page_of(m, first)
+    if not pte_hw_allows(m, pte[0], True) or pte_special(m, pte[0]) or head_of(m, first) != first:
+        return 0
+    while n < k and pte_batch_key_write(m, pte[n]) == expected and is_small(page + n) and page[n].flags & PG_anon:
+        page[n].flags |= PG_referenced
+        page[n].refcount += refs
+        pfns[n] = first + n
+        expected += pte_advance(m)
+        n += 1
+    return n
+
+
 cdef int64_t gup_fast_ptes(machine_t *m, const uint64_t *pte, int64_t nr, uint32_t flags,
                            uint32_t *pfns) noexcept nogil:
-    cdef int64_t n = 0
-    while n < nr and take(m, pte[n], pte_pfn(m, pte[n]), 1, flags):
-        pfns[n] = pte_pfn(m, pte[n])
-        n += 1
+    cdef int64_t n = 0, run
+    while n < nr:
+        run = take_small_run(m, pte + n, <uint32_t>(nr - n), flags, pfns + n)
+        if run == 0 and take(m, pte[n], pte_pfn(m, pte[n]), 1, flags):
+            pfns[n] = pte_pfn(m, pte[n])
+            run = 1
+        if run == 0:
+            break
+        n += run
     count_op(m, OP_GUP, n)
     count_refs(m, n, n, flags, NR_FOLL_PIN_ACQUIRED)
     return n

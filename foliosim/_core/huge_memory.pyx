@@ -8,7 +8,7 @@ from foliosim._core.stat cimport *
 from foliosim._core.anon_vma cimport anon_vma_prepare
 from foliosim._core.deferred_split cimport deferred_split_offer
 from foliosim._core.content cimport content_copy
-from foliosim._core.folio cimport folio_alloc, folio_materialize
+from foliosim._core.folio cimport folio_alloc, folio_materialize, folio_write_tails
 from foliosim._core.ledger cimport count_copy
 from foliosim._core.mapping cimport shmem_mapping
 from foliosim._core.memcontrol cimport mem_cgroup_full
@@ -343,9 +343,7 @@ cdef void split_huge_pmd(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr)
     if pte_dirty(m, pmd[0]):
         folio.flags |= PG_dirty
     folio.refcount += FS_HPAGE_PMD_NR - 1
-    folio_add_rmap_ptes(m, head, FS_HPAGE_PMD_NR, vma)
-    if folio.flags & PG_anon_exclusive:
-        pages_set_exclusive(m, head, FS_HPAGE_PMD_NR)
+    folio_split_rmap_pmd(m, head, vma)
     fill_split_table(m, vma, pmd, False)
     folio_remove_rmap_pmd(m, head, vma)
 
@@ -358,7 +356,7 @@ cdef void split_huge_pmd_frozen(machine_t *m, vma_t *vma, uint64_t *pmd) noexcep
     count_op(m, OP_TLB_FLUSH, 1)
     if pte_dirty(m, pmd[0]):
         folio.flags |= PG_dirty
-    if folio.flags & PG_anon_exclusive:
+    if folio.flags & PG_anon_exclusive and not folio_write_tails(m, head, PG_anon_exclusive, 0):
         pages_set_exclusive(m, head, FS_HPAGE_PMD_NR)
     fill_split_table(m, vma, pmd, True)
     folio_remove_rmap_pmd(m, head, vma)

@@ -57,6 +57,22 @@ cdef uint32_t mlock_batch(machine_t *m, vma_t *vma, const uint64_t *pte, uint64_
     return n
 
 
+cdef uint32_t frames_in_a_row(machine_t *m, const uint64_t *entry, uint32_t max_nr, uint64_t step) noexcept nogil:
+    """Entries alike as those of a batch are, whose frames follow each other: how many from the first on."""
+    cdef uint64_t expected = pte_batch_key(m, entry[0]), differ
+    cdef uint32_t n = 1, i
+    while n + 16 <= max_nr:
+        differ = 0
+        for i in range(16):
+            differ |= pte_batch_key(m, entry[n + i]) ^ (expected + (n + i) * step)
+        if differ:
+            break
+        n += 16
+    while n < max_nr and pte_batch_key(m, entry[n]) == expected + n * step:
+        n += 1
+    return n
+
+
 cdef uint32_t folio_run(machine_t *m, const vma_t *vma, const uint64_t *entry, uint32_t max_nr,
                         int order) noexcept nogil:
     """Anonymous folios in consecutive frames, single pages mapped by PTEs or huge ones mapped by PMDs, that all change
@@ -65,25 +81,28 @@ cdef uint32_t folio_run(machine_t *m, const vma_t *vma, const uint64_t *entry, u
     To lock: evictable, linked in a row on one list.  To unlock: unevictable and locked once.  How many; 0: none.
     """
     cdef bint lock = (vma.flags & VM_LOCKED) != 0
-    cdef uint32_t same = PG_KIND_MASK | PG_ORDER_MASK | PG_anon | PG_lru | PG_active | PG_swapbacked
-    cdef uint32_t first = pte_pfn(m, entry[0]), head = first, i = 0, flags, locked = PG_unevictable | PG_mlocked
-    cdef uint64_t expected = pte_batch_key(m, entry[0])
-    cdef page_t *page
+    cdef uint32_t mask = PG_KIND_MASK | PG_ORDER_MASK | PG_anon | PG_lru | PG_active | PG_swapbacked
+    cdef uint32_t first = pte_pfn(m, entry[0]), head = first, i = 0, end = 0, flags, stride
+    cdef uint32_t link
+    cdef page_t *page = page_of(m, first)
     if pte_special(m, entry[0]) or pte_protnone(m, entry[0]):
         return 0
-    flags = (page_of(m, first).flags & same) | (0 if lock else locked)
+    flags = page.flags & mask
     if flags & (PG_KIND_MASK | PG_ORDER_MASK | PG_anon | PG_lru) != PG_KIND_HEAD | <uint32_t>order | PG_anon | PG_lru:
         return 0
-    while i < max_nr and pte_batch_key(m, entry[i]) == expected:
-        page = page_of(m, head)
-        if (page.flags & (same | locked)) != flags:
+    mask |= PG_unevictable | PG_mlocked
+    flags |= 0 if lock else PG_unevictable | PG_mlocked
+    link = page.next if lock else 1
+    max_nr = frames_in_a_row(m, entry, max_nr, pte_advance(m) << order)
+    while i < max_nr:
+        if i == end:
+            page = page_of(m, head)
+            end += heads_contiguous(head, max_nr - i, order, &stride)
+        if page.flags & mask != flags or (page.next if lock else page.prev) != link:
             break
-        if lock and i and page.next != head - (1U << order):
-            break
-        if not lock and page.prev != 1:
-            break
-        expected += pte_advance(m) << order
+        link = head if lock else 1
         head += 1U << order
+        page += stride
         i += 1
     if i and lock:
         mlock_run(m, first, i, order)

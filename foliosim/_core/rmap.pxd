@@ -58,6 +58,8 @@ cdef void folio_add_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const vma_
 cdef void folio_add_rmap_pmd(machine_t *m, uint32_t head, const vma_t *vma) noexcept nogil
 cdef void folio_remove_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *vma) noexcept nogil
 cdef void folio_remove_rmap_pmd(machine_t *m, uint32_t head, const vma_t *vma) noexcept nogil
+# The PTEs that take a PMD's place: with the pages exclusive if the folio was.
+cdef void folio_split_rmap_pmd(machine_t *m, uint32_t head, const vma_t *vma) noexcept nogil
 # The same as n calls with a page each; in a locked VMA n must be 1.  For folios whose records are all written.
 cdef void folio_add_rmap_each(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *vma) noexcept nogil
 cdef void folio_remove_rmap_each(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *vma) noexcept nogil

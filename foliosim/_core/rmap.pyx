@@ -6,7 +6,7 @@ from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.debug cimport BUG_ON
-from foliosim._core.folio cimport folio_materialize
+from foliosim._core.folio cimport folio_materialize, folio_write_tails
 from foliosim._core.deferred_split cimport deferred_split_offer
 from foliosim._core.held cimport page_pinned, pins_per_page
 from foliosim._core.mlock cimport mlock_folio, munlock_folio
@@ -179,10 +179,9 @@ cdef void folio_add_swapin_rmap(machine_t *m, uint32_t head, const vma_t *vma, u
 
 # ---- adding and removing ----
 
-cdef void add_rmap_ptes(machine_t *m, uint32_t head, uint32_t pfn, uint32_t n, const vma_t *vma) noexcept nogil:
-    """A call that maps the whole folio may mlock it (P02)."""
-    cdef page_t *folio = page_of(m, head)
-    cdef int32_t fresh = mapcounts_inc(m, pfn, n)
+cdef void mapped_by_ptes(machine_t *m, uint32_t head, page_t *folio, uint32_t n, int32_t fresh,
+                         const vma_t *vma) noexcept nogil:
+    """n more PTEs map pages of it, fresh of them for the first time.  A call that maps all may mlock it (P02)."""
     if folio_test_large(folio):
         large_mapcount_add(folio, n, vma)
         if folio_order(folio) >= 2:
@@ -197,13 +196,27 @@ cdef void folio_add_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const vma_
     cdef uint32_t head = head_of(m, pfn)
     folio_materialize(m, head)
     count_rmap(m, page_of(m, head), n)
-    add_rmap_ptes(m, head, pfn, n, vma)
+    mapped_by_ptes(m, head, page_of(m, head), n, mapcounts_inc(m, pfn, n), vma)
 
 
 cdef void folio_add_rmap_each(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *vma) noexcept nogil:
     cdef uint32_t head = head_of(m, pfn)
     count_rmap_each(m, folio_test_large(page_of(m, head)), n)
-    add_rmap_ptes(m, head, pfn, n, vma)
+    mapped_by_ptes(m, head, page_of(m, head), n, mapcounts_inc(m, pfn, n), vma)
+
+
+cdef void folio_split_rmap_pmd(machine_t *m, uint32_t head, const vma_t *vma) noexcept nogil:
+    """Records that nobody wrote yet are written once, with what they come to be."""
+    cdef page_t *folio = page_of(m, head)
+    cdef uint32_t exclusive = folio.flags & PG_anon_exclusive
+    if folio_write_tails(m, head, exclusive, 1):
+        folio.mapcount += 1
+        count_rmap(m, folio, FS_HPAGE_PMD_NR)
+        mapped_by_ptes(m, head, folio, FS_HPAGE_PMD_NR, FS_HPAGE_PMD_NR, vma)
+        return
+    folio_add_rmap_ptes(m, head, FS_HPAGE_PMD_NR, vma)
+    if exclusive:
+        pages_set_exclusive(m, head, FS_HPAGE_PMD_NR)
 
 
 cdef void folio_add_rmap_pmd(machine_t *m, uint32_t head, const vma_t *vma) noexcept nogil:

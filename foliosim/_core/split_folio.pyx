@@ -377,13 +377,13 @@ cdef int do_split(machine_t *m, uint32_t head, int new_order, uint32_t at, uint3
             count_split(m, old_order, result)
         return result
     count_op(m, OP_TLB_FLUSH, 1)
-    folio_materialize(m, head)
     id = folio_mapping_id(folio)
     index = folio_index(folio)
     if anon:
         rmap_walk_anon(m, head, index, id, nr, unmap_run)
     else:
         try_to_unmap(m, head, True)
+    folio_materialize(m, head)
     folio_unqueue_deferred_split(m, head)
     pins = pins_per_page(folio)
     shatter(m, head, new_order, at, uniform)

@@ -41,7 +41,8 @@ def test_every_situation_has_its_rows():
     assert ("by PTEs", "PMD") not in found
 
 
-@pytest.mark.parametrize("keywords, names", [({"situations": ["alone"]}, "alone.*private"), ({"targets": [1]}, "1.*PMD")])
+@pytest.mark.parametrize("keywords, names", [({"situations": ["alone"]}, "alone.*private"),
+                                             ({"targets": [1]}, "1.*PMD")])
 def test_what_is_not_known_is_named(keywords, names):
     with pytest.raises(ValueError, match=names):
         measure(**keywords)
@@ -49,8 +50,8 @@ def test_what_is_not_known_is_named(keywords, names):
 
 def test_the_command_prints_a_table_and_writes_json_and_a_picture(tmp_path):
     pytest.importorskip("matplotlib")
-    arguments = ["split", "--situation", "private", "--situation", "pinned", "--to", "0", "--folios", "1", "--rounds", "1",
-                 "--json", tmp_path / "out.json", "--picture", tmp_path / "out.png"]
+    arguments = ["split", "--situation", "private", "--situation", "pinned", "--to", "0", "--folios", "1", "--rounds",
+                 "1", "--json", tmp_path / "out.json", "--picture", tmp_path / "out.png"]
     result = CliRunner().invoke(bench, list(map(str, arguments)))
     assert result.exit_code == 0, result.output
     assert "folio, to order 0" in result.output and "EAGAIN" in result.output
