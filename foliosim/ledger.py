@@ -145,17 +145,18 @@ def _waste(machine, truth):
 
 def _accounting(machine, truth):
     page, sums = machine.page_size, dict.fromkeys(SMAPS_NAMES, 0)
-    rss = locked = 0
+    rss = locked = pinned = 0
     for process in machine.processes():
         counts = process.counts()
         rss += counts["rss_anon"] + counts["rss_file"] + counts["rss_shmem"]
         locked += counts["locked_vm"]
+        pinned += counts["pinned_vm"]
         for name, kb in zip(SMAPS_NAMES, process.machine.core.procfs.rollup(process)[0]):
             sums[name] += kb
     reported = {
         "Mlocked": truth["mlocked"] * page, "AnonPages": truth["anon_reported"] * page, "Rss": rss * page,
         "Pss": sums["Pss"] << 10, "Uss": (sums["Private_Clean"] + sums["Private_Dirty"]) << 10,
-        "AnonHugePages": sums["AnonHugePages"] << 10, "memlock": locked * page,
+        "AnonHugePages": sums["AnonHugePages"] << 10, "memlock": (locked + pinned) * page,
     }
     true = {
         "Mlocked": truth["locked"] * page, "AnonPages": truth["anon"] * page, "Rss": truth["mapped"] * page,

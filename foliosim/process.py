@@ -5,6 +5,7 @@ from foliosim._core.machine import SMAPS_NAMES
 from foliosim.cores import Tied
 from foliosim.flags import MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE
 from foliosim.gup import PageReference
+from foliosim.io_uring import RegisteredBuffers
 from foliosim.tables import Table
 
 _FOLL_WRITE, _FOLL_GET, _FOLL_LONGTERM, _FOLL_PIN = 0x01, 0x02, 0x100, 0x80000
@@ -311,6 +312,35 @@ class Process(Tied):
         """
         flags = _FOLL_PIN | (_FOLL_LONGTERM if longterm else 0) | (_FOLL_WRITE if write else 0)
         return self.references_to(addr, length, flags, PageReference, 1 << 40)
+
+    def register_buffers(self, buffers, *, memlock=None):
+        """Register buffers with a new io_uring, as IORING_REGISTER_BUFFERS: all are pinned for long, or none.
+
+        Parameters
+        ----------
+        buffers : iterable
+            An (address, length) in bytes for each, or None for a slot to be filled later.
+        memlock : int, optional
+            RLIMIT_MEMLOCK in bytes; the rings of all processes that have a limit count together, as one user's.
+            None: the user may lock as much as there is (CAP_IPC_LOCK).
+
+        Returns
+        -------
+        RegisteredBuffers
+
+        Raises
+        ------
+        SyscallError
+            ENOMEM: beyond the limit; EFAULT: some page could not be had, or a length of 0 or above 1 GiB; EINVAL: no
+            buffer, or more than 16,384.
+
+        Notes
+        -----
+        Follows io_sqe_buffers_register.  The memory of the ring itself, which counts too since 6.14, is left out.
+        """
+        ring = RegisteredBuffers(self.machine, self, memlock=memlock)
+        ring.io_sqe_buffers_register([(0, 0) if buffer is None else tuple(buffer) for buffer in buffers])
+        return ring
 
     # ---- views ----
 

@@ -11,32 +11,33 @@ CORE = "foliosim._core."
 # One line per layer, lowest first; within a line a module may use names to its left.
 LAYERS = [
     # L0: numbers, structs, per-entry inlines
-    "debug flags types arch.x86_64 arch.arm64 page policy pgtable contpte pte_ops stat arch.x86_64_walk arch.arm64_walk",
+    "debug flags answers types arch.x86_64 arch.arm64 page policy pgtable contpte pte_ops stat arch.x86_64_walk"
+    " arch.arm64_walk",
     # L1: services
     "fault_inject page_alloc memcontrol content maple_tree held deferred_split folio frame_ids",
     # L2: objects and their rules
     "age swap swapfile swap_state mlock anon_vma mapping rmap folio_referenced mapcount ledger",
     # L3: operations on mappings
-    "shmem ext4 readahead filemap huge_memory zap_run zap copy_pages try_to_unmap split_folio partial_unmap shrinker"
+    "shmem ext4 readahead filemap huge_memory zap_run zap copy_pages try_to_unmap split_folio partial_unmap"
+    " vma_split shrinker"
     " truncate page_writeback swap_fault vmscan memory guard"
     " fork change_prot mremap_tables mlock_range madvise_cold madvise_free expand_stack fault gup_policy gup_fast gup"
-    " vma_split"
     " collapse collapse_pages collapse_file collapse_quadruple collapse_best_fit",
     # L4: the address space
     "vma unmapped_area",
     # L5: system calls, what /proc shows, the audit
-    "file_ops mprotect khugepaged madvise mlock_syscall mmap brk mremap mseal kpage task_mmu walk observe counters"
-    " tally validate_frames validate_vma validate_mm validate_swap validate corrupt truth snapshot",
+    "file_ops mprotect khugepaged madvise dontfork mlock_syscall mmap brk mremap mseal kpage task_mmu walk observe"
+    " counters tally validate_frames validate_vma validate_mm validate_swap validate corrupt truth snapshot",
 ]
 # The border and the trampolines that call Python know each other: a hook's exception is kept on the machine.
 BORDER = {"machine", "hooks", "file_handle", "procfs", "binfmt", "touch", "pressure", "trouble", "frame_memory",
-          "branch", "restore"}
+          "branch", "restore", "rsrc"}
 PYTHON = [
     "errors flags sizes cores kernels costs policy.points policy.choose policy",
     "BORDER",
     "procfs.maps procfs.smaps procfs.status procfs.pagemap procfs.kpage procfs.vmstat procfs.sysfs_thp procfs.tree"
     " procfs",
-    "tables views file gup process inject ledger branch saved machine",
+    "tables views file gup io_uring process inject ledger branch saved machine",
     "foliosim",
     "verify verify.numbers verify.leaves verify.compare verify.words verify.recording verify.engine verify.replay"
     " verify.report verify.runner verify.command",

@@ -128,7 +128,8 @@ def get_references(CoreMachine machine):
     for one in sorted(machine.references, key=_number):
         pid = one.process.pid if one.process is not None and one.process.alive else 0
         facts.append({"kind": type(one).__name__, "number": one.number, "pid": pid, "flags": one.held.flags,
-                      "locks": bool(one.locks), "nbytes": one.nbytes, "offset": one.offset, "pages": one.held.nr})
+                      "locks": bool(one.locks), "nbytes": one.nbytes, "offset": one.offset, "pages": one.held.nr,
+                      "dontfork": one.held.dontfork, "addr": one.held.addr})
         if one.held.nr:
             frames.append(np.array(<uint32_t[:one.held.nr]>one.held.pfns))
     return facts, np.concatenate(frames)
@@ -149,6 +150,7 @@ def set_references(CoreMachine machine, facts, const uint32_t[::1] frames, proce
         at += nr
         one.held.nr, one.locks, one.number = nr, fact["locks"], fact["number"]
         one.nbytes, one.offset = fact["nbytes"], fact["offset"]
+        one.held.dontfork, one.held.addr = fact["dontfork"], fact["addr"]
         held_add(&machine.m, &one.held)
         machine.references.add(one)
     machine.next_reference = last

@@ -6,7 +6,7 @@ from foliosim._core.types cimport *
 cdef class CoreMachine:
     cdef machine_t m
     cdef dict previous           # observe: words of the last observation
-    cdef dict hooks              # policy point -> Python callable
+    cdef dict hooks              # policy point -> Hook, or a capsule
     cdef object hook_error       # first exception of a hook in this operation
     cdef bint in_hook
     cdef set references          # live CoreReference objects
@@ -41,6 +41,7 @@ cdef class CoreProcess:
 
     cdef mm_t *enter(self) except NULL
     cdef int64_t leave(self, int64_t result, str syscall, tuple args) except? -1
+    cdef int64_t take(self, CoreReference reference, uint64_t addr, uint64_t length, uint64_t batch) except? -1
     cdef int destroy(self) except -1
 
 cdef class CoreReference:

@@ -22,11 +22,12 @@ from foliosim._core.brk cimport do_brk
 from foliosim._core.content cimport content_deinit, content_read
 from foliosim._core.corrupt cimport corrupt
 from foliosim._core.counters cimport counters_delta, counters_snapshot
+from foliosim._core.dontfork cimport pin_dontfork, unpin_dofork
 from foliosim._core.fault cimport *
 from foliosim._core.file_ops cimport do_msync
 from foliosim._core.gup cimport get_user_pages_fast
 from foliosim._core.gup_fast cimport put_user_pages
-from foliosim._core.hooks cimport install_hook
+from foliosim._core.hooks cimport install_hook, remove_hooks
 from foliosim._core.kpage cimport get_kpage_count, stable_page_flags
 from foliosim._core.madvise cimport FS_ENOTSIM, do_madvise, prctl_set_vma
 from foliosim._core.mapping cimport mapping_put
@@ -111,6 +112,7 @@ cdef class CoreMachine:
         cdef mm_t *mm
         if self.m.phys == NULL:
             return
+        remove_hooks(&self.m.policy)
         while self.m.mm_first != NULL:
             mm = self.m.mm_first
             exit_mmap(&self.m, mm)
@@ -212,8 +214,7 @@ cdef class CoreMachine:
             policy_set(&self.m.policy, slot, answer[0], answer[1])
             self.hooks.pop(point, None)
         else:
-            install_hook(&self.m.policy, slot, <void *>self, answer)
-            self.hooks[point] = answer
+            self.hooks[point] = install_hook(&self.m.policy, slot, <void *>self, answer)
 
     def drain(self):
         """Flush the per-CPU batches."""
@@ -445,7 +446,8 @@ cdef class CoreProcess:
         """Counters of the address space: pages, but for nr_* (tables) and map_count (VMAs)."""
         cdef mm_t *mm = self.enter()
         return {"map_count": mm.map_count, "total_vm": mm.total_vm, "locked_vm": mm.locked_vm,
-                "rss_anon": mm.rss_anon, "rss_file": mm.rss_file, "rss_shmem": mm.rss_shmem, "swapents": mm.swapents,
+                "pinned_vm": mm.pinned_vm, "swapents": mm.swapents,
+                "rss_anon": mm.rss_anon, "rss_file": mm.rss_file, "rss_shmem": mm.rss_shmem,
                 "nr_ptes": mm.nr_ptes, "nr_pmds": mm.nr_pmds, "nr_puds": mm.nr_puds,
                 "hiwater_rss": max(mm.hiwater_rss, get_mm_rss(mm)), "hiwater_vm": max(mm.hiwater_vm, mm.total_vm)}
 
@@ -607,15 +609,15 @@ cdef class CoreProcess:
 
     # ---- references ----
 
-    def references_to(self, uint64_t addr, uint64_t length, uint32_t flags, cls, uint64_t batch):
-        """References on the pages of [addr, addr + length), taken batch pages at a time as one user call does."""
+    cdef int64_t take(self, CoreReference reference, uint64_t addr, uint64_t length, uint64_t batch) except? -1:
+        """Let a new reference have the pages of [addr, addr + length), batch pages at a time; bytes, or an errno."""
         cdef mm_t *mm = self.enter()
+        cdef uint32_t flags = reference.held.flags
         cdef uint64_t first = addr & ~(FS_PAGE_SIZE - 1)
         cdef int64_t nr = (addr + length - first + FS_PAGE_SIZE - 1) >> FS_PAGE_SHIFT
         cdef int64_t got = 0, more
-        cdef CoreReference reference = cls(self.machine, self, flags)
         if addr + length < addr or nr > 1LL << 36:
-            raise syscall_error(EFAULT, "get_user_pages", (addr, length))
+            return -EFAULT
         reference.held.pfns = <uint32_t *>malloc(nr * sizeof(uint32_t) + 1)
         if reference.held.pfns == NULL:
             raise MemoryError(f"get_user_pages: {nr} pages")
@@ -634,14 +636,22 @@ cdef class CoreProcess:
             if got > 0:
                 put_user_pages(&self.machine.m, reference.held.pfns, got, flags)
                 got = -EFAULT
-            self.leave(got, "get_user_pages", (addr, length))
+            return got
         reference.held.nr = got
         held_add(&self.machine.m, &reference.held)
         reference.offset = addr - first
         reference.nbytes = min(<int64_t>length, (got << FS_PAGE_SHIFT) - reference.offset)
         self.machine.references.add(reference)
-        self.machine.syscalls += 1
-        self.machine.leave()
+        more = pin_dontfork(&self.machine.m, mm, first, &reference.held)
+        if more < 0:
+            reference.put()
+            return more
+        return reference.nbytes
+
+    def references_to(self, uint64_t addr, uint64_t length, uint32_t flags, cls, uint64_t batch):
+        """References on the pages of [addr, addr + length), taken batch pages at a time as one user call does."""
+        cdef CoreReference reference = cls(self.machine, self, flags)
+        self.leave(self.take(reference, addr, length, batch), "get_user_pages", (addr, length))
         return reference
 
     # ---- views ----
@@ -746,6 +756,7 @@ cdef class CoreReference:
     cdef int put(self) except -1:
         self.machine.references.discard(self)
         held_del(&self.machine.m, &self.held)
+        unpin_dofork(&self.machine.m, &self.held)
         if self.locks:
             folio_of(&self.machine.m, self.held.pfns[0]).flags &= ~PG_locked
         put_user_pages(&self.machine.m, self.held.pfns, self.held.nr, self.held.flags)

@@ -1,7 +1,7 @@
 # cython: language_level=3
 """Compiled alternatives of the policy points; the first of each is what Linux 6.18 does.
 
-A point's *answers* are what may be decided (policy.pxd has the numbers).  Each answer is an alternative of its name,
+A point's *answers* are what may be decided (answers.pxd has the numbers).  Each answer is an alternative of its name,
 that always decides so; a *rule* is an alternative that decides by the arguments.  The table of names, with sources,
 that users see is foliosim/policy/points.py; a test keeps the two alike.
 """
@@ -108,6 +108,25 @@ cdef int reuse_saturating(void *ctx, int param, const int64_t *arg) noexcept nog
 cdef int pin_partly(void *ctx, int param, const int64_t *arg) noexcept nogil:
     """What param says, for a folio of which only a part is pinned."""
     return param if arg[1] < 1 << arg[0] else PIN_NO_SPLIT
+
+
+# ---- P12 pin_account: order, nr_pages, again, known ----
+
+cdef int account_head_once(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """Follows io_buffer_account_pin and headpage_already_acct."""
+    if arg[0] == 0:
+        return PIN_ACCOUNT_PAGES
+    return PIN_ACCOUNT_NOTHING if arg[3] else PIN_ACCOUNT_FOLIO
+
+
+cdef int account_head_refcounted(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    return PIN_ACCOUNT_PAGES if arg[0] == 0 else PIN_ACCOUNT_SHARED
+
+
+cdef int account_per_buffer(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    if arg[0] == 0:
+        return PIN_ACCOUNT_PAGES
+    return PIN_ACCOUNT_NOTHING if arg[2] else PIN_ACCOUNT_FOLIO
 
 
 # ---- P14 fault_order: khugepaged, advised, sysfs, pages ----
@@ -293,7 +312,10 @@ ANSWERS = {
                        "per_vma_table": MAPCOUNT_PER_VMA_TABLE},
     "pin_short": {"no_split": PIN_NO_SPLIT, "split": PIN_SPLIT_TRY, "per_page_count": PIN_PER_PAGE},
     "pin_long": {"no_split": PIN_NO_SPLIT, "split_try": PIN_SPLIT_TRY, "split": PIN_SPLIT, "move_out": PIN_MOVE_OUT},
-    "fork_pinned": {"copy_whole_folio": FORK_PINNED_FOLIO, "copy_pinned_page": FORK_PINNED_PAGE},
+    "pin_account": {"nothing": PIN_ACCOUNT_NOTHING, "pages": PIN_ACCOUNT_PAGES, "folio": PIN_ACCOUNT_FOLIO,
+                    "shared": PIN_ACCOUNT_SHARED},
+    "fork_pinned": {"copy_whole_folio": FORK_PINNED_FOLIO, "copy_pinned_page": FORK_PINNED_PAGE,
+                    "dontfork": FORK_PINNED_DONTFORK},
     "fault_order": {"mthp": FAULT_ORDER_SYSFS, "never": FAULT_ORDER_NEVER, "always": FAULT_ORDER_PMD,
                     "up_to": FAULT_ORDER_UP_TO},
     "fault_fallback": {"next_lower_enabled": FALLBACK_NEXT_LOWER, "costly_then_0": FALLBACK_COSTLY,
@@ -335,6 +357,9 @@ cdef dict RULES = {
         "exact_owner_set": <size_t>&reuse_exact, "saturating": <size_t>&reuse_saturating},
     "pin_short": {"split": <size_t>&pin_partly},
     "pin_long": {"split": <size_t>&pin_partly, "split_try": <size_t>&pin_partly, "move_out": <size_t>&pin_partly},
+    "pin_account": {
+        "head_once": <size_t>&account_head_once, "head_refcounted": <size_t>&account_head_refcounted,
+        "per_buffer": <size_t>&account_per_buffer},
     "fault_order": {"madvise": <size_t>&fault_advised, "defer": <size_t>&fault_defer,
                     "pmd_enabled": <size_t>&fault_pmd_enabled, "vma_scaled": <size_t>&fault_vma_scaled},
     "zero_page": {"huge_then_small": <size_t>&zero_then_small},
@@ -355,17 +380,19 @@ cdef dict RULES = {
     "swap_large": {"whole": <size_t>&swap_whole, "order0": <size_t>&swap_in_order0,
                    "pmd_whole": <size_t>&swap_pmd_mapped},
 }
-cdef dict ALIASES = {"mlock_rule": {"whole": MLOCK_YES}, "collapse_rule": {"quadruple_active": COLLAPSE_QUADRUPLE},
+cdef dict ALIASES = {"mlock_rule": {"whole": MLOCK_YES}, "pin_account": {"per_page": PIN_ACCOUNT_PAGES},
+                     "collapse_rule": {"quadruple_active": COLLAPSE_QUADRUPLE},
                      "underused": {"off": UNDERUSED_NO}, "contpte": {"off": CONTPTE_PAGES},
                      "swap_large": {"split_first": SWAP_ORDER0, "original_order": SWAP_WHOLE}}
 # Answers of these points are only given by rules and hooks.
-cdef set RULES_ONLY = {"mlock_rule", "cow_reuse", "deferred_members", "collapse_rule", "underused", "age_unit",
-                       "contpte", "swap_large"}
+cdef set RULES_ONLY = {"mlock_rule", "cow_reuse", "pin_account", "deferred_members", "collapse_rule", "underused",
+                       "age_unit", "contpte", "swap_large"}
 
 # Linux 6.18's alternative where it is a rule; elsewhere it is answer 0.
 cdef dict LINUX_RULES = {"mlock_rule": "contained_eager", "cow_reuse": "mm_owner_two_slots",
-                         "deferred_members": "+all_new_thp", "collapse_rule": "pmd_only", "underused": "zero_filled",
-                         "age_unit": "folio_any", "contpte": "fold_opportunistic", "swap_large": "whole"}
+                         "pin_account": "head_once", "deferred_members": "+all_new_thp",
+                         "collapse_rule": "pmd_only", "underused": "zero_filled", "age_unit": "folio_any",
+                         "contpte": "fold_opportunistic", "swap_large": "whole"}
 cdef point_t LINUX[NR_POINTS]
 
 
@@ -400,6 +427,10 @@ cdef void policy_put(policy_t *policy, int point, decide_t decide, void *ctx, in
         policy.custom &= ~(<uint64_t>1 << point)
     else:
         policy.custom |= <uint64_t>1 << point
+
+
+cdef void policy_reset(policy_t *policy, int point) noexcept nogil:
+    policy_put(policy, point, LINUX[point].decide, NULL, LINUX[point].param)
 
 
 cdef int policy_set(policy_t *policy, int point, str name, int param) except -1:

@@ -9,6 +9,7 @@ from foliosim._core.deferred_split cimport deferred_split_requeue, folio_unqueue
 from foliosim._core.folio_referenced cimport accessed_half, folio_referenced, referenced_t
 from foliosim._core.policy cimport *
 from foliosim._core.split_folio cimport split_folio
+from foliosim._core.vma_split cimport vma_split_recheck
 
 cdef enum:
     SHRINK_BATCH = 128
@@ -45,6 +46,9 @@ cdef bint scan_folio(machine_t *m, uint32_t head, bint *requeue) noexcept nogil:
     cdef page_t *folio = page_of(m, head)
     cdef bint partially = requeue[0], unused = False
     cdef int answer
+    if vma_split_recheck(m, head):
+        requeue[0] = False
+        return False
     if not partially:
         answer = UNDERUSED_NO if folio.flags & PG_mlocked else underused(m, head, folio)
         requeue[0] = answer == UNDERUSED_KEEP

@@ -104,17 +104,16 @@ cdef class AccessSeries:
         for number, process in self.live.items():
             self.mms[<int64_t>number] = process.mm
         self.machine.enter()
-        with nogil:
-            for i in range(n):
-                before = m.vmstat[<int>PGFAULT]
-                result = touch_one(m, self.mms[who[i]], addrs[i], writes[i] & 1)
-                if result < 0:
-                    break
-                outcome[i] = <uint8_t>result
-                before = m.vmstat[<int>PGFAULT] - before
-                faults[who[i]] += before
-                found[who[i]] += result == DONE and not before
-                done += result == DONE
+        for i in range(n):
+            before = m.vmstat[<int>PGFAULT]
+            result = touch_one(m, self.mms[who[i]], addrs[i], writes[i] & 1)
+            if result < 0:
+                break
+            outcome[i] = <uint8_t>result
+            before = m.vmstat[<int>PGFAULT] - before
+            faults[who[i]] += before
+            found[who[i]] += result == DONE and not before
+            done += result == DONE
         self.machine.leave()
         if result == -FS_EHOSTMEM:
             raise MemoryError("the host has no memory")

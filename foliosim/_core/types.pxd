@@ -10,6 +10,7 @@ Large folios keep what only they need in the unused words of tail pages 1 and 2 
 ``struct page`` does; an order-1 folio has no page 2 (see folio.pxd).
 """
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from foliosim._core.answers cimport decide_t
 
 cdef struct page_t:
     uint32_t flags      # PG_*; fill byte in the top 8 bits
@@ -173,6 +174,7 @@ cdef struct mm_t:
     vma_t *mmap              # first VMA; linked by vma.next
     int64_t map_count        # VMAs
     int64_t total_vm, locked_vm         # pages
+    int64_t pinned_vm        # pages charged for registered buffers
     int64_t locked_stale     # of locked_vm: pages that mremap(DONTUNMAP) unlocked but did not take off the count
     uint64_t def_flags
     uint64_t start_brk, brk  # bytes: the heap
@@ -418,9 +420,6 @@ cdef enum point_e:           # policy points; names, alternatives and sources: f
     POINT_SWAP_LARGE         # P29
     NR_POINTS
 
-# What a point is asked with: its arguments in the order of points.py.  Gives one of the point's answers.
-ctypedef int (*decide_t)(void *ctx, int param, const int64_t *arg) noexcept nogil
-
 cdef struct point_t:
     decide_t decide
     void *ctx
@@ -436,6 +435,8 @@ cdef struct held_t:          # references that a caller holds: one per pfn
     uint32_t *pfns
     int64_t nr
     uint32_t flags           # FOLL_GET or FOLL_PIN
+    uint32_t dontfork        # P13: pid of the process whose nr pages from addr on are marked MADV_DONTFORK; 0: none is
+    uint64_t addr
     held_t *next
     held_t *prev
 
@@ -505,6 +506,7 @@ cdef struct machine_t:
     uint32_t *split_now      # P21: heads that this operation marked TAIL3_SPLIT_NOW; some may be gone by its end
     int64_t nr_split_now, split_now_cap
     held_t *held             # references of all callers
+    int64_t user_locked_vm   # pages that count against the user's RLIMIT_MEMLOCK (user_struct.locked_vm)
 
 # ---- page walks (walk.pyx) ----
 

@@ -71,11 +71,11 @@ cdef int split_at(machine_t *m, uint32_t pfn, bint nonuniform) noexcept nogil:
 
 
 cdef void queue(machine_t *m, uint32_t head, bint recheck) noexcept nogil:
+    cdef tail3_t *three = folio_tail3(page_of(m, head))
     if folio_order(page_of(m, head)) < 2:
         return
     deferred_split_folio(m, head, True)
-    if recheck:
-        folio_tail3(page_of(m, head)).marks |= TAIL3_RECHECK
+    three.marks = three.marks & ~<uint32_t>TAIL3_RECHECK | (TAIL3_RECHECK if recheck else 0)
 
 
 cdef void copy_part(machine_t *m, vma_t *vma, uint64_t addr, uint32_t pfn, bint above) noexcept nogil:
@@ -142,7 +142,7 @@ cdef bint vma_split_recheck(machine_t *m, uint32_t head) noexcept nogil:
     cdef uint32_t nr = folio_nr_pages(folio)
     cdef avc_t *avc
     cdef vma_t *vma
-    if folio_order(folio) < 2 or not folio_tail3(folio).marks & TAIL3_RECHECK or not folio.flags & PG_anon:
+    if not folio_tail3(folio).marks & TAIL3_RECHECK:
         return False
     if folio_tail2(folio).nr_pages_mapped < <int32_t>nr:
         return False
@@ -153,6 +153,7 @@ cdef bint vma_split_recheck(machine_t *m, uint32_t head) noexcept nogil:
             if index < vma.pgoff or index + nr > vma.pgoff + ((vma.end - vma.start) >> FS_PAGE_SHIFT):
                 return False
         avc = avc.av_next
+    folio_tail3(folio).marks &= ~<uint32_t>TAIL3_RECHECK
     return True
 
 

@@ -3,6 +3,7 @@
 A point is a decision that Linux takes in one place.  Its alternatives are compiled into the core under these names
 (`foliosim/_core/policy.pyx`); a Python object with a method named like the point may take its place.
 """
+import re
 from dataclasses import dataclass
 
 _WILCOX = "M. Wilcox, Re: [RFC PATCH 0/3] support large folio for mlock, July 2023"
@@ -31,6 +32,8 @@ class Alternative:
         Letter, least and greatest value of the number that is written behind the name: ``"fixed(2)"``.
     optional : bool
         The number may be left out.
+    also : str
+        Another way to write it, for one without a number.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Alternative:
     source: str
     number: tuple = ()
     optional: bool = False
+    also: str = ""
 
     @property
     def written(self):
@@ -77,7 +81,8 @@ class Point:
         Parameters
         ----------
         text : str
-            ``"inherit"``, or with a number, ``"fixed(2)"``.
+            ``"inherit"``, or with a number, ``"fixed(2)"``; ``"split_now_if_order<=4"`` is the same as
+            ``"split_now_if_order(4)"``.
 
         Returns
         -------
@@ -90,7 +95,10 @@ class Point:
             No such alternative, or not such a number; the message lists the valid ones.
         """
         valid = ", ".join(one.written for one in self.alternatives)
-        name, bracket, rest = text.partition("(") if isinstance(text, str) else ("", "", "")
+        written = re.sub(r"^(\w+)<=(\d+)$", r"\1(\2)", text) if isinstance(text, str) else ""
+        name, bracket, rest = written.partition("(")
+        if written and written in {one.also for one in self.alternatives}:
+            return name, 0
         chosen = next((one for one in self.alternatives if one.name == name), None)
         if chosen is None or bool(bracket) != bool(chosen.number) and (bracket or not chosen.optional):
             raise ValueError(f"policy {self.name}={text!r}: valid are {valid}")
@@ -198,9 +206,23 @@ POINTS = {point.name: point for point in (
         Alternative("split_try", "yes; if it cannot be split, it is pinned whole", _THREAD),
         Alternative("move_out", "the range is copied to folios of its own first", _BOUND),
     )),
+    Point("P12", "pin_account", "What does a registered buffer count against RLIMIT_MEMLOCK?",
+          ("order", "nr_pages", "again", "known"), (
+              Alternative("head_once", "a large folio whole, by the first buffer that has pages of it",
+                          "io_buffer_account_pin, headpage_already_acct"),
+              Alternative("per_page", "the pages that it spans", "io_sqe_buffer_register before 5.10"),
+              Alternative("head_refcounted", "a large folio whole, once, until the last buffer of the ring goes",
+                          "Y. Jiang, io_uring/rsrc: fix RLIMIT_MEMLOCK bypass via compound page accounting, "
+                          "17 Dec 2025"),
+              Alternative("per_buffer", "a large folio whole, by each buffer that has pages of it",
+                          "Y. Jiang, io_uring/rsrc: fix RLIMIT_MEMLOCK bypass by removing cross-buffer accounting, "
+                          "19 Jan 2026"),
+          )),
     Point("P13", "fork_pinned", "Which exclusive pages of a folio with pins does fork copy?", ("order",), (
         Alternative("copy_whole_folio", "all of them: pins are counted by folio", "copy_present_page"),
-        Alternative("copy_pinned_page", "those that are pinned; the others are shared", "reference P13"),
+        Alternative("copy_pinned_page", "those that are pinned; the others are shared", "a pin count for each page"),
+        Alternative("dontfork", "none that is pinned for long: whoever pins marks the pages MADV_DONTFORK meanwhile",
+                    "ibv_fork_init of rdma-core"),
     )),
     Point("P14", "fault_order", "Which sizes may a fault allocate?", ("khugepaged", "advised", "sysfs", "pages"), (
         Alternative("mthp", "those that hugepages-*/enabled and madvise allow", "thp_vma_allowable_orders since 6.8; "
@@ -208,7 +230,7 @@ POINTS = {point.name: point for point in (
         Alternative("pmd_enabled", "2 MiB, as transparent_hugepage/enabled says", "hugepage_vma_check before 6.8"),
         Alternative("never", "single pages", "transparent_hugepage/enabled: never"),
         Alternative("madvise", "2 MiB where MADV_HUGEPAGE asks for it", "transparent_hugepage/enabled: madvise"),
-        Alternative("always", "2 MiB", "transparent_hugepage/enabled: always"),
+        Alternative("always", "2 MiB", "transparent_hugepage/enabled: always", also="always(2M)"),
         Alternative("defer", "as madvise; elsewhere single pages, and khugepaged makes them huge",
                     "N. Pache, [RFC v2 0/5] mm: introduce THP deferred setting, 10 Feb 2025"),
         Alternative("vma_scaled", "sizes up to 1/32 of the VMA", _SIZE),
@@ -270,7 +292,8 @@ POINTS = {point.name: point for point in (
               Alternative("pmd_only", "at most max_ptes_none empty, _swap swapped out and _shared shared pages",
                           "hpage_collapse_scan_pmd"),
               Alternative("quadruple_active", "four neighbouring folios become one if three of them are active",
-                          "M. Wilcox, What size anonymous folios should we allocate?, 21 Feb 2023"),
+                          "M. Wilcox, What size anonymous folios should we allocate?, 21 Feb 2023",
+                          also="quadruple_active(3 of 4)"),
               Alternative("count_zero_as_none", "pages of zeros count as empty", "proposed by K. Shutsemau"),
               Alternative("bitmap_best_fit", "the largest enabled size that fits; below 2 MiB max_ptes_none counts as "
                           "0, or if it is 511, as all but one", f"{_PACHE}, v17, 11 May 2026"),
@@ -341,6 +364,6 @@ PRESETS = {name: {**_LINUX, **changes} for name, changes in {
     "wilcox-2023": {"vma_split": "split_try_defer", "fork_child_mprotect": "cow_whole", "cow_order": "inherit",
                     "pin_long": "split", "collapse_rule": "quadruple_active", "underused": "accessed_half"},
     "oracle": {"mlock_rule": "split", "cow_reuse": "exact_owner_set", "pin_short": "per_page_count",
-               "pin_long": "move_out", "fork_pinned": "copy_pinned_page", "partial_unmap": "free_part_only",
-               "age_unit": "per_page"},
+               "pin_long": "move_out", "pin_account": "per_page", "fork_pinned": "copy_pinned_page",
+               "partial_unmap": "free_part_only", "age_unit": "per_page"},
 }.items()}

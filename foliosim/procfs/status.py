@@ -30,7 +30,7 @@ def status_memory(process):
 
     Notes
     -----
-    VmPin is 0: in the kernel it is raised by those who pin (io_uring, RDMA), not by pinning.  No program was started,
+    VmPin is what registered buffers are charged; pinning by itself does not raise it.  No program was started,
     so VmExe is 0 and VmLib has all executable areas.  The kernel adds up resident pages per processor and may miss up
     to 32 pages on each when it notes the highest value (VmHWM); here nothing is missed.
     """
@@ -39,7 +39,8 @@ def status_memory(process):
     rss = [counts[name] for name in ("rss_anon", "rss_file", "rss_shmem")]
     tables = counts["nr_ptes"] + counts["nr_pmds"] + counts["nr_puds"]
     pages = {
-        "VmPeak": counts["hiwater_vm"], "VmSize": counts["total_vm"], "VmLck": counts["locked_vm"], "VmPin": 0,
+        "VmPeak": counts["hiwater_vm"], "VmSize": counts["total_vm"], "VmLck": counts["locked_vm"],
+        "VmPin": counts["pinned_vm"],
         "VmHWM": counts["hiwater_rss"], "VmRSS": sum(rss), "RssAnon": rss[0], "RssFile": rss[1], "RssShmem": rss[2],
         "VmData": data, "VmStk": stack, "VmExe": 0, "VmLib": code, "VmPTE": tables, "VmSwap": counts["swapents"],
     }

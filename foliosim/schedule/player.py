@@ -99,10 +99,39 @@ def _fail(player, step):
     return player._start("fail", player.machine.inject.failure(**keywords))
 
 
+class _Ring:
+    """Registered buffers, as something that ends."""
+
+    def __init__(self, buffers):
+        self.buffers = buffers
+
+    def end(self):
+        if self.buffers.process.alive and len(self.buffers):
+            self.buffers.unregister()
+
+
+def _register(player, step):
+    spans = [span and (int(span[0], 16), span[1]) for span in step["buffers"]]
+    buffers = player.procs[step["proc"]].register_buffers(spans, memlock=step.get("memlock"))
+    return player._start(step["id"], _Ring(buffers))
+
+
+def _update(player, step):
+    ring = player._trouble.get(step["id"])
+    if not isinstance(ring, _Ring) or not ring.buffers.process.alive:
+        return {"ret": -1}
+    if "addr" in step:
+        ring.buffers.update(step["slot"], int(step["addr"], 16), step["length"])
+    else:
+        ring.buffers.unregister(step["slot"])
+    return {"ret": 0}
+
+
 def _put_right(player, step):
     player.put_right(step["id"])
     return {"ret": 0}
 
 
 _OPS = {"khugepaged": _khugepaged, "reclaim": _reclaim, "shrink_deferred": _shrink_deferred, "limit": _limit,
-        "split": _split, "hold": _hold, "fail": _fail, "put_right": _put_right}
+        "split": _split, "hold": _hold, "fail": _fail, "put_right": _put_right,
+        "register": _register, "update": _update}

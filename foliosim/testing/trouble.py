@@ -138,14 +138,26 @@ def _something(rng, tally):
             {"op": "split", "proc": "p0", "addr": _address(rng)}))
     tally.troubles += 1
     kind = rng.random()
-    if kind < 0.45:
+    if kind < 0.15:
+        return _buffers(rng)
+    if kind < 0.5:
         return {"op": "hold", "id": f"h{rng.randint(0, 3)}", "what": rng.choice(HOLDS),
                 "proc": rng.choice(("p0", "p0", "p1")), "addr": _address(rng)}
-    if kind < 0.65:
-        return {"op": "put_right", "id": rng.choice(("h0", "h1", "h2", "h3", "fail"))}
+    if kind < 0.7:
+        return {"op": "put_right", "id": rng.choice(("h0", "h1", "h2", "h3", "r0", "r1", "fail"))}
     return {"op": "fail", "nth": rng.choice((1, 1, 2, 3, 5, 9)), "times": rng.choice((1, 1, 2, None)),
             "kinds": rng.sample(KINDS, rng.randint(1, 5)), "min_order": rng.choice((0, 0, 1, 4, 9)),
             "steps": rng.randint(1, 3)}
+
+
+def _buffers(rng):
+    ring, length = rng.choice(("r0", "r1")), rng.choice((1, PAGE, 5 * PAGE, HUGE, 3 * HUGE))
+    if rng.random() < 0.5:
+        spans = [rng.choice((None, [_address(rng), length], [_address(rng), PAGE])) for _ in range(rng.randint(1, 4))]
+        return {"op": "register", "id": ring, "proc": rng.choice(("p0", "p0", "p1")), "buffers": spans,
+                "memlock": rng.choice((None, 1 << 20, 5 << 20))}
+    place = rng.choice(({}, {"addr": _address(rng), "length": length}))
+    return {"op": "update", "id": ring, "slot": rng.randint(0, 3), **place}
 
 
 def _address(rng):

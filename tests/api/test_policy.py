@@ -169,6 +169,10 @@ def pin(process, addr):
     process.pin_user_pages(addr, PAGE, longterm=True).release()
 
 
+def register(process, addr):
+    process.register_buffers([(addr, PAGE)]).unregister()
+
+
 def protect_shared(process, addr):
     process.fork().mprotect(addr, HALF, fs.PROT_READ)
 
@@ -259,7 +263,7 @@ def split_by_cut(process, addr):
 
 OPERATIONS = {"vma_split": cut, "mlock_rule": lock, "fork_child_mprotect": protect_shared, "cow_order": copy_page,
               "dirty_neighbours": copy_with_neighbours, "cow_reuse": keep, "reuse_around": keep_by_pte,
-              "mapcount_model": unmap_part, "pin_short": reference, "pin_long": pin, "fork_pinned": fork_with_pin,
+              "mapcount_model": unmap_part, "pin_short": reference, "pin_long": pin, "pin_account": register, "fork_pinned": fork_with_pin,
               "fault_order": fault, "fault_fallback": fault_without_memory, "zero_page": read_hole,
               "partial_unmap": unmap_part, "deferred_members": fault_huge, "split_target": split,
               "drop_zero_pages": split_zeros, "madv_free_partial": split, "partial_evict": evict_half_locked,
@@ -267,7 +271,8 @@ OPERATIONS = {"vma_split": cut, "mlock_rule": lock, "fork_child_mprotect": prote
               "age_unit": reclaim_old, "contpte": split_by_cut, "swap_large": reclaim_old}
 ANSWERS = {"vma_split": "split_try", "mlock_rule": True, "fork_child_mprotect": "cow_part", "cow_order": "inherit",
            "dirty_neighbours": "no", "cow_reuse": "copy", "reuse_around": "window(2)", "mapcount_model": "large_only",
-           "pin_short": "split", "pin_long": "split", "fork_pinned": "copy_pinned_page", "fault_order": "up_to(4)",
+           "pin_short": "split", "pin_long": "split", "pin_account": "pages", "fork_pinned": "copy_pinned_page",
+           "fault_order": "up_to(4)",
            "fault_fallback": "straight_to_0", "zero_page": "small", "partial_unmap": "split_now",
            "deferred_members": True, "split_target": "lower_uniform(3)", "drop_zero_pages": "no",
            "madv_free_partial": "mark_whole", "partial_evict": "split_then_sort", "collapse_rule": True,
@@ -378,6 +383,14 @@ class TestParse:
         for wrong in ("fixed", "fixed(0)", "fixed(10)", "fixed(2", "fixed(x)", "none(1)", "other", "", None, 3):
             with pytest.raises(ValueError, match="order"):
                 point.parse(wrong)
+
+
+    @pytest.mark.parametrize("point, text, want", [
+        ("fault_order", "always(2M)", ("always", 0)), ("collapse_rule", "quadruple_active(3 of 4)", ("quadruple_active", 0)),
+        ("partial_unmap", "split_now_if_order<=4", ("split_now_if_order", 4))])
+    def test_as_the_literature_writes_it(self, point, text, want):
+        assert POINTS[point].parse(text) == want
+        assert fs.Machine(memory="64M", policy={point: text}).policy[point] == text
 
 
 class Entry:

@@ -85,6 +85,32 @@ def test_vma_split_where_a_merge_moves_the_edge():
     assert order(machine, process, addr) == 9 and order(machine, process, addr + HUGE) == 0
 
 
+@pytest.mark.parametrize("answer, merged, order_after", [
+    ("defer_recheck", True, 9), ("defer_recheck", False, 0), ("defer_always", True, 0), ("keep", False, 9)])
+def test_vma_split_seen_again_by_the_shrinker(answer, merged, order_after):
+    machine, process, addr = written({"vma_split": answer, "deferred_members": "exclude_fully_unmapped"})
+    process.mprotect(addr, HALF, fs.PROT_READ)
+    if merged:
+        process.mprotect(addr, HALF, fs.PROT_READ | fs.PROT_WRITE)
+    assert folio(machine, process, addr).deferred == (answer != "keep")
+    machine.shrink_deferred()
+    machine.validate()
+    assert order(machine, process, addr) == order_after
+    assert not folio(machine, process, addr).deferred and not folio(machine, process, addr).partially_mapped
+    assert machine.ledger()["deferred.len"] == 0
+    assert process.read(addr, HUGE) == b"\x07" * 512
+
+
+def test_defer_recheck_splits_what_lost_a_page():
+    machine, process, addr = written({"vma_split": "defer_recheck"})
+    process.mprotect(addr, HALF, fs.PROT_READ)
+    process.mprotect(addr, HALF, fs.PROT_READ | fs.PROT_WRITE)
+    process.madvise(addr, PAGE, fs.MADV_DONTNEED)
+    machine.shrink_deferred()
+    machine.validate()
+    assert order(machine, process, addr + PAGE) == 0
+
+
 # ---- P02 ----
 
 @pytest.mark.parametrize("rule, orders, copies", [
@@ -351,6 +377,61 @@ def test_fork_pinned(answer, copies):
         assert copied(machine) == copies
         process.write(addr, PAGE, value=9)
         assert pin.peek() == b"\x09" and child.read(addr, PAGE) == b"\x07"
+    machine.validate()
+
+
+def test_fork_pinned_dontfork():
+    machine, process, addr = written({"fork_pinned": "dontfork"})
+    pin = process.pin_user_pages(addr + HALF + 100, 8, longterm=True, write=True)
+    assert len(process.maps()) == 3 and "dc" in process.smaps()["VmFlags"][1].split()
+    child = process.fork()
+    machine.validate()
+    assert copied(machine) == HUGE - PAGE                       # the folio's other pages: pins are counted by folio
+    with pytest.raises(fs.SegvError):
+        child.read(addr + HALF, PAGE)                           # the pinned bytes' neighbours are gone too
+    assert child.read(addr, HALF) == b"\x07" * 256
+    process.write(addr + HALF, PAGE, value=9, offset=100)
+    assert pin.peek() == b"\x09"
+    pin.release()
+    machine.validate()
+    assert len(process.maps()) == 1 and process.fork().read(addr + HALF, PAGE, offset=100) == b"\x09"
+    machine.validate()
+
+
+def test_dontfork_stays_where_another_pin_is():
+    machine, process, addr = written({"fork_pinned": "dontfork"})
+    wide, narrow, short = (process.pin_user_pages(addr + first * PAGE, n * PAGE, longterm=longterm, write=True)
+                           for first, n, longterm in ((0, 8, True), (2, 2, True), (6, 1, False)))
+    wide.release()
+    assert [(area["start"] - addr) // PAGE for area in process.maps()] == [0, 2, 4]
+    wide = process.pin_user_pages(addr + 3 * PAGE, 3 * PAGE, longterm=True, write=True)
+    narrow.release()
+    assert [(area["start"] - addr) // PAGE for area in process.maps()] == [0, 3, 6]
+    machine.set_policy({"fork_pinned": "copy_whole_folio"})
+    wide.release()
+    short.release()
+    assert len(process.maps()) == 1
+    machine.validate()
+
+
+def test_dontfork_in_a_copy_of_the_machine():
+    machine, process, addr = written({"fork_pinned": "dontfork"})
+    pin = process.pin_user_pages(addr, PAGE, longterm=True, write=True)
+    copy = machine.branch()
+    copy.twin(pin).release()
+    copy.validate()
+    assert (len(process.maps()), len(copy.twin(process).maps())) == (2, 1)
+
+
+def test_dontfork_that_fails_pins_nothing():
+    machine = fs.Machine(memory="64M", policy={"fork_pinned": "dontfork"}, max_map_count=2)
+    process = machine.spawn()
+    addr = process.mmap(4 * PAGE)
+    with pytest.raises(fs.SyscallError, match="EAGAIN|ENOMEM"):
+        process.pin_user_pages(addr + PAGE, PAGE, longterm=True, write=True)
+    machine.validate()
+    assert machine.ledger()["true.memlock"] == 0 and "dc" not in " ".join(process.smaps()["VmFlags"]).split()
+    process.exit()
     machine.validate()
 
 

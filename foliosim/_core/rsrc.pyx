@@ -1,0 +1,196 @@
+# cython: language_level=3
+"""Registered buffers: pins, and what they count against RLIMIT_MEMLOCK.  Follows io_uring/rsrc.c.
+
+Where a buffer's folios are alike the kernel keeps one pin of each (io_coalesce_buffer); here every page keeps its own,
+so that the truth about pins is known.  What is charged does not depend on it.
+"""
+from cython cimport no_gc_clear
+from libc.errno cimport EBUSY, EFAULT, EINVAL, ENOMEM, ENXIO, EOVERFLOW
+from libc.stdint cimport uint64_t
+from foliosim._core.flags cimport *
+from foliosim._core.page cimport *
+from foliosim._core.policy cimport *
+from foliosim._core.types cimport *
+
+cdef enum:
+    MAX_REG_BUFFERS = 1 << 14
+    MAX_LENGTH = 1 << 30
+    BATCH = 1 << 20
+
+FOLL = FOLL_PIN | FOLL_LONGTERM | FOLL_WRITE
+
+
+@no_gc_clear
+cdef class CoreBuffer(CoreReference):
+    """One registered buffer."""
+
+    @property
+    def charged(self):
+        """Bytes charged for this buffer alone."""
+        return self.acct_pages << FS_PAGE_SHIFT
+
+    cdef int put(self) except -1:
+        cdef int64_t pages = self.acct_pages
+        for head in self.shared or ():
+            holders = self.ring.shared[head]
+            holders[0] -= 1
+            if not holders[0]:
+                pages += holders[1]
+                del self.ring.shared[head]
+        self.ring.charge(-pages)
+        self.acct_pages, self.shared = 0, None
+        return CoreReference.put(self)
+
+
+@no_gc_clear
+cdef class CoreBuffers:
+    """The table of registered buffers of one ring."""
+
+    def __cinit__(self, CoreMachine machine, CoreProcess process, *_, memlock=None, **__):
+        if memlock is not None and memlock < 0:
+            raise ValueError(f"memlock={memlock!r}: must be bytes, or None for no limit")
+        self.process = process
+        self.nodes = []
+        self.shared = {}
+        self.limit = -1 if memlock is None else int(memlock) >> FS_PAGE_SHIFT
+
+    cdef int charge(self, int64_t pages) except -1:
+        """Follows io_account_mem and io_unaccount_mem; the limit was looked at before."""
+        if self.limit >= 0:
+            self.process.machine.m.user_locked_vm += pages
+        self.process.mm.pinned_vm += pages
+        return 0
+
+    cdef int64_t account(self, CoreBuffer buffer) except? -1:
+        """Follows io_buffer_account_pin: 0, or -ENOMEM and nothing is charged."""
+        cdef machine_t *m = &self.process.machine.m
+        cdef int64_t i = 0, n, own = 0, total
+        cdef uint32_t pfn, head
+        cdef int order, answer
+        cdef bint again, known
+        cdef set shared = set()
+        cdef CoreBuffer node
+        buffer.folios = set()
+        while i < buffer.held.nr:
+            pfn = buffer.held.pfns[i]
+            head, order, n = head_of(m, pfn), folio_order(folio_of(m, pfn)), 1
+            while i + n < buffer.held.nr and order and head_of(m, buffer.held.pfns[i + n]) == head:
+                n += 1
+            again = head in buffer.folios
+            known = again or head == self.last
+            for node in self.nodes:
+                known = known or (node is not None and head in node.folios)
+            answer = ask_pin_account(m, order, <int>n, again, known)
+            if answer == PIN_ACCOUNT_SHARED:
+                shared.add((head, 1 << order))
+            elif answer:
+                own += n if answer == PIN_ACCOUNT_PAGES else 1 << order
+            if order:
+                buffer.folios.add(head)
+                self.last = head
+            i += n
+        total = own + sum([pages for head, pages in shared if head not in self.shared])
+        if total and self.limit >= 0 and m.user_locked_vm + total > self.limit:
+            return -ENOMEM
+        for head, pages in shared:
+            self.shared.setdefault(head, [0, pages])[0] += 1
+        buffer.shared = {head for head, pages in shared}
+        buffer.acct_pages = own
+        self.charge(total)
+        return 0
+
+    cdef int64_t make(self, CoreBuffer buffer, span) except? -1:
+        """Follows io_sqe_buffer_register: pin and charge; 0 or an errno."""
+        cdef CoreMachine machine = self.process.machine
+        cdef uint64_t addr, length
+        cdef int64_t result
+        addr, length = span
+        if not addr or not length or length > MAX_LENGTH:
+            return -EFAULT
+        if addr + ((length + FS_PAGE_SIZE - 1) & ~(FS_PAGE_SIZE - 1)) < addr:
+            return -EOVERFLOW
+        result = self.process.take(buffer, addr, length, BATCH)
+        if result < 0:
+            return result
+        buffer.ring = self
+        result = self.account(buffer)
+        if result == 0 and (machine.hook_error is not None or machine.m.refused_point):
+            result = -EINVAL     # leave() raises what the hook raised
+        if result < 0:
+            buffer.put()
+        return result
+
+    cdef int forget(self) except -1:
+        cdef CoreBuffer node
+        for node in self.nodes:
+            if node is not None and node in self.process.machine.references:
+                node.put()
+        self.nodes = []
+        return 0
+
+    def io_sqe_buffers_register(self, list spans):
+        """All of a new table, or nothing; an empty span is a slot to be filled later.  The buffers of one call do not
+        know of each other, but for the folio that the one before ended with."""
+        cdef int64_t result = 0
+        cdef list nodes = []
+        cdef CoreBuffer node
+        self.process.enter()
+        if self.nodes:
+            result = -EBUSY
+        elif not 0 < len(spans) <= MAX_REG_BUFFERS:
+            result = -EINVAL
+        self.last = -1
+        for span in spans if result == 0 else ():
+            node = None
+            if span != (0, 0):
+                node = CoreBuffer(self.process.machine, self.process, FOLL)
+                result = self.make(node, span)
+                if result < 0:
+                    break
+            nodes.append(node)
+        if nodes:
+            self.nodes = nodes
+        if result < 0 and result != -EBUSY:
+            self.forget()
+        self.process.leave(result, "io_uring_register", (len(spans),))
+
+    def io_sqe_buffers_update(self, int64_t index, span):
+        """Another buffer, or none, in a slot of the table."""
+        cdef int64_t result = 0
+        cdef CoreBuffer node = None, old
+        self.process.enter()
+        self.last = -1
+        if not self.nodes:
+            result = -ENXIO
+        elif not 0 <= index < len(self.nodes):
+            result = -EINVAL
+        elif span != (0, 0):
+            node = CoreBuffer(self.process.machine, self.process, FOLL)
+            result = self.make(node, span)
+        if result == 0:
+            old = self.nodes[index]
+            self.nodes[index] = node
+            if old is not None:
+                old.put()
+        self.process.leave(result, "io_uring_register", (index, span))
+
+    def io_sqe_buffers_unregister(self):
+        self.process.enter()
+        cdef int64_t result = 0 if self.nodes else -ENXIO
+        self.forget()
+        self.process.leave(result, "io_uring_register", ())
+
+    def __len__(self):
+        return len(self.nodes)
+
+    def __getitem__(self, index):
+        return self.nodes[index]
+
+    @property
+    def charged(self):
+        """Bytes that the ring's buffers count against RLIMIT_MEMLOCK."""
+        cdef CoreBuffer node
+        pages = sum([holders[1] for holders in self.shared.values()])
+        for node in self.nodes:
+            pages += 0 if node is None else node.acct_pages
+        return pages << FS_PAGE_SHIFT
