@@ -55,7 +55,7 @@ COLUMNS = {
     "small_bytes": "in single\npages",
     "faults.minor": "faults",
     "tlb_entries.plain": "TLB\nentries",
-    "tlb_entries.contpte": "with blocks\nof 64 KiB",
+    "tlb_entries.contpte": "contiguous\nblocks in one",
     "wasted_16K_bytes": "wasted by\n16K pages",
     "wasted_64K_bytes": "by\n64K pages",
 }
@@ -138,8 +138,8 @@ def conclude(runs):
            f" pages, {size_text(numbers['wasted_bytes'])} wasted."]
     few, entries = extremes(group, "tlb_entries.contpte")
     if len(group) > 1:
-        out.append(f"The fewest TLB entries where 64 KiB take one ({entries:,}) come with {labels(few)}, for "
-                   f"{size_text(few[0].metrics['wasted_bytes'])} wasted.")
+        out.append(f"The fewest TLB entries, if a contiguous block takes one ({entries:,}), come with {labels(few)},"
+                   f" for {size_text(few[0].metrics['wasted_bytes'])} wasted.")
     out.append("A kernel with base pages of 16 KiB would waste "
                f"{_share(numbers, '16K')}, one with 64 KiB {_share(numbers, '64K')}.")
     return " ".join(out)
@@ -163,7 +163,7 @@ def picture(runs, path):
         plot.Panel("bytes by folio", {**stack, "base_bytes": "in larger base pages"},
                    (*plot.shades(len(stack)), "#999999")),
         plot.Panel("faults", "faults.minor"),
-        plot.Panel("TLB entries, blocks of 64 KiB in one", "tlb_entries.contpte"),
+        plot.Panel("TLB entries, contiguous blocks in one", "tlb_entries.contpte"),
         plot.Panel("wasted", "wasted_bytes", (plot.BAD,))])
 
 

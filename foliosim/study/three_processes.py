@@ -14,8 +14,13 @@ from foliosim.study.words import agree, labels, listed
 
 ORDERS = tuple("".join(names) for names in itertools.permutations("ABC"))
 
+
+def _order(text):
+    return choice_value("all", *ORDERS)(text if text == "all" else text.replace(",", "").replace("-", "").upper())
+
+
 KEYS = {
-    "exit_order": Key("all", choice_value("all", *ORDERS), f"all, or one of {', '.join(ORDERS)}: the first two exit,"
+    "exit_order": Key("all", _order, f"all, or one of {', '.join(ORDERS)}: the first two exit,"
                       " the last writes every page"),
     "size": Key("64K", size_value(1, 1 << 30), "4K, that of one folio from 16K to 2M, or a multiple of 2M up to 1G"),
 }
