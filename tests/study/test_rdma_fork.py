@@ -16,8 +16,8 @@ def test_on_paper(size, pinned):
     folio = min(size, HUGE)
     pages = -(-pinned // PAGE) * PAGE
     touched = -(-pages // folio) * folio                  # of the folios in which something is pinned
-    linux, by_page, split = (metrics(label, size=size, pinned=pinned) for label in (
-        "fork_pinned=copy_whole_folio", "fork_pinned=copy_pinned_page", "pin_long=split"))
+    linux, by_page, split, dontfork = (metrics(label, size=size, pinned=pinned) for label in (
+        "fork_pinned=copy_whole_folio", "fork_pinned=copy_pinned_page", "pin_long=split", "fork_pinned=dontfork"))
 
     def copies(got):
         return tuple(got[f"cow_bytes.{who}"] for who in ("fork", "parent", "child"))
@@ -25,6 +25,7 @@ def test_on_paper(size, pinned):
     assert copies(linux) == (touched, size - touched, 0)
     assert copies(by_page) == (pages, size - pages, touched - pages)
     assert copies(split) == (pages, size - pages, 0)
+    assert copies(dontfork) == (touched - pages, size - touched, 0) and dontfork["lost_bytes"] == pages
     assert linux["pinned_bytes"] == pages and linux["pin_overshoot"] == touched - pages
     assert all(got["stale_bytes"] == got["lost_bytes"] == 0 for got in (linux, by_page, split))
 
