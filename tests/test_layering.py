@@ -47,7 +47,7 @@ PYTHON = [
     "study.base study.choose study.sweep study.report study.result study study.words study.scene study.plot"
     " study.half_mlock_plot study.resident study.half_mlock study.half_mprotect"
     " study.thresholds study.sizes study.histogram study.allocator_holes study.sparse_touch study.thread_stacks_plot"
-    " study.thread_stacks study.creep_plot study.creep study.zero_histogram"
+    " study.thread_stacks study.creep_plot study.creep study.zero_histogram study.io_ring_buffers"
     " study.bgsave study.pin_half study.rdma_fork study.batch_ops study.three_processes study.edge_fit study.command",
     "replay.scan replay.events replay.reader replay.truth replay.files replay.program replay.calls replay.engine"
     " replay.compare replay.run replay replay.command",

@@ -18,6 +18,7 @@ STUDIES = {
     "rdma-fork": "foliosim.study.rdma_fork",
     "pin-half-then-unmap": "foliosim.study.pin_half",
     "bgsave": "foliosim.study.bgsave",
+    "io-ring-buffers": "foliosim.study.io_ring_buffers",
     "allocator-holes": "foliosim.study.allocator_holes",
     "sparse-touch": "foliosim.study.sparse_touch",
     "thread-stacks": "foliosim.study.thread_stacks",
