@@ -14,7 +14,7 @@ from foliosim.study import plot
 from foliosim.study.base import Key, Study, StudyError, size_text
 from foliosim.study.resident import resident_pages
 from foliosim.study.scene import Scene, block_of
-from foliosim.study.words import extremes, labels, percent
+from foliosim.study.words import counted, extremes, labels, percent
 
 _UNIT = 4096  # of the lengths that are drawn, whatever the page
 _MOST_VMAS, _LONGEST = 4095, 4 << 20
@@ -133,9 +133,9 @@ def conclude(runs):
     first = runs[0]
     group = [run for run in runs if run.parameters == first.parameters]
     numbers = first.metrics
-    out = [f"{numbers['vmas']} mappings of {size_text(numbers['asked_bytes'])} in all are filled by "
-           f"{numbers['folios']:,} folios under {first.label}: {size_text(numbers['small_bytes'])} of it in single"
-           f" pages, {size_text(numbers['wasted_bytes'])} wasted."]
+    mappings, folios = counted(numbers["vmas"], "mapping"), counted(numbers["folios"], "folio")
+    out = [f"{mappings} of {size_text(numbers['asked_bytes'])} in all: filled by {folios} under {first.label},"
+           f" {size_text(numbers['small_bytes'])} of it in single pages, {size_text(numbers['wasted_bytes'])} wasted."]
     few, entries = extremes(group, "tlb_entries.contpte")
     if len(group) > 1:
         out.append(f"The fewest TLB entries, if a contiguous block takes one ({entries:,}), come with {labels(few)},"

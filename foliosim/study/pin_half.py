@@ -96,6 +96,8 @@ def conclude(runs):
            "nobody can use."]
     if refused:
         out.append(f"{labels(refused)} {'refuses' if len(refused) == 1 else 'refuse'} a call instead.")
+    if not granted:
+        return " ".join(out)
     out.append(_verdict(granted, freed))
     kept = sum(run.metrics["pressure_stranded_bytes"] > 0 for run in granted)
     late = sum(run.metrics["unpinned_stranded_bytes"] == 0 for run in granted)
