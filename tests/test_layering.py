@@ -42,7 +42,7 @@ PYTHON = [
     "verify verify.numbers verify.leaves verify.compare verify.words verify.recording verify.engine verify.replay"
     " verify.report verify.runner verify.command",
     "live live.errors live.build live.runs live.settings live.counters live.facts live.puppet live.observe"
-    " live.recorder live.layout live.themes live.generate live.emulator live.shrink live.fuzz live.command",
+    " live.recorder live.layout live.themes live.odd live.generate live.emulator live.shrink live.fuzz live.command",
     "calibrate.cases calibrate.fit calibrate calibrate.kernel calibrate.command",
     "study.base study.choose study.sweep study.report study.result study study.words study.scene study.plot"
     " study.half_mlock_plot study.resident study.half_mlock study.half_mprotect"

@@ -9,6 +9,7 @@ from foliosim._core.content cimport byte_t, entry_t, store_t
 from foliosim._core.flags cimport *
 from foliosim._core.held cimport held_add
 from foliosim._core.machine cimport CoreMachine, CoreMapping, CoreProcess, CoreReference
+from foliosim._core.page_alloc cimport NR_PCP_LISTS
 from foliosim._core.snapshot cimport *
 from foliosim._core.types cimport *
 
@@ -79,7 +80,7 @@ cdef class Image:
     def make(self, CoreMachine machine):
         """Put the records into a machine that was just made, in place of its own; only once."""
         cdef int slot, result
-        for slot in range(5):
+        for slot in range(NR_PCP_LISTS):
             free(machine.m.pcp[slot].runs)
             machine.m.pcp[slot].runs = NULL
         result = image_thaw(&self.w, &machine.m)

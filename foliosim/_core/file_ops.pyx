@@ -22,7 +22,7 @@ cdef extern from *:
     #define FS_MS_ASYNC 1
     #define FS_MS_INVALIDATE 2
     #define FS_MS_SYNC 4
-    #define FS_SHMEM_MAX_BYTES 0x7ffffffffffff000LL   /* MAX_LFS_FILESIZE of tmpfs */
+    #define FS_SHMEM_MAX_BYTES 0x7fffffffffffffffLL   /* MAX_LFS_FILESIZE of tmpfs */
     #define FS_EXT4_MAX_BYTES 0xffffffff000LL         /* 2^32 - 1 blocks */
     """
     enum:

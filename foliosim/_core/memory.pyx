@@ -20,7 +20,7 @@ from foliosim._core.mlock cimport folio_add_lru_vma, lru_add_drain
 from foliosim._core.page_alloc cimport alloc_run, table_alloc
 from foliosim._core.rmap cimport *
 from foliosim._core.policy cimport *
-from foliosim._core.swap cimport folio_put, lru_link_run
+from foliosim._core.swap cimport folio_put, lru_add_drain_cpu, lru_link_run
 from foliosim._core.swap_fault cimport do_swap_page
 from foliosim._core.swap_state cimport folio_free_swap, free_swap_cache
 from foliosim._core.vmscan cimport mem_cgroup_charge
@@ -181,7 +181,7 @@ cdef uint32_t do_anonymous_run(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t
         n = <uint32_t>mem_cgroup_margin(m) if mem_cgroup_margin(m) > 0 else 0
     if n == 0 or anon_vma_prepare(m, vma) < 0:
         return 0
-    lru_add_drain(m)
+    lru_add_drain_cpu(m)
     template.flags = PG_KIND_HEAD | PG_uptodate | PG_swapbacked | PG_anon | PG_anon_exclusive | PG_lru
     template.mapcount = template.refcount = 1
     template.next = template.prev = FS_NO_PFN

@@ -3,6 +3,9 @@
 from libc.stdint cimport uint32_t, uint64_t
 from foliosim._core.types cimport *
 
+cdef enum:
+    NR_PCP_LISTS = 10            # of orders 0 to that of a huge page
+
 # Reserve host address space for nr_pages frames and set the zero pages up.  0, or -FS_EHOSTMEM.
 cdef int page_alloc_init(machine_t *m, uint64_t nr_pages) noexcept nogil
 cdef void page_alloc_deinit(machine_t *m) noexcept nogil

@@ -1,8 +1,10 @@
 # cython: language_level=3
 """Emulated physical memory and its buddy allocator; follows mm/page_alloc.c for one zone and one CPU.
 
-Freed blocks of small orders, and huge ones, first go to per-CPU lists, so the next allocation of that order gets the
-block that was freed last.
+Freed blocks first go to a list of their order, so the next allocation of that order gets the block that was freed last.
+The kernel has such per-CPU lists for orders up to 3 and for huge pages.  For those between, the lists stand for the
+free lists of a machine that has run for a while: the buddy of a block that was taken from one of these is in use, so
+the block goes back to the head of the same list.
 
 Frames from ``fresh_pfn`` on were never used and are on no list, so a machine costs host memory only for what it
 used.  Page tables are carved from blocks of their own (as the kernel groups unmovable pages), which keeps them dense
@@ -18,7 +20,6 @@ from foliosim._core.stat cimport *
 
 cdef enum:
     FS_BLOCK_ORDER = FS_HPAGE_PMD_ORDER
-    NR_PCP_LISTS = 5
     PCP_PAGES = 4096             # what a list may hold
 
 
@@ -47,7 +48,7 @@ cdef int page_alloc_init(machine_t *m, uint64_t nr_pages) noexcept nogil:
 
 
 cdef void page_alloc_deinit(machine_t *m) noexcept nogil:
-    cdef int slot
+    cdef int order
     if m.phys != NULL:
         munmap(m.phys, m.nr_pages << FS_PAGE_SHIFT)
     if m.pages != NULL:
@@ -57,9 +58,9 @@ cdef void page_alloc_deinit(machine_t *m) noexcept nogil:
     m.phys = NULL
     m.pages = NULL
     m.heads = NULL
-    for slot in range(NR_PCP_LISTS):
-        free(m.pcp[slot].runs)
-        m.pcp[slot].runs = NULL
+    for order in range(NR_PCP_LISTS):
+        free(m.pcp[order].runs)
+        m.pcp[order].runs = NULL
 
 
 cdef void init_zero_pages(machine_t *m) noexcept nogil:
@@ -164,30 +165,21 @@ cdef void buddy_free_run(machine_t *m, uint32_t pfn, uint64_t n) noexcept nogil:
 
 # ---- per-CPU lists ----
 
-cdef inline int pcp_slot(int order) noexcept nogil:
-    """Follows pcp_allowed_order: the list of an order, -1: there is none."""
-    return order if order <= 3 else 4 if order == FS_BLOCK_ORDER else -1
-
-
-cdef inline int pcp_order(int slot) noexcept nogil:
-    return slot if slot <= 3 else FS_BLOCK_ORDER
-
-
 cdef int pcp_init(machine_t *m) noexcept nogil:
-    cdef int slot
+    cdef int order
     cdef pcp_list_t *pcp
-    for slot in range(NR_PCP_LISTS):
-        pcp = m.pcp + slot
-        pcp.cap = pcp_high(slot)
+    for order in range(NR_PCP_LISTS):
+        pcp = m.pcp + order
+        pcp.cap = pcp_high(order)
         pcp.runs = <pcp_run_t *>malloc(pcp.cap * sizeof(pcp_run_t))
         if pcp.runs == NULL:
             return -FS_EHOSTMEM
     return 0
 
 
-cdef inline uint32_t pcp_high(int slot) noexcept nogil:
+cdef inline uint32_t pcp_high(int order) noexcept nogil:
     """Blocks that a list may hold: 16 MiB of memory, or 16 huge blocks."""
-    return PCP_PAGES >> slot if slot <= 3 else 16
+    return PCP_PAGES >> order if order < FS_BLOCK_ORDER else 16
 
 
 cdef void pcp_evict(machine_t *m, pcp_list_t *pcp, int order, uint32_t n) noexcept nogil:
@@ -202,11 +194,10 @@ cdef void pcp_evict(machine_t *m, pcp_list_t *pcp, int order, uint32_t n) noexce
         pcp.nr -= 1
 
 
-cdef void pcp_push(machine_t *m, int slot, uint32_t pfn, uint32_t n) noexcept nogil:
+cdef void pcp_push(machine_t *m, int order, uint32_t pfn, uint32_t n) noexcept nogil:
     """n blocks that were freed in ascending order."""
-    cdef pcp_list_t *pcp = m.pcp + slot
-    cdef int order = pcp_order(slot)
-    cdef int64_t high = pcp_high(slot)
+    cdef pcp_list_t *pcp = m.pcp + order
+    cdef int64_t high = pcp_high(order)
     cdef pcp_run_t *top = pcp.runs + ((pcp.bottom + pcp.nr - 1) & (pcp.cap - 1))
     if pcp.nr and top.pfn + (top.n << order) == pfn:
         top.n += n
@@ -223,23 +214,23 @@ cdef void pcp_push(machine_t *m, int slot, uint32_t pfn, uint32_t n) noexcept no
         pcp_evict(m, pcp, order, n if pcp.count - n >= high else <uint32_t>(pcp.count - high))
 
 
-cdef uint32_t pcp_pop(machine_t *m, int slot) noexcept nogil:
-    cdef pcp_list_t *pcp = m.pcp + slot
+cdef uint32_t pcp_pop(machine_t *m, int order) noexcept nogil:
+    cdef pcp_list_t *pcp = m.pcp + order
     cdef pcp_run_t *top = pcp.runs + ((pcp.bottom + pcp.nr - 1) & (pcp.cap - 1))
     top.n -= 1
     pcp.count -= 1
     if top.n == 0:
         pcp.nr -= 1
-    return top.pfn + (top.n << pcp_order(slot))
+    return top.pfn + (top.n << order)
 
 
 cdef bint drain_pcp(machine_t *m) noexcept nogil:
     """Follows drain_local_pages; False: there was nothing."""
-    cdef int slot
+    cdef int order
     cdef bint any = False
-    for slot in range(NR_PCP_LISTS):
-        while m.pcp[slot].nr:
-            pcp_evict(m, m.pcp + slot, pcp_order(slot), m.pcp[slot].runs[m.pcp[slot].bottom].n)
+    for order in range(NR_PCP_LISTS):
+        while m.pcp[order].nr:
+            pcp_evict(m, m.pcp + order, order, m.pcp[order].runs[m.pcp[order].bottom].n)
             any = True
     return any
 
@@ -247,12 +238,11 @@ cdef bint drain_pcp(machine_t *m) noexcept nogil:
 # ---- blocks ----
 
 cdef uint32_t alloc_pages(machine_t *m, int order) noexcept nogil:
-    cdef int slot = pcp_slot(order)
     cdef uint32_t pfn
     if fail_page_alloc(m, FAIL_FOLIO, order):
         return FS_NO_PFN
-    if slot >= 0 and m.pcp[slot].nr:
-        pfn = pcp_pop(m, slot)
+    if order < NR_PCP_LISTS and m.pcp[order].nr:
+        pfn = pcp_pop(m, order)
     else:
         pfn = buddy_alloc(m, order)
         if pfn == FS_NO_PFN and drain_pcp(m):
@@ -284,13 +274,12 @@ cdef uint32_t alloc_run(machine_t *m, uint32_t want, uint32_t *pfn) noexcept nog
 
 
 cdef void free_pages(machine_t *m, uint32_t pfn, int order) noexcept nogil:
-    cdef int slot = pcp_slot(order)
     BUG_ON(page_kind(page_of(m, pfn)) == PG_KIND_BUDDY or pfn & ((1U << order) - 1))
     m.free_pages += 1LL << order
     count_op(m, OP_FOLIO_FREE, 1)
     page_of(m, pfn).flags = PG_KIND_NONE
-    if slot >= 0:
-        pcp_push(m, slot, pfn, 1)
+    if order < NR_PCP_LISTS:
+        pcp_push(m, order, pfn, 1)
     else:
         buddy_free(m, pfn, order)
 
@@ -298,7 +287,7 @@ cdef void free_pages(machine_t *m, uint32_t pfn, int order) noexcept nogil:
 cdef void free_run(machine_t *m, uint32_t pfn, uint32_t n, int order) noexcept nogil:
     m.free_pages += <int64_t>n << order
     count_op(m, OP_FOLIO_FREE, n)
-    pcp_push(m, pcp_slot(order), pfn, n)
+    pcp_push(m, order, pfn, n)
 
 
 cdef uint32_t table_alloc(machine_t *m) noexcept nogil:

@@ -10,6 +10,7 @@ from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 from foliosim._core.content cimport byte_t, entry_t, store_t
 from foliosim._core.flags cimport *
+from foliosim._core.page_alloc cimport NR_PCP_LISTS
 from foliosim._core.types cimport *
 
 
@@ -108,7 +109,7 @@ cdef void edges_of_machine_t(image_t *w, machine_t *m) noexcept nogil:
     edge_part(w, &m.mm_ids, RECORD_BYTES, m.mm_ids_cap * sizeof(uint32_t), m.mm_ids_nr * sizeof(uint32_t))
     edge_part(w, &m.split_now, RECORD_BYTES, m.split_now_cap * sizeof(uint32_t), m.nr_split_now * sizeof(uint32_t))
     edge(w, &m.content, RECORD_STORE, sizeof(store_t))
-    for slot in range(5):
+    for slot in range(NR_PCP_LISTS):
         edge(w, &m.pcp[slot].runs, RECORD_BYTES, m.pcp[slot].cap * sizeof(pcp_run_t))
     edges_of_swap_t(w, m, swap)
     edges_of_age_t(w, m, &m.age)

@@ -7,6 +7,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
+from foliosim._core.page_alloc cimport NR_PCP_LISTS
 from foliosim._core.pgtable cimport table_of
 from foliosim._core.anon_vma cimport mapping_id_used
 from foliosim._core.memcontrol cimport mem_cgroup_usage
@@ -14,7 +15,6 @@ from foliosim._core.memcontrol cimport mem_cgroup_usage
 cdef enum:
     NR_FREE_LISTS = 11
     NR_ORDERS = 10
-    NR_PCP_LISTS = 5
     ON_PCP = -1                         # tally_t: in a free block of a per-CPU list
 
 cdef struct sums_t:                     # over all folios
@@ -123,11 +123,10 @@ cdef int64_t walk_free_list(tally_t *t, int order, list out) except -1:
     return n << order
 
 
-cdef int64_t walk_pcp(tally_t *t, int slot, list out) except -1:
+cdef int64_t walk_pcp(tally_t *t, int order, list out) except -1:
     """Frames on a per-CPU list."""
-    cdef const pcp_list_t *pcp = t.m.pcp + slot
+    cdef const pcp_list_t *pcp = t.m.pcp + order
     cdef const pcp_run_t *run
-    cdef int order = slot if slot < 4 else FS_HPAGE_PMD_ORDER
     cdef int64_t n = 0
     cdef uint32_t i, j
     for i in range(pcp.nr):

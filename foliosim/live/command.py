@@ -210,6 +210,8 @@ def _close(tally, seed, first):
 @click.option("--first", type=click.IntRange(min=0), default=0, show_default=True, help="Number of the first scenario.")
 @click.option("--steps", nargs=2, type=click.IntRange(min=1), default=(8, 24), show_default=True,
               help="Least and greatest number of steps of a scenario.")
+@click.option("--odd", type=click.FloatRange(0, 1), default=0.06, show_default=True,
+              help="Share of steps with an argument that is refused or at a border.")
 @click.option("--theme", "themes", multiple=True, type=click.Choice(sorted(THEMES)), help="Only this (repeatable).")
 @click.option("--ops", help="Only these ops (names, comma between them); default: all that the emulator has.")
 @click.option("--advices", help="Only these advices of madvise; default: all that the emulator has.")
@@ -217,7 +219,7 @@ def _close(tally, seed, first):
 @click.option("--no-validate", is_flag=True, help="Do not check the emulator's invariants after every step.")
 @_cpu
 @_lock
-def fuzz(live, seed, minutes, scenarios, first, steps, themes, ops, advices, out, no_validate, cpu, lock):
+def fuzz(live, seed, minutes, scenarios, first, steps, odd, themes, ops, advices, out, no_validate, cpu, lock):
     """Run random scenarios on this machine's kernel and in the emulator, and compare them after every step.
 
     A disagreement that three more runs on the kernel confirm is shrunk to the fewest steps and printed: one line of
@@ -235,7 +237,7 @@ def fuzz(live, seed, minutes, scenarios, first, steps, themes, ops, advices, out
         with _ended_by_signals(), Recorder(cpu) as recorder:
             _notes(recorder)
             with Emulator(recorder.other_cpus, not no_validate) as emulator, Turn(lock, _waiting) as turn:
-                generator = Generator(seed, *_allowed(emulator, ops, advices), themes, steps)
+                generator = Generator(seed, *_allowed(emulator, ops, advices), themes, steps, odd)
                 fuzzer = Fuzzer(generator, recorder, emulator, turn, shown.found)
                 with contextlib.suppress(KeyboardInterrupt):
                     fuzzer.run(seconds=minutes and 60 * minutes, scenarios=scenarios, first=first,

@@ -2,6 +2,7 @@
 import random
 
 from foliosim.live.layout import ARENA, ARENA_END, HUGE, PAGE, Layout, pages_up, pick_place, pick_range
+from foliosim.live.odd import odd
 from foliosim.live.puppet import MAX_PROCS, SLOTS
 from foliosim.live.themes import THEMES, settings_for
 
@@ -28,10 +29,13 @@ class Generator:
         Names of themes; default: all for whose own ops anything is left.
     steps : tuple of int
         Least and greatest number of steps.
+    odd : float
+        Share of steps with an argument that is out of the ordinary.
     """
 
-    def __init__(self, seed, ops, advices, themes=(), steps=(8, 24)):
+    def __init__(self, seed, ops, advices, themes=(), steps=(8, 24), odd=0.06):
         self._seed, self._ops, self._advices, self._steps = seed, frozenset(ops), frozenset(advices), steps
+        self._odd = odd
         self._themes = tuple(themes) or tuple(name for name in THEMES if name in ops or name not in ("mremap", "files")
                                               or (name == "files" and "file" in ops))
 
@@ -41,7 +45,7 @@ class Generator:
         name = block.choice(self._themes)
         settings = settings_for(name, block)
         rng = random.Random(f"foliosim {self._seed} {number}")
-        walk = _Walk(rng, THEMES[name], self._ops, self._advices)
+        walk = _Walk(rng, THEMES[name], self._ops, self._advices, self._odd)
         return {"id": f"fuzz-{name}-{self._seed}-{number}", "tags": [name, "random", "fuzz"], "settings": settings,
                 "steps": walk.steps(rng.randint(*self._steps))}
 
@@ -49,8 +53,8 @@ class Generator:
 class _Walk:
     """One random walk."""
 
-    def __init__(self, rng, theme, ops, advices):
-        self._rng, self._theme, self._allowed = rng, theme, ops
+    def __init__(self, rng, theme, ops, advices, odd):
+        self._rng, self._theme, self._allowed, self._odd = rng, theme, ops, odd
         self._weights = {op: weight for op, weight in theme.ops.items()
                          if op in ops and getattr(self, f"_{op}", None) is not None}
         self._advices = {name: weight for name, weight in theme.advices.items() if name in advices}
@@ -71,7 +75,7 @@ class _Walk:
             proc = self._rng.choice(list(self._layouts))
             step = getattr(self, f"_{_weighted(self._rng, self._weights)}")(proc)
             if step is not None:
-                self._steps.append(step)
+                self._steps.append(odd(self._rng, step) if self._rng.random() < self._odd else step)
         return self._steps
 
     def _begin(self):
@@ -148,8 +152,6 @@ class _Walk:
         if not clean and rng.random() < 0.05:
             flags.append("noreserve")
         start = pick_place(rng, layout, length)
-        if "populate" in flags and layout.covers(start, start + pages_up(length)):
-            flags.remove("populate")  # whether a page gets back the frame it had is the allocator's affair
         layout.add(start, min(start + pages_up(length), ARENA_END), what)
         prot = "rw" if clean or rng.random() < 0.8 else _weighted(rng, PROTS)
         step = {"op": "mmap", "proc": proc, "addr": hex(start), "length": length, "prot": prot, "flags": flags}
@@ -258,7 +260,7 @@ class _Walk:
     # ---- processes and files ----
 
     def _fork(self, proc):
-        if self._forked >= MAX_PROCS or len(self._layouts) >= 4:
+        if self._forked >= MAX_PROCS:
             return None
         child = f"p{self._forked}"
         self._forked += 1

@@ -59,10 +59,6 @@ class Layout:
         for area in moved:
             self.add(area.start, area.end, area.what)
 
-    def covers(self, start, end):
-        """Is anything mapped in this range?"""
-        return any(area.start < end and area.end > start for area in self.areas)
-
     def remember(self, start, end):
         """A step named this range."""
         self.recent = [*self.recent[-5:], (start, end)]

@@ -22,6 +22,10 @@ _ANSWER = struct.Struct("=5q")
 _DONE, _FAILED, _SIGNALLED = range(3)
 
 
+def _signed(word):
+    return (word + (1 << 63) & (1 << 64) - 1) - (1 << 63)
+
+
 class Answer:
     """What an operation gave: ``value`` and ``data``, or ``errno``, or ``signal`` with ``code`` and ``addr``."""
 
@@ -52,7 +56,7 @@ class Puppet:
         ProcessLostError
             The process ended or gave no answer.
         """
-        words = (_NUMBERS[op], *args, *(0,) * (7 - len(args)))
+        words = (_NUMBERS[op], *map(_signed, args), *(0,) * (7 - len(args)))
         try:
             self._channel.send(_REQUEST.pack(*words, text.encode()))
         except OSError as error:

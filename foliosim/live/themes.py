@@ -1,7 +1,7 @@
 """What random scenarios are about: weights of ops and advices, and machine settings, by theme."""
 from dataclasses import dataclass, field
 
-from foliosim.live.settings import SIZES, default
+from foliosim.live.settings import SHMEM_SIZES, SIZES, default
 
 ADVICES = {
     "hugepage": 6, "dontneed": 8, "free": 5, "cold": 3, "nohugepage": 2, "pageout": 3, "collapse": 4,
@@ -9,6 +9,7 @@ ADVICES = {
     "dontfork": 1.2, "dofork": 1, "wipeonfork": 1.2, "keeponfork": 1, "normal": 0.5, "random": 0.5, "sequential": 0.5,
     "dontdump": 0.5, "dodump": 0.5, "willneed": 0.5, "remove": 0.3,
 }
+SHMEM_WORDS = ("never", "advise", "always", "within_size", "deny")
 _HUGE_ADVICES = {**ADVICES, "collapse": 8, "hugepage": 10, "free": 8, "cold": 5, "pageout": 4}
 _LITTLE_ADVICES = {"hugepage": 8, "dontneed": 5, "free": 3, "cold": 2, "collapse": 3, "nohugepage": 1,
                    "populate_write": 1.5, "populate_read": 0.7, "pageout": 1}
@@ -36,7 +37,7 @@ class Theme:
     huge : float
         Share of scenarios that begin with memory advised as huge.
     settings : str
-        "plain" (some scenarios with sizes below 2 MiB), "sizes", "always" or "shmem".
+        "plain" (some scenarios with sizes below 2 MiB), "sizes", "always", "shmem" or "any" of these.
     """
 
     ops: dict
@@ -75,6 +76,10 @@ THEMES = {
                      "unpin": 0.4, "thp_disable": 0.6}, huge=0.1, settings="always"),
     "mixed": Theme({**_OPS, **_LOCKS, **_FORKS, "get": 2.4, "peek": 0.5, "put": 0.7, "pin": 2.4, "unpin": 0.7,
                     "mremap": 4, **_REST, "file": 0.6}, shared=0.12, files=0.1, small=0.5),
+    "cases": Theme({**_OPS, "mmap": 8, "madvise": 24, "mincore": 4, "clear_refs": 3, "mseal": 2, "msync": 4,
+                    "thp_disable": 1.5, **_LOCKS, **_FORKS, **_REFERENCES, "mremap": 8, "file": 4, "punch": 4,
+                    "ftruncate": 4}, dict.fromkeys(ADVICES, 1), shared=0.3, files=0.6, small=0.5, huge=0.4,
+                   settings="any"),
 }
 
 
@@ -82,25 +87,34 @@ def settings_for(theme, rng):
     """Random machine settings of a theme."""
     settings = default()
     kind = THEMES[theme].settings
+    if kind == "any":
+        kind = rng.choice(("plain", "sizes", "shmem", "shmem", "always"))
     if kind == "always":
         settings["thp_enabled"] = "always"
         for size in SIZES:
             settings["mthp"][size] = rng.choices(("never", "inherit", "madvise", "always"), (5, 3, 1, 1.3))[0]
     elif kind == "shmem":
-        settings["shmem_enabled"] = rng.choices(("never", "advise", "always", "within_size"), (5, 3, 2, 2))[0]
-        if rng.random() < 0.3:
-            settings["mthp_shmem"]["2048kB"] = "never"
+        _choose_shmem(settings, rng)
     elif kind == "sizes" or rng.random() < 0.3:
-        _choose_sizes(settings["mthp"], rng)
+        _choose_sizes(settings["mthp"], SIZES[:-1], rng, {"madvise": 3, "inherit": 1})
+        settings["mthp"]["2048kB"] = rng.choices(("inherit", "never", "madvise"), (4, 4, 1))[0]
         if rng.random() < 0.05:
             settings["thp_enabled"] = "never"
     return settings
 
 
-def _choose_sizes(sizes, rng):
-    # From one size alone to several at once; 2 MiB is one of them or not.
+def _choose_sizes(sizes, names, rng, words):
+    # From one size alone to several at once.
     share = rng.choice((0.12, 0.25, 0.5))
-    for size in SIZES[:-1]:
+    for size in names:
         if rng.random() < share:
-            sizes[size] = rng.choices(("madvise", "inherit"), (3, 1))[0]
-    sizes["2048kB"] = rng.choices(("inherit", "never", "madvise"), (4, 4, 1))[0]
+            sizes[size] = rng.choices(list(words), list(words.values()))[0]
+
+
+def _choose_shmem(settings, rng):
+    settings["shmem_enabled"] = rng.choices(SHMEM_WORDS, (5, 3, 2, 2, 0.4))[0]
+    if rng.random() < 0.5:
+        _choose_sizes(settings["mthp_shmem"], SHMEM_SIZES[:-1], rng,
+                      {"advise": 5, "inherit": 2, "always": 1, "within_size": 1})
+    if rng.random() < 0.3:
+        settings["mthp_shmem"]["2048kB"] = rng.choice(("never", "never", "advise", "always", "within_size"))

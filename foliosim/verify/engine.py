@@ -13,6 +13,9 @@ PIPE_PAGES = 256
 VMSPLICE_BATCH = 16  # pages that vmsplice references before it puts them into the pipe
 MAX_TOUCH = 16384  # bytes that one read or mincore of the recorded program can return
 MAX_PIN = 1 << 30
+SSIZE_MAX = (1 << 63) - 1  # bytes that an iovec may say it has
+MAX_RW_COUNT = (1 << 31) - 4096  # bytes that one call transfers
+USER_PTR_MAX = (1 << 47) - 4096
 DEFAULT_RELEASE = "6.18.44"
 
 
@@ -103,10 +106,14 @@ class MachineEngine:
 
     def get(self, step):
         """vmsplice into a new pipe: short counts, and no more than the pipe holds."""
-        key, addr, length = self._key(step), _addr(step), step["length"]
+        key = self._key(step)
         self._drop(key)
+        addr, length = _iovec(step)
+        length = min(length, MAX_RW_COUNT)
+        if addr + length > USER_PTR_MAX:
+            raise syscall_error(errno.EFAULT, "vmsplice")
         room = PIPE_PAGES * numbers.PAGE_SIZE - addr % numbers.PAGE_SIZE
-        if length <= 0:
+        if length == 0:
             self._held[key] = []
             return {"ret": 0}
         taken = self._call(step, "get_user_pages", addr, min(length, room))
@@ -133,12 +140,18 @@ class MachineEngine:
         return {"ret": 0}
 
     def pin(self, step):
-        """IORING_REGISTER_BUFFERS of one buffer."""
-        key, length = self._key(step), step["length"]
+        """IORING_REGISTER_BUFFERS of one buffer; one of no address and no length is a place left empty."""
+        key = self._key(step)
         self._drop(key)
+        addr, length = _iovec(step)
+        if addr == length == 0:
+            self._held[key] = []
+            return {"ret": 0}
         if not 0 < length <= MAX_PIN:
             raise syscall_error(errno.EFAULT, "io_uring_register")
-        pin = self._call(step, "pin_user_pages", _addr(step), length, longterm=True, write=True)
+        if addr + length + numbers.PAGE_SIZE - 1 >= 1 << 64:
+            raise syscall_error(errno.EOVERFLOW, "io_uring_register")
+        pin = self._call(step, "pin_user_pages", addr, length, longterm=True, write=True)
         self._held[key] = [pin]
         return {"ret": 0}
 
@@ -197,8 +210,31 @@ def _build(machine_class, facts):
 
 # ---- steps without a container ----
 
-def _addr(step):
-    return int(step["addr"], 16)
+def _word(value):
+    """An argument as the system call takes it: -1 is the greatest."""
+    return value & (1 << 64) - 1
+
+
+def _addr(step, key="addr"):
+    return _word(int(step[key], 16))
+
+
+def _span(step):
+    return _addr(step), _word(step["length"])
+
+
+def _iovec(step):
+    # Follows copy_iovec_from_user.
+    addr, length = _span(step)
+    if length > SSIZE_MAX:
+        raise syscall_error(errno.EINVAL, "iovec")
+    return addr, length
+
+
+def _reached(step):
+    # What loads and stores walk through: nothing if the end lies before the start.
+    addr, length = _span(step)
+    return addr, length if addr + length < 1 << 64 else 0
 
 
 def _bytes(data):
@@ -206,62 +242,63 @@ def _bytes(data):
 
 
 def _mmap(engine, step):
-    file = {"file": engine.files[step["file"]], "offset": step.get("offset", 0)} if "file" in step else {}
     addr = engine._call(
-        step, "mmap", step["length"], prot=numbers.PROT[step["prot"]], flags=numbers.mask(step["flags"], numbers.MAP),
-        addr=_addr(step), **file)
+        step, "mmap", _word(step["length"]), prot=numbers.PROT[step["prot"]],
+        flags=numbers.mask(step["flags"], numbers.MAP), addr=_addr(step),
+        file=engine.files[step["file"]] if "file" in step else None, offset=_word(step.get("offset", 0)))
     return {"ret": hex(addr)}
 
 
 def _range(engine, step):
-    engine._call(step, step["op"], _addr(step), step["length"])
+    engine._call(step, step["op"], *_span(step))
     return {"ret": 0}
 
 
 def _mprotect(engine, step):
-    engine._call(step, "mprotect", _addr(step), step["length"], numbers.PROT[step["prot"]])
+    engine._call(step, "mprotect", *_span(step), numbers.PROT[step["prot"]])
     return {"ret": 0}
 
 
 def _madvise(engine, step):
     advice = step["advice"]
-    engine._call(step, "madvise", _addr(step), step["length"], numbers.MADV.get(advice, advice))
+    engine._call(step, "madvise", *_span(step), numbers.MADV.get(advice, advice))
     return {"ret": 0}
 
 
 def _mlock2(engine, step):
-    engine._call(step, "mlock2", _addr(step), step["length"], numbers.mask(step["flags"], numbers.MLOCK))
+    engine._call(step, "mlock2", *_span(step), numbers.mask(step["flags"], numbers.MLOCK))
     return {"ret": 0}
 
 
 def _mremap(engine, step):
     addr = engine._call(
-        step, "mremap", _addr(step), step["old_length"], step["new_length"],
-        flags=numbers.mask(step["flags"], numbers.MREMAP), new_addr=int(step.get("new_addr", "0x0"), 16))
+        step, "mremap", _addr(step), _word(step["old_length"]), _word(step["new_length"]),
+        flags=numbers.mask(step["flags"], numbers.MREMAP), new_addr=_addr({"new_addr": "0x0", **step}, "new_addr"))
     return {"ret": hex(addr)}
 
 
 def _msync(engine, step):
-    engine._call(step, "msync", _addr(step), step["length"], numbers.mask(step["flags"], numbers.MSYNC))
+    engine._call(step, "msync", *_span(step), numbers.mask(step["flags"], numbers.MSYNC))
     return {"ret": 0}
 
 
 def _mincore(engine, step):
-    if -(-step["length"] // numbers.PAGE_SIZE) > MAX_TOUCH:
+    if _word(step["length"] + numbers.PAGE_SIZE - 1) // numbers.PAGE_SIZE > MAX_TOUCH:
         raise syscall_error(errno.E2BIG, "mincore")
-    return _bytes(bytes([byte & 1 for byte in engine._call(step, "mincore", _addr(step), step["length"])]))
+    return _bytes(bytes([byte & 1 for byte in engine._call(step, "mincore", *_span(step))]))
 
 
 def _write(engine, step):
     return {"ret": engine._call(
-        step, "write", _addr(step), step["length"], value=step["value"], delta=step.get("delta", 0),
+        step, "write", *_reached(step), value=step["value"], delta=step.get("delta", 0),
         stride=step.get("stride", numbers.PAGE_SIZE), offset=step.get("offset", 0))}
 
 
 def _read(engine, step):
     stride, offset = step.get("stride", numbers.PAGE_SIZE), step.get("offset", 0)
-    length = min(step["length"], offset + (MAX_TOUCH - 1) * stride + 1)
-    return _bytes(engine._call(step, "read", _addr(step), length, stride=stride, offset=offset))
+    addr, length = _reached(step)
+    length = min(length, offset + (MAX_TOUCH - 1) * stride + 1)
+    return _bytes(engine._call(step, "read", addr, length, stride=stride, offset=offset))
 
 
 def _clear_refs(engine, step):
@@ -270,7 +307,7 @@ def _clear_refs(engine, step):
 
 
 def _thp_disable(engine, step):
-    engine._call(step, "prctl_thp_disable", step["value"], step.get("flags", 0))
+    engine._call(step, "prctl_thp_disable", _word(step["value"]), _word(step.get("flags", 0)))
     return {"ret": 0}
 
 

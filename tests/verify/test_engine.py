@@ -47,8 +47,8 @@ class BookProcess:
     def exit(self):
         self.log.append("exit")
 
-    def mmap(self, length, *, prot, flags, addr):
-        self.log.append(("mmap", length, prot, flags, addr))
+    def mmap(self, length, *, prot, flags, addr, file, offset):
+        self.log.append(("mmap", length, prot, flags, addr, file, offset))
         return addr
 
     def madvise(self, addr, length, advice):
@@ -153,7 +153,7 @@ def test_exit_drops_own_references_only(engine):
 
 def test_arguments_and_results(engine):
     assert engine.do("mmap", prot="rw", flags=["private", "anonymous", "fixed"]) == {"ret": "0x200000000000"}
-    assert engine.log[-1] == ("mmap", 8192, 3, 0x32, 0x200000000000)
+    assert engine.log[-1] == ("mmap", 8192, 3, 0x32, 0x200000000000, None, 0)
     assert engine.do("madvise", advice="populate_write") == {"ret": 0}
     assert engine.do("madvise", advice=999) == {"ret": 0}
     assert engine.log[-2:] == [("madvise", 23), ("madvise", 999)]
