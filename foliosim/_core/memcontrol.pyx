@@ -11,7 +11,7 @@ cdef dict oom_report(machine_t *m):
     cdef page_t *folio
     while pfn < m.fresh_pfn:
         folio = page_of(m, <uint32_t>pfn)
-        nr = 1LL << page_order(folio) if page_kind(folio) != PG_KIND_NONE else 1
+        nr = 1LL << page_order(folio) if page_kind(folio) in (PG_KIND_HEAD, PG_KIND_BUDDY) else 1
         pfn += <uint64_t>nr
         if page_kind(folio) != PG_KIND_HEAD or folio.refcount <= 0:
             continue

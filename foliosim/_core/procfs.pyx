@@ -133,7 +133,7 @@ def folio_gauges(CoreMachine machine):
         page = page_of(m, <uint32_t>pfn)
         if page_kind(page) == PG_KIND_HEAD and page.refcount > 0:
             count_folio(page, &mlocked, &anon_thps, &shmem_thps, &shmem_pmdmapped)
-        pfn += 1U << page_order(page) if page_kind(page) != PG_KIND_NONE else 1
+        pfn += 1U << page_order(page) if page_kind(page) in (PG_KIND_HEAD, PG_KIND_BUDDY) else 1
     return {"nr_mlock": mlocked, "nr_anon_transparent_hugepages": anon_thps, "nr_shmem_hugepages": shmem_thps,
             "nr_shmem_pmdmapped": shmem_pmdmapped}
 

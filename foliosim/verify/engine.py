@@ -12,7 +12,6 @@ from foliosim.verify import numbers
 PIPE_PAGES = 256
 VMSPLICE_BATCH = 16  # pages that vmsplice references before it puts them into the pipe
 MAX_TOUCH = 16384  # bytes that one read or mincore of the recorded program can return
-MAX_PIN = 1 << 30
 SSIZE_MAX = (1 << 63) - 1  # bytes that an iovec may say it has
 MAX_RW_COUNT = (1 << 31) - 4096  # bytes that one call transfers
 USER_PTR_MAX = (1 << 47) - 4096
@@ -140,19 +139,10 @@ class MachineEngine:
         return {"ret": 0}
 
     def pin(self, step):
-        """IORING_REGISTER_BUFFERS of one buffer; one of no address and no length is a place left empty."""
+        """IORING_REGISTER_BUFFERS of one buffer; one of no address and no length is a slot left empty."""
         key = self._key(step)
         self._drop(key)
-        addr, length = _iovec(step)
-        if addr == length == 0:
-            self._held[key] = []
-            return {"ret": 0}
-        if not 0 < length <= MAX_PIN:
-            raise syscall_error(errno.EFAULT, "io_uring_register")
-        if addr + length + numbers.PAGE_SIZE - 1 >= 1 << 64:
-            raise syscall_error(errno.EOVERFLOW, "io_uring_register")
-        pin = self._call(step, "pin_user_pages", addr, length, longterm=True, write=True)
-        self._held[key] = [pin]
+        self._held[key] = [self._call(step, "register_buffers", [_iovec(step)])]
         return {"ret": 0}
 
     def unpin(self, step):
