@@ -100,7 +100,10 @@ class MachineEngine:
         if held is None:
             return False
         for reference in held:
-            reference.release()
+            if key[1] == "g":
+                reference.release()
+            else:
+                reference.unregister()
         return True
 
     def get(self, step):

@@ -21,6 +21,8 @@ class Reference:
     def release(self):
         self.log.append("release")
 
+    unregister = release
+
 
 class BookProcess:
     """Grants every reference below 0x200000400000 and refuses the others."""
