@@ -9,6 +9,7 @@ COMMANDS = {
     "fuzz": ("foliosim.live.command", "fuzz", "Compare random scenarios on this kernel and in the emulator."),
     "attach": ("foliosim.attach.command", "attach", "Read a running process into a machine, and ask what if."),
     "replay": ("foliosim.replay.command", "replay", "Replay a program's trace, and compare with the kernel."),
+    "compare": ("foliosim.replay.side_by_side", "compare", "Put runs of replay side by side: a table and a picture."),
     "policies": ("foliosim.policy.command", "policies", "List the policy points, their alternatives and the presets."),
     "schedule": ("foliosim.schedule.command", "schedule", "Search interleavings of processes and daemons."),
     "calibrate": ("foliosim.calibrate.command", "calibrate", "Fit a table of costs to this machine's kernel."),

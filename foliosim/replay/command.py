@@ -1,5 +1,4 @@
 """The command ``foliosim replay``."""
-import json
 from pathlib import Path
 
 import click
@@ -7,13 +6,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from foliosim.machine import Machine
 from foliosim.policy import PRESETS
+from foliosim.replay import runfile, whatif
 from foliosim.replay.compare import CACHE, FIELDS, TOLERANCE
-from foliosim.replay.engine import recorded_thp
 from foliosim.replay.reader import TraceError, read_trace
 from foliosim.replay.run import replay_trace
+from foliosim.replay.series import SAMPLES, write_csv
+from foliosim.replay.setting import machine_of, setting_of
+from foliosim.replay.side_by_side import draw, table
 from foliosim.replay.truth import read_truth
+from foliosim.study import report
+from foliosim.study.sweep import SweepError, open_executor, plan, run_all
 
 
 @click.command()
@@ -25,27 +28,96 @@ from foliosim.replay.truth import read_truth
 @click.option("--thp", type=click.Choice(("never", "madvise", "always")),
               help="THP mode instead of the recorded one; PR_SET_THP_DISABLE of the recording does not count then.")
 @click.option("--mthp", "sizes", multiple=True, metavar="SIZE=MODE", help="Mode of one folio size, as 64K=always.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the numbers here.")
-def replay(trace, against, preset, choices, thp, sizes, json_file):
+@click.option("--limit", metavar="SIZE", help="What all processes together may use, like memory.max of a cgroup.")
+@click.option("--swap", metavar="SIZE", help="Size of a swap device; without one a limit can only take back files.")
+@click.option("--sweep", "sweeps", multiple=True, metavar="KEY=A,B,...",
+              help="Run once for each value of thp, mthp, limit, swap; several sweeps are combined.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes to run a sweep in.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path),
+              help="Write the run here, for `foliosim compare`.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path),
+              help="Folder for the run (run.json), its numbers over time (run.csv) and a picture (run.png).")
+def replay(trace, against, preset, choices, thp, sizes, limit, swap, sweeps, jobs, json_file, out):
     """Replay a program's trace on an emulated machine.
 
-    TRACE is a foliosim-trace: JSON lines, plain or compressed with xz or gzip.
+    TRACE is a foliosim-trace: JSON lines, plain or compressed with xz or gzip.  A policy point that is given several
+    times, or --sweep, runs all combinations and puts them side by side.
     """
-    console = Console(soft_wrap=True, highlight=False, width=110)
+    console = Console(soft_wrap=True, highlight=False, width=140)
     try:
+        pairs, points = _pairs("--mthp", sizes), [text.partition("=")[0] for text in choices]
+        if sweeps or len(set(points)) < len(points):
+            if against is not None:
+                raise ValueError("--against: a truth is of one run; leave out --sweep and give each point once")
+            asked = {"thp": thp, "limit": limit, "swap": swap, "mthp": _always(pairs)}
+            _sweep(console, trace, asked, sweeps, choices, preset, jobs, json_file, out)
+            return
+        setting = setting_of(preset, _pairs("--policy", choices), thp, pairs, limit, swap)
         loaded, truth = read_trace(trace), read_truth(against) if against else None
-        machine = _machine(loaded.header, preset, choices, thp, sizes)
-        result = _run(loaded, truth, machine, thp is not None)
-    except (TraceError, ValueError) as error:
+        samples = SAMPLES if json_file or out or limit else None
+        result = _run(loaded, truth, machine_of(loaded.header, setting), thp is not None, samples)
+    except (TraceError, ValueError, SweepError) as error:
         raise click.ClickException(str(error)) from None
     except MemoryError as error:
         raise click.ClickException(f"{error}") from None
     _show(console, loaded, result)
-    if json_file is not None:
-        json_file.write_text(json.dumps(_as_dict(result), indent=1) + "\n")
-        click.echo(f"wrote {json_file}")
+    _write(loaded, setting, result, json_file, out)
+    if result.stopped:
+        raise click.ClickException(f"out of memory {result.stopped}")
     if result.comparison is not None and not result.comparison.follows:
         raise SystemExit(1)
+
+
+def _write(trace, setting, result, json_file, out):
+    if not json_file and not out:
+        return
+    data = runfile.as_dict(trace, setting, result) | _comparison(result)
+    try:
+        for path in [json_file] if json_file else []:
+            runfile.write(data, path)
+            click.echo(f"wrote {path}")
+        if out is None:
+            return
+        out.mkdir(parents=True, exist_ok=True)
+        runfile.write(data, out / runfile.NAME)
+        write_csv(result.series.rows, out / "run.csv")
+        click.echo(f"wrote {out / runfile.NAME} and {out / 'run.csv'}")
+    except OSError as error:
+        raise click.ClickException(f"cannot write {error.filename}: {error.strerror}") from None
+    draw({data["label"]: result.series.rows}, out / "run.png", data["label"])
+
+
+def _always(pairs):
+    if set(pairs.values()) - {"always"}:
+        raise ValueError("--mthp: in a sweep only SIZE=always is possible")
+    return "+".join(pairs) or None
+
+
+def _sweep(console, trace, asked, sweeps, choices, preset, jobs, json_file, out):
+    settings = [f"trace={trace}", *(f"{name}={value}" for name, value in asked.items() if value is not None)]
+    study, todo = plan(whatif.WHERE, settings, sweeps, choices, preset, 0)
+    with open_executor(None, min(jobs, len(todo))) as workers:
+        runs = run_all(todo, executor=workers)
+    console.print(table({whatif.case_label(runs, run): (run.metrics, run.detail["stopped"]) for run in runs}))
+    console.print(study.conclude(runs))
+    if json_file:
+        report.write_json(study, runs, 0, json_file)
+        click.echo(f"wrote {json_file}")
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+        report.write_csv(study, runs, out / "replay.csv")
+        click.echo(f"wrote {out / 'replay.csv'}")
+        _write_runs(trace, runs, out)
+        draw({whatif.case_label(runs, run): run.detail["rows"] for run in runs}, out / "replay.png", study.question)
+
+
+def _write_runs(trace, runs, out):
+    header = read_trace(trace).header
+    of = {"name": header.get("name") or trace.name, "mode": header["mode"], "events": header["events"]}
+    for number, run in enumerate(runs):
+        data = {"label": whatif.case_label(runs, run), "setting": {**run.parameters, "policy": run.policy},
+                "metrics": run.metrics, "stopped": run.detail["stopped"]}
+        runfile.write(runfile.envelope(of, run.detail["rows"]) | data, out / f"run-{number:02}.json")
 
 
 def _pairs(option, texts):
@@ -58,29 +130,12 @@ def _pairs(option, texts):
     return pairs
 
 
-def _machine(header, preset, choices, thp, sizes):
-    settings = recorded_thp(header)
-    if thp is not None:
-        settings |= {"thp": thp, "mthp": {}}
-    mthp = {_kb(size): mode for size, mode in _pairs("--mthp", sizes).items()}
-    machine = Machine(memory=header["mem_total_kb"] << 10, policy=preset,
-                      **{**settings, "mthp": {**settings["mthp"], **mthp}})
-    machine.set_policy(_pairs("--policy", choices))
-    return machine
-
-
-def _kb(size):
-    from foliosim.sizes import parse_size
-
-    return f"{parse_size(size) >> 10}kB"
-
-
-def _run(trace, truth, machine, other_mode):
+def _run(trace, truth, machine, other_mode, samples):
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task(trace.header.get("name") or trace.path.name, total=len(trace))
-        return replay_trace(trace, truth=truth, machine=machine, other_mode=other_mode,
+        return replay_trace(trace, truth=truth, machine=machine, other_mode=other_mode, samples=samples,
                             progress=lambda done: progress.update(bar, completed=done))
 
 
@@ -123,13 +178,11 @@ def _verdict(comparison):
     return ("all that must follow does" if comparison.follows else "NOT all that must follow does") + left_out
 
 
-def _as_dict(result):
-    out = {"metrics": result.metrics, "odd": {kind: dict(counter) for kind, counter in result.replay.odd.items()}}
-    if result.comparison is not None:
-        one = result.comparison
-        out["comparison"] = {
-            "follows": one.follows, "snapshots": one.snapshots, "processes": one.processes,
-            "left_out": dict(one.left_out), "differences": one.differences,
-            "fields": {name: {"compared": tally.values, "equal": tally.equal, "off": tally.off, "total": tally.total}
-                       for name, tally in one.fields.items()}}
-    return out
+def _comparison(result):
+    one = result.comparison
+    if one is None:
+        return {}
+    fields = {name: {"compared": tally.values, "equal": tally.equal, "off": tally.off, "total": tally.total}
+              for name, tally in one.fields.items()}
+    return {"comparison": {"follows": one.follows, "snapshots": one.snapshots, "processes": one.processes,
+                           "left_out": dict(one.left_out), "differences": one.differences, "fields": fields}}

@@ -82,10 +82,11 @@ class Replay:
         self.allocations = Counter()
         self._names = {}
         self.now = self._next = self._touched = 0
+        self._sample, self._moments = None, []
 
     # ---- the run ----
 
-    def run(self, snapshot=None, progress=None, every=0):
+    def run(self, snapshot=None, progress=None, sample=None, moments=()):
         """Replay all events; those that are left, in a copy that was made at a snapshot.
 
         Parameters
@@ -94,21 +95,24 @@ class Replay:
             Called with the event at each ``S``.
         progress : callable, optional
             Called with the number of events done, from time to time.
+        sample : callable, optional
+            Called when the trace has come to, or just behind, each of some moments; `now` is the trace's time then.
+        moments : sequence of int
+            Ascending, ns.
         """
+        self._sample, self._moments = sample, list(moments[::-1]) if sample else []
         step = max(1, len(self.trace.events) // 200)
         apply = {"c": self._call, "X": self._exec, "m": self._map, "F": self._fork, "E": self._exit, "A": self._alloc,
                  "S": snapshot or _ignore}
         left = islice(zip(self.trace.events, self.trace.before.tolist()), self._next, None)
         for at, (event, before) in enumerate(left, self._next):
-            if before > self._touched:
-                self._touch(self._touched, before)
-                self._touched = before
+            self._touch_up_to(before)
             self._next, self.now = at + 1, event[1]
             apply[event[0]](event)
+            self._look()
             if progress is not None and at % step == 0:
                 progress(at + self._touched)
-        self._touch(self._touched, len(self.trace.time))
-        self._touched = len(self.trace.time)
+        self._touch_up_to(len(self.trace.time))
         if progress is not None:
             progress(len(self.trace))
 
@@ -117,6 +121,23 @@ class Replay:
         for pid in list(self.spaces):
             self._leave(pid)
         self.files.close()
+
+    def _touch_up_to(self, stop):
+        while self._moments and self._touched < stop:
+            behind = self._touched + int(np.searchsorted(self.trace.time[self._touched:stop], self._moments[-1]))
+            if behind == stop:
+                break
+            self._touch(self._touched, behind + 1)
+            self._touched, self.now = behind + 1, int(self.trace.time[behind])
+            self._look()
+        self._touch(self._touched, stop)
+        self._touched = max(self._touched, stop)
+
+    def _look(self):
+        if self._moments and self.now >= self._moments[-1]:
+            while self._moments and self.now >= self._moments[-1]:
+                self._moments.pop()
+            self._sample()
 
     def _touch(self, start, stop):
         if start == stop:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from foliosim.replay.compare import OTHER_MODE, SAME_MODE, Comparison, compare_process
 from foliosim.replay.engine import Replay, machine_for
 from foliosim.replay.reader import TraceError
+from foliosim.replay.series import Series, moments
 
 
 @dataclass(eq=False)
@@ -18,14 +19,20 @@ class Result:
         None: there was no truth.
     metrics : dict
         Counters of the machine at the end, while what still runs is still there.
+    series : Series or None
+        None: none was asked for.
+    stopped : str
+        Why the replay ended before its end; empty: it did not.
     """
 
     replay: Replay
     comparison: Comparison
     metrics: dict
+    series: Series = None
+    stopped: str = ""
 
 
-def replay_trace(trace, *, truth=None, machine=None, other_mode=False, progress=None):
+def replay_trace(trace, *, truth=None, machine=None, other_mode=False, progress=None, samples=None):
     """Replay a trace.
 
     Parameters
@@ -40,6 +47,9 @@ def replay_trace(trace, *, truth=None, machine=None, other_mode=False, progress=
         exit of processes are compared, in the fields that do not depend on when processes do what.
     progress : callable, optional
         Called with the number of events done.
+    samples : int, optional
+        Look at the machine this many times, evenly over the trace's time, and at every snapshot.  The replay ends where
+        memory does then, instead of raising.
 
     Returns
     -------
@@ -57,11 +67,22 @@ def replay_trace(trace, *, truth=None, machine=None, other_mode=False, progress=
     replay = Replay(trace, machine or machine_for(trace.header), thp_disabled=never, thp_is_recorded=not other_mode,
                     **arguments)
     judge = _Judge(replay, truth, other_mode) if truth is not None else None
+    series, stopped = Series(replay) if samples is not None else None, ""
     try:
-        replay.run(judge, progress)
-        return Result(replay, judge and judge.comparison, _metrics(replay))
+        try:
+            replay.run(_all_of(judge, series), progress, series, moments(trace, samples or 0))
+        except MemoryError as error:
+            if series is None:
+                raise
+            stopped = f"at {replay.now / 1e9:.3f} s: {error}"
+        return Result(replay, judge and judge.comparison, _metrics(replay), series, stopped)
     finally:
         replay.close()
+
+
+def _all_of(*callables):
+    given = [one for one in callables if one is not None]
+    return lambda event: [one(event) for one in given]
 
 
 def _metrics(replay):

@@ -1,0 +1,64 @@
+"""What is asked to be otherwise in a replay, and the machine that is so."""
+from foliosim.machine import Machine
+from foliosim.replay.engine import recorded_thp
+from foliosim.sizes import parse_size
+
+
+def setting_of(preset="linux-6.18", policy=None, thp=None, mthp=None, limit=None, swap=None):
+    """The words of a command as a dict that JSON can hold.
+
+    Parameters
+    ----------
+    preset : str
+    policy : dict, optional
+        Point to alternative.
+    thp : str, optional
+        Mode instead of the recorded one.
+    mthp : dict, optional
+        Folio size (``"64K"``) to mode.
+    limit, swap : str, optional
+        Sizes.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        A size that is none.
+    """
+    sizes = {f"{parse_size(size) >> 10}kB": mode for size, mode in (mthp or {}).items()}
+    for size in (limit, swap):
+        if size is not None:
+            parse_size(size)
+    return {"preset": preset, "policy": policy or {}, "thp": thp, "mthp": sizes, "limit": limit, "swap": swap}
+
+
+def machine_of(header, setting):
+    """The machine that a trace was recorded on, but for a setting.
+
+    Parameters
+    ----------
+    header : dict
+        Of the trace.
+    setting : dict
+        From `setting_of`.
+
+    Returns
+    -------
+    Machine
+
+    Raises
+    ------
+    ValueError
+        An unknown preset, point, alternative, mode or size.
+    """
+    thp = recorded_thp(header)
+    if setting["thp"] is not None:
+        thp |= {"thp": setting["thp"], "mthp": {}}
+    thp["mthp"] = {**thp["mthp"], **setting["mthp"]}
+    machine = Machine(memory=header["mem_total_kb"] << 10, policy=setting["preset"], limit=setting["limit"],
+                      swap=setting["swap"], **thp)
+    machine.set_policy(setting["policy"])
+    return machine
