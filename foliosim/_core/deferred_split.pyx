@@ -54,9 +54,8 @@ cdef void queue_del(machine_t *m, const tail2_t *first, const tail2_t *last, int
     m.deferred_len -= n
 
 
-cdef void deferred_split_del_run(machine_t *m, uint32_t head, uint32_t n) noexcept nogil:
-    cdef uint32_t last = head + ((n - 1) << FS_HPAGE_PMD_ORDER)
-    queue_del(m, folio_tail2(page_of(m, head)), folio_tail2(page_of(m, last)), n)
+cdef void deferred_split_del_chain(machine_t *m, uint32_t first, uint32_t last, uint32_t n) noexcept nogil:
+    queue_del(m, folio_tail2(page_of(m, first)), folio_tail2(page_of(m, last)), n)
     m.ledger.deferred_removed += n
 
 

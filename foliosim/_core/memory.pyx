@@ -201,7 +201,7 @@ cdef uint32_t do_anonymous_run(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t
                 page[j].index = template.index + j
                 store_entry(m, pte + i + j, entry + (i + j) * pte_advance(m))
             i += k
-        lru_link_run(m, pfn, got, 0)
+        lru_link_run(m, pfn, got)
         pte += got
         addr += <uint64_t>got << FS_PAGE_SHIFT
         done += got

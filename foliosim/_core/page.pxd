@@ -16,16 +16,6 @@ cdef inline uint32_t page_contiguous(uint32_t pfn, uint32_t n) noexcept nogil:
     cdef uint32_t k = 4 - at if at < 4 else FS_HPAGE_PMD_NR - at
     return k if k < n else n
 
-cdef inline uint32_t heads_contiguous(uint32_t pfn, uint32_t n, int order, uint32_t *stride) noexcept nogil:
-    """page_contiguous for the heads of n folios in a row; stride: from one record to the next."""
-    cdef uint32_t at = pfn & (FS_HPAGE_PMD_NR - 1), k
-    if order >= FS_HPAGE_PMD_ORDER:
-        stride[0] = 4U << (order - FS_HPAGE_PMD_ORDER)
-        return n
-    stride[0] = 1U << order
-    k = (3 - at + stride[0] if at < 4 else FS_HPAGE_PMD_NR - at) >> order
-    return k if k < n else n
-
 cdef inline void pages_change_flags(machine_t *m, uint32_t pfn, uint32_t n, uint32_t clear,
                                     uint32_t set) noexcept nogil:
     """In the records of n frames in a row: clear bits of flags, then set others."""

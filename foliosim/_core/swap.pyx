@@ -56,29 +56,38 @@ cdef void lruvec_del_folio(machine_t *m, uint32_t head, page_t *folio) noexcept 
         list_unlink(m, m.lru + lru, folio, folio)
 
 
-cdef void lru_link_run(machine_t *m, uint32_t pfn, uint32_t n, int order) noexcept nogil:
+cdef void lru_link_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
     """Frames ascending, so the last one becomes the newest."""
     cdef lru_list_t *at = m.lru + folio_lru_list(page_of(m, pfn))
-    cdef uint32_t i = 0, k, j, head = pfn, stride
+    cdef uint32_t i = 0, k, j
     cdef page_t *page
     while i < n:
-        page = page_of(m, head)
-        k = heads_contiguous(head, n - i, order, &stride)
+        page = page_of(m, pfn + i)
+        k = page_contiguous(pfn + i, n - i)
         for j in range(k):
-            page.next = head - (1U << order)
-            page.prev = head + (1U << order)
-            page += stride
-            head += 1U << order
+            page[j].next = pfn + i + j - 1
+            page[j].prev = pfn + i + j + 1
         i += k
-    list_link(m, at, pfn, head - (1U << order))
-    at.nr_pages += <int64_t>n << order
+    list_link(m, at, pfn, pfn + n - 1)
+    at.nr_pages += n
 
 
-cdef void lru_del_run(machine_t *m, uint32_t pfn, uint32_t n, int order) noexcept nogil:
-    cdef page_t *oldest = page_of(m, pfn)
-    cdef lru_list_t *at = m.lru + folio_lru_list(oldest)
-    list_unlink(m, at, oldest, page_of(m, pfn + ((n - 1) << order)))
-    at.nr_pages -= <int64_t>n << order
+cdef void lru_link_heads(machine_t *m, const uint32_t *heads, uint32_t n) noexcept nogil:
+    cdef page_t *page = page_of(m, heads[0])
+    cdef lru_list_t *at = m.lru + folio_lru_list(page)
+    cdef uint32_t i
+    at.nr_pages += <int64_t>n * folio_nr_pages(page)
+    for i in range(1, n):
+        page.prev = heads[i]
+        page = page_of(m, heads[i])
+        page.next = heads[i - 1]
+    list_link(m, at, heads[0], heads[n - 1])
+
+
+cdef void lru_del_chain(machine_t *m, uint32_t oldest, uint32_t newest, int64_t nr_pages) noexcept nogil:
+    cdef lru_list_t *at = m.lru + folio_lru_list(page_of(m, oldest))
+    list_unlink(m, at, page_of(m, oldest), page_of(m, newest))
+    at.nr_pages -= nr_pages
 
 
 # ---- batches ----

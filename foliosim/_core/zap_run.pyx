@@ -4,10 +4,10 @@ from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
 from foliosim._core.stat cimport *
-from foliosim._core.deferred_split cimport deferred_split_del_run
+from foliosim._core.deferred_split cimport deferred_split_del_chain
 from foliosim._core.huge_memory cimport pgtables_free
 from foliosim._core.page_alloc cimport free_run
-from foliosim._core.swap cimport lru_del_run
+from foliosim._core.swap cimport lru_del_chain
 
 cdef enum:
     MAX_RUN = 64             # huge folios: their records stay in the host's first-level cache
@@ -47,7 +47,7 @@ cdef uint32_t zap_dying_run(machine_t *m, uint64_t *pte, uint32_t max_nr) noexce
         expected += pte_advance(m)
         i += 1
     if i:
-        lru_del_run(m, first, i, 0)
+        lru_del_chain(m, first, first + i - 1, i)
         pages_change_flags(m, first, i, 0xffffffffU, PG_KIND_NONE)
         free_run(m, first, i, 0)
     return i
@@ -76,46 +76,53 @@ cdef inline bint ends_here(const machine_t *m, page_t *folio) noexcept nogil:
     return folio.flags & PG_tails_implicit or m.content == NULL
 
 
-cdef uint32_t dying_leaves(machine_t *m, uint64_t *pmd, uint32_t max_nr) noexcept nogil:
-    """Clear leaves in a row of anonymous folios in consecutive frames, linked in a row on an LRU list and, if at all,
-    on the deferred split queue, that end here; how many."""
+cdef uint32_t dying_leaves(machine_t *m, uint64_t *pmd, uint32_t max_nr, uint32_t *heads) noexcept nogil:
+    """Clear leaves in a row of anonymous folios, linked in a row on an LRU list and, if at all, on the deferred split
+    queue, that end here; how many."""
     cdef uint32_t same = PG_KIND_MASK | PG_ORDER_MASK | PG_anon | PG_lru | PG_active | PG_swapbacked | PG_swapcache
     cdef uint32_t never = PG_unevictable | PG_mlocked | PG_bytes | PG_partially_mapped
-    cdef uint32_t head = pte_pfn(m, pmd[0]), i = 0, flags, wanted = PG_KIND_HEAD | FS_HPAGE_PMD_ORDER | PG_anon | PG_lru
-    cdef uint64_t expected = pte_batch_key(m, pmd[0])
-    cdef page_t *folio = page_of(m, head)
+    cdef uint32_t i = 0, flags, wanted = PG_KIND_HEAD | FS_HPAGE_PMD_ORDER | PG_anon | PG_lru
+    cdef page_t *folio = page_of(m, pte_pfn(m, pmd[0]))
     same |= PG_deferred
     flags = folio.flags & same
     if flags & ~(PG_active | PG_swapbacked | PG_deferred) != wanted:
         return 0
-    while i < max_nr and pte_batch_key(m, pmd[i]) == expected:
-        folio = page_of(m, head)
+    while i < max_nr and pmd_leaf(m, pmd[i]) and not pte_protnone(m, pmd[i]):
+        heads[i] = pte_pfn(m, pmd[i])
+        folio = page_of(m, heads[i])
         if folio.flags & (same | never) != flags or not ends_here(m, folio):
             break
-        if i and folio.next != head - FS_HPAGE_PMD_NR:
+        if i and folio.next != heads[i - 1]:
             break
-        if i and flags & PG_deferred and folio_tail2(folio).deferred_prev != head - FS_HPAGE_PMD_NR:
+        if i and flags & PG_deferred and folio_tail2(folio).deferred_prev != heads[i - 1]:
             break
         store_entry(m, pmd + i, 0)
-        expected += pte_advance(m) << FS_HPAGE_PMD_ORDER
-        head += FS_HPAGE_PMD_NR
         i += 1
     return i
 
 
+cdef void free_heads(machine_t *m, const uint32_t *heads, uint32_t n) noexcept nogil:
+    cdef uint32_t i = 0, first
+    while i < n:
+        first = i
+        while i < n and heads[i] == heads[first] + ((i - first) << FS_HPAGE_PMD_ORDER):
+            page_of(m, heads[i]).flags = PG_KIND_NONE
+            i += 1
+        free_run(m, heads[first], i - first, FS_HPAGE_PMD_ORDER)
+
+
 cdef uint32_t zap_huge_run(machine_t *m, vma_t *vma, uint64_t *pmd, uint32_t max_nr) noexcept nogil:
-    cdef uint32_t first = pte_pfn(m, pmd[0]), n, i
-    if vma.flags & VM_LOCKED or vma.file != NULL or pte_special(m, pmd[0]) or pte_protnone(m, pmd[0]):
+    cdef uint32_t heads[MAX_RUN]
+    cdef uint32_t n
+    if vma.flags & VM_LOCKED or vma.file != NULL or pte_special(m, pmd[0]):
         return 0
-    n = dying_leaves(m, pmd, max_nr if max_nr < MAX_RUN else MAX_RUN)
+    n = dying_leaves(m, pmd, max_nr if max_nr < MAX_RUN else MAX_RUN, heads)
     if n == 0:
         return 0
-    lru_del_run(m, first, n, FS_HPAGE_PMD_ORDER)
-    if page_of(m, first).flags & PG_deferred:
-        deferred_split_del_run(m, first, n)
-    for i in range(n):
-        page_of(m, first + (i << FS_HPAGE_PMD_ORDER)).flags = PG_KIND_NONE
-    free_run(m, first, n, FS_HPAGE_PMD_ORDER)
+    lru_del_chain(m, heads[0], heads[n - 1], <int64_t>n << FS_HPAGE_PMD_ORDER)
+    if page_of(m, heads[0]).flags & PG_deferred:
+        deferred_split_del_chain(m, heads[0], heads[n - 1], n)
+    free_heads(m, heads, n)
     pgtables_free(m, pmd, n)
     vma.mm.nr_ptes -= n
     vma.mm.rss_anon -= <int64_t>n << FS_HPAGE_PMD_ORDER
