@@ -5,6 +5,7 @@ from foliosim import policy as _policy
 from foliosim.file import File
 from foliosim.gup import PageReference
 from foliosim.inject import Hold, Injector
+from foliosim.io_uring import RegisteredBuffers
 from foliosim.process import Process
 
 _KINDS = {cls.__name__: cls for cls in (PageReference, Hold)}
@@ -34,7 +35,10 @@ def dress(machine, state, choices, attributes):
         machine.set_policy_point(point, _policy.slot(point, answer))
     core.set_files(machine, state["files"], File)
     processes = {process.pid: process for process in machine.processes()}
-    core.set_references(machine, state["references"], state["frames"], processes, _KINDS)
+    kinds = {**_KINDS, "CoreBuffer": machine.core.rsrc.CoreBuffer}
+    references = core.set_references(machine, state["references"], state["frames"], processes, kinds)
+    for ring in state["rings"]:
+        machine.core.rsrc.set_ring(RegisteredBuffers(machine, processes[ring["pid"]]), ring, references)
     machine.inject = Injector.from_state(machine, state["inject"])
     core.set_state(machine, state["core"])
     return machine
@@ -44,11 +48,11 @@ def python_state(machine):
     """What Python keeps beside a machine's records: plain data."""
     core = machine.core.branch
     references, frames = core.get_references(machine)
-    unknown = {fact["kind"] for fact in references} - set(_KINDS)
+    unknown = {fact["kind"] for fact in references} - {*_KINDS, "CoreBuffer"}
     if unknown:
         raise TypeError(f"references of kind {', '.join(sorted(unknown))} cannot be copied")
     return {"core": core.get_state(machine), "files": core.get_files(machine), "references": references,
-            "frames": frames, "inject": machine.inject.state()}
+            "frames": frames, "rings": machine.core.rsrc.get_rings(machine), "inject": machine.inject.state()}
 
 
 def plain_attributes(machine):
@@ -84,7 +88,12 @@ def twin(machine, other):
         if found is None:
             raise LookupError(f"{other!r} has been released")
         return found
-    raise TypeError(f"{other!r}: must be a Process, a File or a PageReference of another machine")
+    if isinstance(other, RegisteredBuffers):
+        found = machine.core.rsrc.ring_of(machine, other.first_number)
+        if found is None:
+            raise LookupError(f"{other!r} has no buffer that is registered here")
+        return found
+    raise TypeError(f"{other!r}: must be a Process, a File, a PageReference or RegisteredBuffers of another machine")
 
 
 def files(machine):

@@ -47,6 +47,10 @@ class RegisteredBuffers(Tied):
         else:
             self.io_sqe_buffers_update(index, (0, 0))
 
+    def __reduce__(self):
+        state = self.process.machine.core.rsrc.ring_state(self)
+        return _of_machine, (self.process.machine, self.process, self.first_number, state)
+
     def __enter__(self):
         return self
 
@@ -57,3 +61,12 @@ class RegisteredBuffers(Tied):
     def __repr__(self):
         used = sum(self[i] is not None for i in range(len(self)))
         return f"<RegisteredBuffers {used} of {len(self)} slots, {self.charged} bytes charged>"
+
+
+def _of_machine(machine, process, number, state):
+    """For copies of objects that hold rings: that of the machine's copy; one without buffers is made anew."""
+    found = machine.core.rsrc.ring_of(machine, number)
+    if found is None:
+        found = RegisteredBuffers(machine, process)
+        machine.core.rsrc.set_ring(found, state, {})
+    return found

@@ -173,16 +173,16 @@ class Machine:
         return _branch.branch(self, policy)
 
     def twin(self, other):
-        """What stands here for a process, a file or a reference of a machine that this one is a copy of, or that is a
+        """What stands here for a process, file, reference or ring of a machine that this one is a copy of, or that is a
         copy of it.
 
         Parameters
         ----------
-        other : Process, File or PageReference
+        other : Process, File, PageReference or RegisteredBuffers
 
         Returns
         -------
-        Process, File or PageReference
+        Process, File, PageReference or RegisteredBuffers
 
         Raises
         ------

@@ -21,7 +21,7 @@ from foliosim import branch as _branch
 from foliosim import cores as _cores
 from foliosim.errors import SavedError
 
-FORMAT = 1
+FORMAT = 2
 _MAGIC = b"foliosim"
 _FIXED = struct.Struct("<8sIIQ")
 _DIGEST = 32

@@ -137,8 +137,9 @@ def get_references(CoreMachine machine):
 
 
 def set_references(CoreMachine machine, facts, const uint32_t[::1] frames, processes, kinds):
-    """Make them again; `processes` by pid, `kinds` by name."""
+    """Make them again and give them, by number; `processes` by pid, `kinds` by name."""
     cdef CoreReference one
+    cdef dict made = {}
     cdef int64_t at = 0, nr, last = machine.next_reference
     for fact in facts:
         one = kinds[fact["kind"]](machine, processes.get(fact["pid"]), fact["flags"])
@@ -154,7 +155,9 @@ def set_references(CoreMachine machine, facts, const uint32_t[::1] frames, proce
         one.held.dontfork, one.held.addr = fact["dontfork"], fact["addr"]
         held_add(&machine.m, &one.held)
         machine.references.add(one)
+        made[one.number] = one
     machine.next_reference = last
+    return made
 
 
 def _number(CoreReference one):

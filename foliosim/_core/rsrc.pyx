@@ -29,6 +29,10 @@ cdef class CoreBuffer(CoreReference):
         """Bytes charged for this buffer alone."""
         return self.acct_pages << FS_PAGE_SHIFT
 
+    def drop(self):
+        """A buffer goes with its slot."""
+        raise TypeError("a registered buffer is no reference to release: unregister it with its ring")
+
     cdef int put(self) except -1:
         cdef int64_t pages = self.acct_pages
         for head in self.shared or ():
@@ -187,6 +191,15 @@ cdef class CoreBuffers:
         return self.nodes[index]
 
     @property
+    def first_number(self):
+        """The number of a reference by which the ring is found in a copy of the machine; 0: it has no buffer."""
+        cdef CoreBuffer node
+        for node in self.nodes:
+            if node is not None and node in self.process.machine.references:
+                return node.number
+        return 0
+
+    @property
     def charged(self):
         """Bytes that the ring's buffers count against RLIMIT_MEMLOCK."""
         cdef CoreBuffer node
@@ -194,3 +207,55 @@ cdef class CoreBuffers:
         for node in self.nodes:
             pages += 0 if node is None else node.acct_pages
         return pages << FS_PAGE_SHIFT
+
+
+# ---- copies of a machine ----
+
+def get_rings(CoreMachine machine):
+    """The rings that have buffers, in the order of these, as plain data; a buffer is the number of its reference."""
+    cdef CoreReference one
+    cdef CoreBuffers ring
+    rings = {}
+    for one in sorted(machine.references, key=_number):
+        if isinstance(one, CoreBuffer):
+            ring = (<CoreBuffer>one).ring
+            rings[id(ring)] = ring
+    return [ring_state(ring) for ring in rings.values()]
+
+
+def _number(CoreReference one):
+    return one.number
+
+
+def ring_state(CoreBuffers ring):
+    """A ring as plain data."""
+    cdef CoreBuffer node
+    slots = []
+    for node in ring.nodes:
+        slots.append(None if node is None else {"number": node.number, "acct_pages": node.acct_pages,
+                                                "folios": sorted(node.folios), "shared": sorted(node.shared or ())})
+    return {"pid": ring.process.pid, "limit": ring.limit, "slots": slots,
+            "shared": [[head, *holders] for head, holders in sorted(ring.shared.items())]}
+
+
+def set_ring(CoreBuffers ring, fact, buffers):
+    """Put a ring that was just made together again; `buffers` (references) by number."""
+    cdef CoreBuffer node
+    ring.limit = fact["limit"]
+    ring.shared = {head: [holders, pages] for head, holders, pages in fact["shared"]}
+    for slot in fact["slots"]:
+        node = None
+        if slot is not None:
+            node = buffers[slot["number"]]
+            node.ring, node.acct_pages = ring, slot["acct_pages"]
+            node.folios, node.shared = set(slot["folios"]), set(slot["shared"])
+        ring.nodes.append(node)
+
+
+def ring_of(CoreMachine machine, int64_t number):
+    """The ring of the buffer that is the number-th reference; None: there is no such buffer."""
+    cdef CoreReference one
+    for one in machine.references:
+        if one.number == number and isinstance(one, CoreBuffer):
+            return (<CoreBuffer>one).ring
+    return None

@@ -219,8 +219,9 @@ POINTS = {point.name: point for point in (
                           "19 Jan 2026"),
           )),
     Point("P13", "fork_pinned", "Which exclusive pages of a folio with pins does fork copy?", ("order",), (
-        Alternative("copy_whole_folio", "all of them: pins are counted by folio", "copy_present_page"),
-        Alternative("copy_pinned_page", "those that are pinned; the others are shared", "a pin count for each page"),
+        Alternative("copy_whole_folio", "all of them: pins are counted by folio",
+                    "copy_present_page; P. Xu, mm: Do early cow for pinned pages during fork() for ptes, 21 Sep 2020"),
+        Alternative("copy_pinned_page", "those that are pinned; the others are shared", _BOUND),
         Alternative("dontfork", "none that is pinned for long: whoever pins marks the pages MADV_DONTFORK meanwhile",
                     "ibv_fork_init of rdma-core"),
     )),

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 from click.testing import CliRunner
@@ -43,6 +44,10 @@ class TestTable:
     def test_every_alternative_is_compiled_in(self, point, name):
         machine = fs.Machine(memory="64M", policy={point: name})
         assert machine.policy == {**PRESETS["linux-6.18"], point: name}
+
+    def test_sources_are_kernel_functions_or_mails(self):
+        sources = [one.source for point in POINTS.values() for one in point.alternatives]
+        assert all(sources) and not [source for source in sources if re.search(r"reference P|P\d\d", source)]
 
     def test_an_unknown_policy_leaves_the_machine_as_it_was(self, machine):
         machine.set_policy({"mlock_rule": "whole"})

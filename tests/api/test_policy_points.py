@@ -267,15 +267,14 @@ def test_cow_reuse_of_a_page_that_only_one_maps(rule, copies):
 
 @pytest.mark.parametrize("rule, copies", [("mm_owner_two_slots", 0), ("refcount_one", PAGE)])
 def test_cow_reuse_of_a_page_with_a_reference(rule, copies):
-    machine, process, addr = make({"cow_reuse": rule}, advise=False)
+    machine, process, addr = make({"cow_reuse": rule}, advise=False, soft_dirty=True)
     process.write(addr, PAGE, value=7)
-    process.mprotect(addr, PAGE, fs.PROT_READ)
     with process.get_user_pages(addr, PAGE):
-        process.mprotect(addr, PAGE, fs.PROT_READ | fs.PROT_WRITE)
-        if rule == "mm_owner_two_slots":
-            assert writable(process, addr)
+        process.clear_refs(4)                                   # write-protects, so the next write asks
+        assert not writable(process, addr)
         process.write(addr, PAGE, value=9)
         machine.validate()
+    assert copied(machine) == copies
 
 
 @pytest.mark.parametrize("answer, around", [("off", False), ("window(3)", True)])
