@@ -17,10 +17,11 @@ from foliosim.gup import PageReference
 from foliosim.machine import Machine
 from foliosim.process import Process
 from foliosim.tables import Table
-from foliosim.views import Folio
+from foliosim.views import Area, Folio
 
 __version__ = "0.1.0"
 __all__ = [
+    "Area",
     "BusError",
     "File",
     "Folio",

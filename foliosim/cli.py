@@ -8,6 +8,7 @@ COMMANDS = {
     "record": ("foliosim.live.command", "record", "Run scenarios on this kernel and write down what it shows."),
     "fuzz": ("foliosim.live.command", "fuzz", "Compare random scenarios on this kernel and in the emulator."),
     "attach": ("foliosim.attach.command", "attach", "Read a running process into a machine, and ask what if."),
+    "show": ("foliosim.show.command", "show", "Draw the address spaces of a saved machine or a trace."),
     "replay": ("foliosim.replay.command", "replay", "Replay a program's trace, and compare with the kernel."),
     "compare": ("foliosim.replay.side_by_side", "compare", "Put runs of replay side by side: a table and a picture."),
     "policies": ("foliosim.policy.command", "policies", "List the policy points, their alternatives and the presets."),

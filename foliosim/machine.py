@@ -9,6 +9,8 @@ from foliosim.file import File, check_kind
 from foliosim.inject import Injector
 from foliosim.ledger import Ledger
 from foliosim.process import Process
+from foliosim.show import inline as _inline
+from foliosim.show.scene import scene as _scene
 from foliosim.sizes import parse_size
 from foliosim.views import Folio
 
@@ -122,6 +124,12 @@ class Machine:
     def core(self):
         """The build of the core that does the work, a `foliosim.cores.Core`."""
         return _cores.find(self.arch, self.page_size)
+
+    def __repr__(self):
+        return f"<Machine {self.arch} processes={len(self.processes())} steps={self.steps}>"
+
+    def _repr_html_(self):
+        return _inline.scene_html(_scene(self))
 
     def __reduce__(self):
         return _saved.from_bytes, (_cores.public(type(self)), _saved.to_bytes(self))

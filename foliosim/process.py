@@ -7,6 +7,7 @@ from foliosim.flags import MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE
 from foliosim.gup import PageReference
 from foliosim.io_uring import RegisteredBuffers
 from foliosim.tables import Table
+from foliosim.views import Area
 
 _FOLL_WRITE, _FOLL_GET, _FOLL_LONGTERM, _FOLL_PIN = 0x01, 0x02, 0x100, 0x80000
 _TOUCH_READ, _TOUCH_WRITE, _READ, _WRITE = range(4)
@@ -385,6 +386,15 @@ class Process(Tied):
             ``start``, ``end`` (bytes), ``perms``, ``offset`` (bytes), ``inode`` (0: private anonymous memory).
         """
         return np.array([_area(area) for area in self.machine.core.procfs.areas(self)], dtype=MAPS_DTYPE).view(Table)
+
+    def areas(self):
+        """The areas, as objects that show themselves.
+
+        Returns
+        -------
+        list of Area
+        """
+        return [Area(self, row) for row in self.smaps()]
 
     def smaps(self):
         """The areas with their accounting, as /proc/PID/smaps.

@@ -2,6 +2,9 @@
 from dataclasses import dataclass
 
 from foliosim import flags as _flags
+from foliosim.show import inline as _inline
+from foliosim.show.scene import area_scene, orders_of, pages_with
+from foliosim.show.scene import MLOCKED, PINNED, PMD, SHARED
 
 _KPF_NAMES = {value: name[4:].lower() for name, value in vars(_flags).items() if name.startswith("KPF_")}
 
@@ -58,3 +61,34 @@ class Folio:
     def __repr__(self):
         return (f"<Folio pfn={self.pfn:#x} order={self.order} refcount={self.refcount} mapcount={self.mapcount} "
                 f"{' '.join(self.flag_names)}>")
+
+    def _repr_html_(self):
+        return _inline.folio_html(self)
+
+
+class Area:
+    """An area of a process, as it was when it was looked at; from `Process.areas`.
+
+    Attributes
+    ----------
+    start, end : int
+        Bytes.
+    perms, flags : str
+        As maps and VmFlags have them.
+    scene : dict
+        What is mapped in it; see `foliosim.show.scene.scene`.
+    """
+
+    def __init__(self, process, row):
+        self.start, self.end = int(row["start"]), int(row["end"])
+        self.perms, self.flags = str(row["perms"]), str(row["VmFlags"])
+        self.scene = area_scene(process.machine, process, row)
+
+    def __repr__(self):
+        marks = ((PMD, "mapped by PMDs"), (SHARED, "shared"), (MLOCKED, "mlocked"), (PINNED, "pinned"))
+        words = [f"{pages} pages of order {order}" for order, pages in orders_of(self.scene).items()]
+        words += [f"{pages_with(self.scene, bit)} {name}" for bit, name in marks if pages_with(self.scene, bit)]
+        return f"<Area {self.start:#x}-{self.end:#x} {self.perms}: {', '.join(words) or 'no anonymous memory'}>"
+
+    def _repr_html_(self):
+        return _inline.area_html(self.scene)

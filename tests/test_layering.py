@@ -37,6 +37,7 @@ PYTHON = [
     "BORDER",
     "procfs.maps procfs.smaps procfs.status procfs.pagemap procfs.kpage procfs.vmstat procfs.sysfs_thp procfs.tree"
     " procfs",
+    "show.scene show.style show.inline show",
     "tables views file gup io_uring process inject ledger branch saved machine",
     "foliosim",
     "verify verify.numbers verify.leaves verify.compare verify.words verify.recording verify.engine verify.replay"
@@ -54,6 +55,7 @@ PYTHON = [
     " replay.whatif replay.command",
     "schedule.player schedule.program schedule.run schedule.search schedule schedule.command",
     "attach attach.proc attach.areas attach.anon attach.build attach.certain attach.ask attach.command",
+    "show.png show.html show.command",
     "policy.command",
     "bench bench.split bench.plot bench.command",
     "testing testing.oracle testing.available testing.shapes testing.stateful testing.trouble testing.pytest_plugin",
