@@ -40,8 +40,9 @@ def folio_html(folio):
 
 
 def _row(area):
-    words = [f"{pages * 4:,} kB in order {order}" for order, pages in orders_of(area).items()]
-    words += [f"{pages_with(area, bit) * 4:,} kB {NAMES[bit]}" for bit in (PMD, SHARED, MLOCKED, PINNED, PARTIAL)
+    kb = area["page_size"] >> 10
+    words = [f"{pages * kb:,} kB in order {order}" for order, pages in orders_of(area).items()]
+    words += [f"{pages_with(area, bit) * kb:,} kB {NAMES[bit]}" for bit in (PMD, SHARED, MLOCKED, PINNED, PARTIAL)
               if pages_with(area, bit)]
     place = f"{area['start']}-{area['end']} {area['perms']} {escape(area['name'])}"
     return "".join(f"<td style='{_CELL}'>{cell}</td>" for cell in (place, _strip(area), ", ".join(words))).join(

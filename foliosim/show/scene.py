@@ -4,8 +4,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from foliosim import flags
-from foliosim._core.branch import get_references
-from foliosim._core.procfs import mapped_pages
 
 PMD, SHARED, MLOCKED, PINNED, ZERO, FILE, PARTIAL, SWAPPED, GUARD = (1 << bit for bit in range(9))
 NAMES = {PMD: "mapped by a PMD", SHARED: "shared", MLOCKED: "mlocked", PINNED: "pinned", ZERO: "zero page",
@@ -40,14 +38,15 @@ def scene(machine, names=None, title=""):
     Returns
     -------
     dict
-        ``processes`` with ``areas`` with ``runs``: lists of page (from the area's start), pages, order, bits
-        (`NAMES`), frame, page of the folio, mapcount.  Pages in a row of the same folio make a run, single pages in a
+        ``page_size`` in bytes, ``row``: pages that a PMD maps; ``processes`` with ``areas`` with ``runs``: lists of
+        page (from the area's start), pages, order, bits (`NAMES`), frame, page of the folio, mapcount.  Pages in a row of the same folio make a run, single pages in a
         row that are alike too.
     """
     pinned = _pinned_frames(machine)
     processes = [{"pid": process.pid, "areas": _areas(machine, process, names or {}, pinned)}
                  for process in machine.processes()]
-    return {"title": title, "page_size": machine.page_size, "processes": processes}
+    return {"title": title, "page_size": machine.page_size, "row": 1 << machine.core.pmd_order,
+            "processes": processes}
 
 
 def area_scene(machine, process, row, pinned=None, names=None):
@@ -57,8 +56,8 @@ def area_scene(machine, process, row, pinned=None, names=None):
         pinned = _pinned_frames(machine)
     inode = int(row["inode"])
     return {"start": f"{start:x}", "end": f"{end:x}", "perms": str(row["perms"]), "flags": str(row["VmFlags"]),
-            "pages": (end - start) // machine.page_size, "rss": int(row["Rss"]), "anon": int(row["Anonymous"]),
-            "locked": int(row["Locked"]), "name": (names or {}).get(inode, f"file {inode}" if inode else ""),
+            "page_size": machine.page_size, "pages": (end - start) // machine.page_size, "rss": int(row["Rss"]),
+            "anon": int(row["Anonymous"]), "locked": int(row["Locked"]), "name": (names or {}).get(inode, f"file {inode}" if inode else ""),
             "runs": _runs(machine, process, start, pinned)}
 
 
@@ -67,7 +66,7 @@ def _areas(machine, process, names, pinned):
 
 
 def _pinned_frames(machine):
-    references, frames = get_references(machine)
+    references, frames = machine.core.branch.get_references(machine)
     pins = np.repeat([bool(one["flags"] & _FOLL_PIN) for one in references], [one["pages"] for one in references])
     return np.unique(frames[pins.astype(bool)]) if len(frames) else frames
 
@@ -90,7 +89,7 @@ def _facts(machine, pfns, pinned):
 
 
 def _runs(machine, process, start, pinned):
-    page, words = mapped_pages(process, start)
+    page, words = machine.core.procfs.mapped_pages(process, start)
     present = words & _PRESENT != 0
     away = np.flatnonzero(~present & (words != 0))
     out = [[int(page[at]), 1, 0, GUARD if words[at] & _GUARD else SWAPPED, 0, 0, 0] for at in away.tolist()
