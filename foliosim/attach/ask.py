@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from foliosim import flags
-from foliosim._core.procfs import mapped_pages
 from foliosim.errors import SyscallError
 from foliosim.sizes import parse_size
 
@@ -133,7 +132,7 @@ def _copied_by_writing(machine, process):
     for area in twin.maps():
         if str(area["perms"])[1::2] != "wp":
             continue
-        pages, words = mapped_pages(twin, int(area["start"]))
+        pages, words = branch.core.procfs.mapped_pages(twin, int(area["start"]))
         for page in pages[words & _OF_A_FILE == 0].tolist():
             twin.touch(int(area["start"]) + page * machine.page_size, 1, write=True)
     return branch.ledger()["cow_bytes"] - before

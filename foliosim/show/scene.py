@@ -39,7 +39,8 @@ def scene(machine, names=None, title=""):
     -------
     dict
         ``page_size`` in bytes, ``row``: pages that a PMD maps; ``processes`` with ``areas`` with ``runs``: lists of
-        page (from the area's start), pages, order, bits (`NAMES`), frame, page of the folio, mapcount.  Pages in a row of the same folio make a run, single pages in a
+        page (from the area's start), pages, order, bits (`NAMES`), frame, page of the folio, mapcount.
+        Pages in a row of the same folio make a run, single pages in a
         row that are alike too.
     """
     pinned = _pinned_frames(machine)
@@ -57,7 +58,8 @@ def area_scene(machine, process, row, pinned=None, names=None):
     inode = int(row["inode"])
     return {"start": f"{start:x}", "end": f"{end:x}", "perms": str(row["perms"]), "flags": str(row["VmFlags"]),
             "page_size": machine.page_size, "pages": (end - start) // machine.page_size, "rss": int(row["Rss"]),
-            "anon": int(row["Anonymous"]), "locked": int(row["Locked"]), "name": (names or {}).get(inode, f"file {inode}" if inode else ""),
+            "anon": int(row["Anonymous"]), "locked": int(row["Locked"]),
+            "name": (names or {}).get(inode, f"file {inode}" if inode else ""),
             "runs": _runs(machine, process, start, pinned)}
 
 
