@@ -162,8 +162,8 @@ class _Relations:
 
     def __init__(self, pictures, of_process, of_area, folio):
         self.pictures, self.above, self.first = pictures, {}, {}
-        owner = {}
-        for number, area, one in zip(of_process.tolist(), of_area.tolist(), folio.tolist()):
+        owner, several = {}, _in_several(of_process * (1 << 32) + of_area, folio)
+        for number, area, one in zip(*(column[several].tolist() for column in (of_process, of_area, folio))):
             self._unite((number, area), owner.setdefault(one, (number, area)))
         areas = sorted(set(zip(of_process.tolist(), of_area.tolist())))
         for (number, before), (other, after) in zip(areas, areas[1:]):
@@ -191,6 +191,14 @@ class _Relations:
             parent = picture.parent if picture.parent in first else next(iter(first))
             restore.inherit(process, start, attached.processes[parent], first[parent])
         first.setdefault(picture.pid, start)
+
+
+def _in_several(areas, folio):
+    """Which runs are of folios that several areas map."""
+    least, most = (np.full(int(folio.max(initial=0)) + 1, start) for start in (np.iinfo(np.int64).max, -1))
+    np.minimum.at(least, folio, areas)
+    np.maximum.at(most, folio, areas)
+    return least[folio] != most[folio]
 
 
 def _were_one(before, after):
