@@ -55,10 +55,10 @@ PYTHON = [
     " replay.whatif replay.command",
     "schedule.player schedule.program schedule.run schedule.search schedule schedule.command",
     "attach attach.proc attach.areas attach.anon attach.build attach.certain attach.ask attach.command",
-    "show.png show.html show.command",
     "policy.command",
     "bench bench.split bench.plot bench.command",
     "testing testing.oracle testing.available testing.shapes testing.stateful testing.trouble testing.pytest_plugin",
+    "show.png show.html show.command",
     "cli __main__",
 ]
 HARD_STOP, LINE = 800, 120
