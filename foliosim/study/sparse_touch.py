@@ -97,15 +97,18 @@ def conclude(runs):
     """Two or three sentences from the numbers."""
     first = runs[0]
     values = first.parameters
-    limit = "any limit" if values["limit"] == "none" else f"a limit of {size_text(values['limit'])}"
-    out = [f"One byte in every {size_text(values['stride'])} of {size_text(values['total'])}, under {limit}."]
-    base = [run for run in runs if run.label == first.label]
-    out.append(f"{first.label} {_holds(base)}.")
-    others = {}
-    for name in dict.fromkeys(run.label for run in runs if run.label != first.label):
-        others.setdefault(_holds([run for run in runs if run.label == name]), []).append(name)
+    what = f"One byte in every {size_text(values['stride'])} of {size_text(values['total'])} is written"
+    if values["limit"] == "none":
+        most = max(run.metrics["rss_bytes"] for run in runs)
+        return f"{what}, without a limit: up to {size_text(most)} are resident."
+    how = {}
+    for name in dict.fromkeys(run.label for run in runs):
+        how.setdefault(_holds([run for run in runs if run.label == name]), []).append(name)
+    where = next(where for where, names in how.items() if first.label in names)
+    out = [f"{what}. With {listed(how.pop(where))} the limit of {size_text(values['limit'])} holds {where}."]
+    others = "; ".join(f"{where} with {listed(names)}" for where, names in how.items())
     if others:
-        out.append(f"{'; '.join(f'{listed(names)}: {how}' for how, names in others.items())}.")
+        out.append(f"It holds {others}.")
     return " ".join(out)
 
 
@@ -114,13 +117,13 @@ def _holds(group):
     kept = [run.parameters["max_ptes_none"] for run in group if not run.metrics["oom"]]
     missed = [run.parameters["max_ptes_none"] for run in group if run.metrics["oom"]]
     if not missed:
-        return "keeps to it whatever max_ptes_none is" if len(kept) > 1 else f"keeps to it at max_ptes_none={kept[0]}"
+        return "at any max_ptes_none" if len(kept) > 1 else f"at max_ptes_none={kept[0]}"
     if not kept:
         most = max(run.metrics["written_bytes"] for run in group)
-        return f"runs out of memory, at best with {size_text(most)} in pages that were written to"
+        return f"at no max_ptes_none (out of memory with {size_text(most)} in pages that were written to)"
     if max(kept) < min(missed):
-        return f"keeps to it up to max_ptes_none={max(kept)} and runs out of memory from {min(missed)} on"
-    return f"keeps to it at max_ptes_none={listed(map(str, kept))} and runs out of memory at {listed(map(str, missed))}"
+        return f"up to max_ptes_none={max(kept)}, not from {min(missed)} on"
+    return f"at max_ptes_none={listed(map(str, kept))}, not at {listed(map(str, missed))}"
 
 
 STUDY = Study(

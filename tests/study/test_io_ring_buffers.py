@@ -56,8 +56,7 @@ class Paper:
         return sum(charges[i] for i in left)
 
 
-@pytest.mark.parametrize("unregister", ["first", "last", "all"])
-@pytest.mark.parametrize("heap", ["thp", "small"])
+@pytest.mark.parametrize("heap, unregister", [("thp", "first"), ("thp", "last"), ("thp", "all"), ("small", "first")])
 @pytest.mark.parametrize("buffers, size, unaligned, memlock", CASES)
 def test_on_paper(buffers, size, unaligned, memlock, heap, unregister):
     paper = Paper(buffers, size, unaligned, heap)

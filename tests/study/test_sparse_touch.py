@@ -71,7 +71,8 @@ def test_the_default_shows_the_threshold():
     result = run_study("sparse-touch", {"total": "16M", "limit": "6M", "stride": "16K"})
     limits = list(dict.fromkeys(one.parameters["max_ptes_none"] for one in result.runs))
     assert limits == [0, 128, 256, 383, 384, 511]
-    assert "keeps to it up to max_ptes_none=383 and runs out of memory from 384 on" in result.conclusion
+    assert "the limit of 6 MiB holds up to max_ptes_none=383, not from 384 on." in result.conclusion
+    assert "at no max_ptes_none (out of memory with " in result.conclusion
     json.dumps(result.as_dict())
 
 
