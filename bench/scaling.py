@@ -73,21 +73,23 @@ def part(size, pages=256):
     return least(20, rounds)
 
 
-def fault_among(areas, faults=4096):
-    """Nanoseconds of a first fault in a process with so many areas."""
+def fault_among(areas, total=65_000, faults=4096):
+    """Nanoseconds of a first fault where so many pages lie in so many areas."""
     machine = fs.Machine(memory="4G", max_map_count=1 << 20)
-    process, stride = machine.spawn(), 2 * PAGE
+    process, per = machine.spawn(), total // areas
+    stride = (per + 1) * PAGE
     for i in range(areas):
-        process.mmap(PAGE, addr=AT + i * stride, flags=FIXED)
-    at = [AT + (i * 7919 % areas) * stride for i in range(faults)]
-
-    def faulting():
-        for addr in at:
-            process.touch(addr, PAGE, write=True)
+        process.mmap(per * PAGE, addr=AT + i * stride, flags=FIXED)
+    pages = [i * 7919 % total for i in range(faults)]
+    at = [AT + page // per * stride + page % per * PAGE for page in pages]
 
     def rounds():
+        def faulting():
+            for addr in at:
+                process.touch(addr, PAGE, write=True)
+
         out = {"fault": seconds(faulting) / faults * 1e9}
-        for addr in set(at):
+        for addr in at:
             process.madvise(addr, PAGE, fs.MADV_DONTNEED)
         return out
 
