@@ -11,6 +11,8 @@ COMMANDS = {
     "show": ("foliosim.show.command", "show", "Draw the address spaces of a saved machine or a trace."),
     "replay": ("foliosim.replay.command", "replay", "Replay a program's trace, and compare with the kernel."),
     "compare": ("foliosim.replay.side_by_side", "compare", "Put runs of replay side by side: a table and a picture."),
+    "import": ("foliosim.intake.command", "import_", "Make a trace of the text of perf script, or of strace."),
+    "trace": ("foliosim.intake.record", "trace", "Run a program under perf and make a trace of it."),
     "policies": ("foliosim.policy.command", "policies", "List the policy points, their alternatives and the presets."),
     "schedule": ("foliosim.schedule.command", "schedule", "Search interleavings of processes and daemons."),
     "calibrate": ("foliosim.calibrate.command", "calibrate", "Fit a table of costs to this machine's kernel."),

@@ -55,6 +55,8 @@ PYTHON = [
     " replay.whatif replay.command",
     "schedule.player schedule.program schedule.run schedule.search schedule schedule.command",
     "attach attach.proc attach.areas attach.anon attach.build attach.certain attach.ask attach.command",
+    "intake intake.lines intake.events intake.perf intake.words intake.strace intake.write intake.text intake.command"
+    " intake.record",
     "policy.command",
     "bench bench.split bench.plot bench.command",
     "testing testing.oracle testing.available testing.shapes testing.stateful testing.trouble testing.pytest_plugin",

@@ -11,7 +11,8 @@ from foliosim.replay.series import SAMPLES, summary
 from foliosim.replay.setting import machine_of, setting_of
 from foliosim.replay.side_by_side import COLUMNS
 from foliosim.sizes import parse_size
-from foliosim.study.base import Key, Outcome, Study, StudyError, choice_value, size_text
+from foliosim.study.base import Key, Outcome, Study, StudyError, choice_value
+from foliosim.study.report import value_text
 
 WHERE = "foliosim.replay.whatif:STUDY"
 _RECORDED, _NONE = "recorded", "none"
@@ -69,23 +70,27 @@ def run(parameters, policy, seed):
 def case_label(runs, run):
     """What sets a run apart from others."""
     varying = [name for name in KEYS if len({str(one.parameters[name]) for one in runs}) > 1]
-    return " ".join([*(f"{name}={run.parameters[name]}" for name in varying), run.label])
+    labels = [run.label] if not varying or len({one.label for one in runs}) > 1 else []
+    return " ".join([*(f"{name}={run.parameters[name]}" for name in varying), *labels])
+
+
+_CONCLUDED = {"peak_used_bytes": "peak memory", "peak_bloat_bytes": "bloat", "cow_bytes": "copied on write",
+              "faults": "page faults", "peak_tlb_entries": "TLB entries"}
 
 
 def conclude(runs):
-    """Two or three sentences from the numbers."""
-    named = [run for run in runs if not run.metrics["out_of_memory"]]
+    """What differs, from the least to the most; and what did not fit."""
+    done = [run for run in runs if not run.metrics["out_of_memory"]]
     failed = [case_label(runs, run) for run in runs if run.metrics["out_of_memory"]]
-    out = [f"Out of memory before the end: {'; '.join(failed)}."] if failed else []
-    for name, what, text in (("peak_rss_bytes", "The least memory resident at its peak", size_text),
-                             ("faults", "The fewest page faults", "{:,}".format),
-                             ("peak_tlb_entries", "The fewest TLB entries", "{:,}".format)):
-        if named:
-            best = min(named, key=lambda run: run.metrics[name])
-            worst = max(named, key=lambda run: run.metrics[name])
-            out.append(f"{what}: {text(best.metrics[name])} with {case_label(runs, best)}; the most: "
-                       f"{text(worst.metrics[name])} with {case_label(runs, worst)}.")
-    return " ".join(out)
+    out = []
+    for name, what in _CONCLUDED.items():
+        least, most = (pick(done, key=lambda run: run.metrics[name], default=None) for pick in (min, max))
+        if least and least.metrics[name] != most.metrics[name]:
+            low, high = (f"{value_text(name.removeprefix('peak_'), run.metrics[name])} ({case_label(runs, run)})"
+                         for run in (least, most))
+            out.append(f"{what}: {low} to {high}")
+    text = "; ".join(out) or "no number differs"
+    return f"{text[0].upper()}{text[1:]}." + (f" Out of memory before the end: {', '.join(failed)}." if failed else "")
 
 
 def picture(runs, path):

@@ -1,0 +1,1 @@
+"""Traces from what users have: the text of perf script, and of strace."""
