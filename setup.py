@@ -1,9 +1,13 @@
 """Extensions of the core, built once for each architecture and page size.
 
 FOLIOSIM_DEBUG=1 turns bounds checks and internal assertions on.  FOLIOSIM_CORES names the cores to build, for instance
-``FOLIOSIM_CORES="_core _core_arm64_4k"``; all of them if it is not set.
+``FOLIOSIM_CORES="_core _core_arm64_p12"``; all of them if it is not set.
+
+Cython runs once for each architecture: cores of one that differ in their page size come from the same C files, in
+which only the package's name, of equal length, is another.
 """
 import os
+import re
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -12,7 +16,9 @@ from setuptools import Extension, setup
 # Package in foliosim: architecture, bits of an address within a page.  foliosim/cores.py has the same table.
 CORES = {
     "_core": ("x86_64", 12),
-    "_core_arm64_4k": ("arm64", 12),
+    "_core_arm64_p12": ("arm64", 12),
+    "_core_arm64_p14": ("arm64", 14),
+    "_core_arm64_p16": ("arm64", 16),
 }
 DEBUG = os.environ.get("FOLIOSIM_DEBUG", "") not in ("", "0")
 SHARED = "foliosim._core._cyutility"
@@ -27,43 +33,58 @@ def write_if_other(path, text):
         path.write_text(text)
 
 
-def sources_of(package, arch):
+def copy_of_core(package, arch):
     """The core's sources as a package of another name and architecture; its .pyx files."""
-    if package == SOURCE.name:
-        return sorted(SOURCE.glob("*.pyx"))
     folder = COPIES / "foliosim" / package
     write_if_other(COPIES / "foliosim" / "__init__.py", "")
-    wanted = {path.relative_to(SOURCE) for pattern in ("*.pyx", "*.pxd", "__init__.py") for path in SOURCE.rglob(pattern)}
+    wanted = {path.relative_to(SOURCE) for end in ("*.pyx", "*.pxd", "__init__.py") for path in SOURCE.rglob(end)}
     for path in [path for path in folder.rglob("*.p*") if path.is_file() and path.relative_to(folder) not in wanted]:
         path.unlink()
     for name in wanted:
         text = (SOURCE / name).read_text()
-        if not name.parts[0] == "arch":
+        if name.parts[0] != "arch":
             text = text.replace("foliosim._core.arch.x86_64", f"foliosim._core.arch.{arch}")
         write_if_other(folder / name, text.replace("foliosim._core", f"foliosim.{package}"))
-    Path("foliosim", package).mkdir(exist_ok=True)
     return sorted(folder.glob("*.pyx"))
 
 
-def extensions_of(package, arch, page_shift):
+def extensions_of(package, page_shift, sources):
     optimize = ["-O1", "-g"] if DEBUG else ["-O3"] if package == SOURCE.name else ["-O1", "-g0"]
     macros = {"NPY_NO_DEPRECATED_API": "NPY_1_7_API_VERSION", "FOLIOSIM_DEBUG": int(DEBUG),
-              "FOLIOSIM_PAGE_SHIFT": page_shift}
+              "FOLIOSIM_PAGE_SHIFT": page_shift, "CYTHON_COMPRESS_STRINGS": 0}  # so that `renamed` sees all names
+    Path("foliosim", package).mkdir(exist_ok=True)
     return [Extension(f"foliosim.{package}.{path.stem}", [str(path)], extra_compile_args=optimize,
                       define_macros=[(name, str(value)) for name, value in macros.items()])
-            for path in sources_of(package, arch)]
+            for path in sources]
 
 
-cores = os.environ.get("FOLIOSIM_CORES", "").split() or list(CORES)
-extensions = [Extension(SHARED, sources=[str(SOURCE / "_cyutility.c")])]
-for core in cores:
-    extensions += extensions_of(core, *CORES[core])
-extensions += [Extension("foliosim.replay.scan", ["foliosim/replay/scan.pyx"],
-                         extra_compile_args=["-O1", "-g"] if DEBUG else ["-O3"])]
+def renamed(extensions, old, new, page_shift):
+    """The same for another page size, from the C files that Cython made."""
+    sources = []
+    for path in (Path(extension.sources[0]) for extension in extensions):
+        text = re.sub(r'(?<=[\w.])""(?=[\w.])', "", path.read_text())  # literals that are cut may be cut in a name
+        sources.append(COPIES / "foliosim" / new / path.name)
+        write_if_other(sources[-1], text.replace(old, new))
+    return extensions_of(new, page_shift, sources)
 
-setup(
-    options={"build_ext": {"parallel": os.cpu_count() or 1}},
-    ext_modules=cythonize(
+
+def of_all_cores(names):
+    """Extensions of some cores: in C, ready to be compiled."""
+    out, made = [], {}
+    for name in names:
+        arch, page_shift = CORES[name]
+        if arch in made:
+            extensions, old = made[arch]
+            out += renamed(extensions, old, name, page_shift)
+            continue
+        sources = sorted(SOURCE.glob("*.pyx")) if name == SOURCE.name else copy_of_core(name, arch)
+        made[arch] = cython(extensions_of(name, page_shift, sources)), name
+        out += made[arch][0]
+    return out
+
+
+def cython(extensions):
+    return cythonize(
         extensions,
         include_path=[str(COPIES)],
         nthreads=os.cpu_count() or 1,
@@ -77,4 +98,13 @@ setup(
             "embedsignature": True,
         },
     )
+
+
+shared = Extension(SHARED, sources=[str(SOURCE / "_cyutility.c")])
+scan = Extension("foliosim.replay.scan", ["foliosim/replay/scan.pyx"],
+                 extra_compile_args=["-O1", "-g"] if DEBUG else ["-O3"])
+setup(
+    options={"build_ext": {"parallel": os.cpu_count() or 1}},
+    ext_modules=[*cython([shared, scan]),
+                 *of_all_cores(os.environ.get("FOLIOSIM_CORES", "").split() or list(CORES))],
 )

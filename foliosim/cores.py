@@ -7,11 +7,14 @@ from foliosim.sizes import parse_size
 # setup.py has the same table: package of the build by (architecture, page size in bytes).
 _PACKAGES = {
     ("x86_64", 4096): "_core",
-    ("arm64", 4096): "_core_arm64_4k",
+    ("arm64", 4096): "_core_arm64_p12",
+    ("arm64", 16384): "_core_arm64_p14",
+    ("arm64", 65536): "_core_arm64_p16",
 }
 ARCHES = tuple(dict.fromkeys(arch for arch, _ in _PACKAGES))
 # Bits of a user's address: the usual number first.
-VA_BITS = {("x86_64", 4096): (48,), ("arm64", 4096): (48, 39)}
+VA_BITS = {("x86_64", 4096): (48,), ("arm64", 4096): (48, 39), ("arm64", 16384): (48, 47, 36),
+           ("arm64", 65536): (48, 42)}
 
 
 class Core:
@@ -74,6 +77,16 @@ def find(arch, page_size):
         known = ", ".join(f"{valid >> 10}K" for name, valid in _PACKAGES if name == arch)
         raise ValueError(f"page_size {page_size!r}: valid for {arch} are {known}")
     return _core(arch, size)
+
+
+def machines():
+    """Every architecture and page size (bytes) that there is a core for.
+
+    Returns
+    -------
+    tuple of (str, int)
+    """
+    return tuple(_PACKAGES)
 
 
 def va_bits(core, bits=None):

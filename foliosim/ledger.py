@@ -23,6 +23,7 @@ _ERRNOS = {1: "eperm", 11: "eagain", 12: "enomem", 13: "eacces", 14: "efault", 1
 _SIGNALS = ("sigsegv", "sigbus")
 # Of these names, and of all that begin so, the numbers only ever grow; the others are as of now.
 _COUNTED = ("faults.", "cow_bytes", "zero_bytes", "splits.", "pmd_splits", "deferred.added", "deferred.removed", "ops.",
+            "contpte.",
             "fail.", "age_error.hot_reclaimed")
 
 
@@ -111,6 +112,7 @@ def _counted(machine, counts):
         "splits.ok": sum(counts["split_ok"].values()), **_dotted("splits.ok", counts["split_ok"]),
         "splits.failed": sum(counts["split_failed"].values()), **_dotted("splits.failed", counts["split_failed"]),
         "pmd_splits": machine.vmstat()["thp_split_pmd"],
+        **_dotted("contpte", machine.table_ops),
         **_dotted("ops", ops),
         **_dotted("fail", fails),
     }

@@ -16,7 +16,7 @@ cdef struct byte_t:
 
 cdef struct entry_t:         # differing bytes of one page
     uint32_t pfn             # FS_NO_PFN: free slot
-    uint16_t n, cap
+    uint32_t n, cap
     byte_t *bytes            # ascending by offset
 
 cdef struct store_t:         # open addressing by pfn, at most 3/4 full

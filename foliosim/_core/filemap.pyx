@@ -19,7 +19,7 @@ from foliosim._core.shmem cimport shmem_get_folio
 from foliosim._core.swap cimport folio_put
 
 cdef enum:
-    FAULT_AROUND_PAGES = 16
+    FAULT_AROUND_PAGES = 65536 >> FS_PAGE_SHIFT
 
 
 cdef int table_make(machine_t *m, vma_t *vma, uint64_t *pmd) noexcept nogil:

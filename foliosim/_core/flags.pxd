@@ -22,7 +22,8 @@ cdef extern from *:
     #define FS_MAX_PAGE_ORDER (FS_PAGE_SHIFT == 12 ? 10 : FS_HPAGE_PMD_ORDER)
     #define FS_ORDERS_ALL ((2U << FS_HPAGE_PMD_ORDER) - 1)
     #define FS_ORDERS_ANON (FS_ORDERS_ALL & ~3U)  /* sizes of large folios that anonymous memory may have */
-    #define FS_ORDERS_FILE (FS_ORDERS_ALL & ~1U)
+    #define FS_MAX_PAGECACHE_ORDER (FS_HPAGE_PMD_ORDER < 11 ? FS_HPAGE_PMD_ORDER : 11)  /* two levels of an xarray */
+    #define FS_ORDERS_FILE (((2U << FS_MAX_PAGECACHE_ORDER) - 1) & ~1U)
     #define FS_MMAP_MIN_ADDR 65536ULL
     #define FS_STACK_GUARD_GAP (256 * FS_PAGE_SIZE)
     #define FS_NO_PFN 0xffffffffU
@@ -141,7 +142,7 @@ cdef extern from *:
     """
     enum:
         FS_PAGE_SHIFT, FS_TABLE_SHIFT, FS_PTRS_PER_PTE, FS_PMD_SHIFT, FS_PUD_SHIFT
-        FS_HPAGE_PMD_ORDER, FS_HPAGE_PMD_NR, FS_MAX_PAGE_ORDER, FS_ENTIRELY_MAPPED, FS_GUP_PIN_COUNTING_BIAS
+        FS_HPAGE_PMD_ORDER, FS_HPAGE_PMD_NR, FS_MAX_PAGE_ORDER, FS_MAX_PAGECACHE_ORDER, FS_ENTIRELY_MAPPED, FS_GUP_PIN_COUNTING_BIAS
         FS_LRU_BATCH
         PG_KIND_SHIFT, PG_FILL_SHIFT
         FS_PROT_READ, FS_PROT_WRITE, FS_PROT_EXEC

@@ -128,7 +128,7 @@ cdef inline bint take(machine_t *m, uint64_t entry, uint32_t pfn, int32_t n, uin
     """n references on the folio of a page that a leaf entry maps; False: the entry does not allow it."""
     cdef uint32_t head
     cdef page_t *folio
-    if not pte_hw_allows(m, entry, (flags & FOLL_WRITE) != 0) or pte_special(m, entry):
+    if not pte_access_permitted(m, entry, (flags & FOLL_WRITE) != 0) or pte_special(m, entry):
         return False
     head = head_of(m, pfn)
     folio = page_of(m, head)

@@ -81,8 +81,9 @@ cdef class CoreMachine:
                   bint hw_afdbm=True, int64_t max_map_count=65530, **_):
         cdef int i
         memset(&self.m, 0, sizeof(machine_t))
-        if nr_pages < 1024 or nr_pages > 0xfffff000ULL:
-            raise ValueError(f"memory of {nr_pages} pages: must be 4 MiB to 16 TiB")
+        if nr_pages < 2 * FS_HPAGE_PMD_NR or nr_pages > 0xfffff000ULL:
+            raise ValueError(f"memory of {nr_pages} pages: must be {2 * FS_PMD_SIZE >> 20} MiB to "
+                             f"{FS_PAGE_SIZE >> 8} TiB")
         self.previous = {}
         self.hooks = {}
         self.references = set()
@@ -228,8 +229,9 @@ cdef class CoreMachine:
 
     @property
     def table_ops(self):
-        """Work on contiguous blocks, and TLB flushes that tables needed: counts by name."""
-        names = ("contpte_fold", "contpte_unfold", "tlb_flush", "bbm_violation")
+        """Contiguous blocks folded and unfolded, TLB flushes that this or the exchange of a PMD leaf needed, and valid
+        entries changed without break before make: counts by name."""
+        names = ("fold", "unfold", "flush", "bbm_violation")
         return {name: self.m.table_ops[i] for i, name in enumerate(names)}
 
     def counters(self):

@@ -12,7 +12,7 @@ from foliosim._core.folio cimport folio_alloc
 from foliosim._core.mapping cimport *
 
 cdef enum:
-    RA_PAGES = 2048          # read_ahead_kb 8192
+    RA_PAGES = (8 << 20) >> FS_PAGE_SHIFT    # read_ahead_kb 8192
 
 
 # ---- reading pages ----
@@ -61,8 +61,8 @@ cdef int page_cache_ra_order(machine_t *m, mapping_t *mapping, uint64_t index) n
     cdef int order, result
     if end > mapping_pages(mapping):
         end = mapping_pages(mapping)
-    if ra.order > FS_HPAGE_PMD_ORDER:
-        ra.order = FS_HPAGE_PMD_ORDER
+    if ra.order > FS_MAX_PAGECACHE_ORDER:
+        ra.order = FS_MAX_PAGECACHE_ORDER
     while ra.order and 1ULL << ra.order > ra.size:
         ra.order -= 1
     while at < end:

@@ -41,7 +41,7 @@ cdef uint32_t orders_within_size(const mapping_t *mapping, uint32_t orders, uint
 cdef uint32_t global_orders(machine_t *m, const mapping_t *mapping, const vma_t *vma, uint64_t index,
                             uint64_t write_end, bint force) noexcept nogil:
     """Follows shmem_huge_global_enabled: the mount's huge= option; that of the internal mount is shmem_enabled."""
-    cdef uint32_t pmd = 1U << FS_HPAGE_PMD_ORDER
+    cdef uint32_t pmd = 1U << FS_HPAGE_PMD_ORDER & FS_ORDERS_FILE
     cdef int huge = m.thp.shmem_enabled
     if huge == SHMEM_HUGE_DENY:
         return 0

@@ -74,7 +74,7 @@ cdef enum mapping_e:         # what a page cache belongs to
 
 cdef struct content_t:       # what a page that is not in memory holds (content.pyx)
     uint32_t flags           # fill byte and its flags, as in page_t.flags
-    uint16_t n
+    uint32_t n
     void *bytes
 
 cdef struct block_t:         # one page of a file on disk

@@ -13,8 +13,8 @@ from foliosim._core.anon_vma cimport mapping_id_used
 from foliosim._core.memcontrol cimport mem_cgroup_usage
 
 cdef enum:
-    NR_FREE_LISTS = 11
-    NR_ORDERS = 10
+    NR_FREE_LISTS = FS_MAX_PAGE_ORDER + 1
+    NR_ORDERS = FS_HPAGE_PMD_ORDER + 1
     ON_PCP = -1                         # tally_t: in a free block of a per-CPU list
 
 cdef struct sums_t:                     # over all folios

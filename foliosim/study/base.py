@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 
 import foliosim as fs
+from foliosim import cores
 from foliosim.sizes import parse_size
 
 GROUP = "foliosim.studies"
@@ -217,8 +218,8 @@ def choice_value(*valid):
 
 
 MACHINE_KEYS = {
-    "arch": Key("x86_64", choice_value("x86_64", "arm64"), "x86_64, arm64"),
-    "page_size": Key("4K", size_value(4096, 4096), "4K"),
+    "arch": Key("x86_64", choice_value(*cores.ARCHES), ", ".join(cores.ARCHES)),
+    "page_size": Key("4K", size_value(4096, 65536), "4K, with arm64 also 16K and 64K"),
 }
 
 
@@ -246,7 +247,7 @@ def machine_of(parameters, **settings):
         There is no such machine.
     """
     try:
-        return fs.Machine(arch=parameters["arch"], **settings)
+        return fs.Machine(arch=parameters["arch"], page_size=parameters["page_size"], **settings)
     except ValueError as error:
         raise StudyError(str(error)) from None
 

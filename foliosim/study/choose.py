@@ -1,6 +1,7 @@
 """From the words of a command line to what is run: parameters, sweeps and policies."""
 import itertools
 
+from foliosim import cores
 from foliosim.policy import POINTS, preset
 from foliosim.policy import choices as checked
 from foliosim.study.base import StudyError, keys_of
@@ -56,11 +57,19 @@ def parameters(study, settings=(), sweeps=()):
             texts[name] = text.split(",") if option == "--sweep" else [text]
     parsed = {name: [_value(keys, name, text) for text in values] for name, values in texts.items()}
     out = []
-    for values in itertools.product(*parsed.values()):
-        for case in study.cases(dict(zip(parsed, values))):
+    for values in (dict(zip(parsed, values)) for values in itertools.product(*parsed.values())):
+        _check_machine(values)
+        for case in study.cases(values):
             if case not in out:
                 out.append(case)
     return out
+
+
+def _check_machine(values):
+    try:
+        cores.find(values["arch"], values["page_size"])
+    except ValueError as error:
+        raise StudyError(str(error)) from None
 
 
 def policies(study, choices=(), preset_name="linux-6.18"):

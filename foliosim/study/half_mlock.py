@@ -1,4 +1,4 @@
-"""The study half-mlock: a 2 MiB folio, half of it mlocked; which of its pages can be reclaimed?
+"""The study half-mlock: a large folio, half of it mlocked; which of its pages can be reclaimed?
 
 The folio is made under linux-6.18 and written in every page (a split maps pages that hold only zeros to the zero page).
 Then the policy is installed and the first part of the mapping is mlocked.  With ``split_fails`` somebody holds a
@@ -14,12 +14,12 @@ from foliosim.policy import POINTS
 from foliosim.study import half_mlock_plot
 from foliosim.study.base import Key, Outcome, Study, StudyError, choice_value, machine_of, size_text, size_value
 from foliosim.study.resident import pageout_bytes, resident_pages
+from foliosim.study.scene import block_of
 
-_PAGE, _HUGE = 4096, 2 << 20
 _MAX = 1 << 30
-_LEAST = 16 * _PAGE  # of a memory limit
-_SMALL_MAP = 256 << 10
-_START = 16 << 20  # a 2 MiB boundary
+_LEAST_PAGES = 16  # of a memory limit
+_SMALL_MAPS = 8  # to a block that a PMD maps
+_START = 1 << 30  # where such a block begins
 REJECTED = ("fail", "retry")  # of P01: mlock itself would fail, or do the same again
 
 # What one page can be; the picture's colours.
@@ -27,9 +27,8 @@ LOCKED, UNDERSHOOT, OVERSHOOT, EVICTABLE, RECLAIMED = range(5)
 
 
 def _size(text):
-    size = size_value()(text)
-    mthp = 4 * _PAGE <= size <= _HUGE and size & (size - 1) == 0
-    if not mthp and (size == 0 or size % _HUGE or size > _MAX):
+    size = size_value(1, _MAX)(text)
+    if size & (size - 1) and size % (2 << 20):
         raise ValueError(text)
     return size
 
@@ -37,24 +36,22 @@ def _size(text):
 def _locked(text):
     if text == "half":
         return text
-    return size_value(multiple=_PAGE)(text)
+    return size_value()(text)
 
 
 def _limit(text):
     if text == "none":
         return text
-    limit = size_value(multiple=_PAGE)(text)
-    if limit < _LEAST:
-        raise ValueError(text)
-    return limit
+    return size_value(1)(text)
 
 
 KEYS = {
-    "size": Key("2M", _size, "a power of two from 16K to 2M (one folio of that size), or a multiple of 2M up to 1G"),
-    "locked": Key("half", _locked, "half, or a multiple of 4K up to size: bytes mlocked from the start"),
+    "size": Key("2M", _size, "a power of two from 4 pages to what a PMD maps (one folio of that size; 2M with 4K pages), or a multiple"
+                " of that up to 1G"),
+    "locked": Key("half", _locked, "half, or whole pages up to size: bytes mlocked from the start"),
     "shape": Key("pmd", choice_value("pmd", "pte", "merged-maps"), "pmd (mapped by a PMD before mlock), pte (mapped by"
-                 " PTEs), merged-maps (mappings of 256K that merge, collapsed by khugepaged)"),
-    "limit": Key("none", _limit, "none, or a multiple of 4K, at least 64K: memory for folios and page tables once the"
+                 " PTEs), merged-maps (8 mappings a folio that merge, collapsed by khugepaged)"),
+    "limit": Key("none", _limit, "none, or whole pages, at least 16: memory for folios and page tables once the"
                  " mapping is mlocked"),
     "split_fails": Key("both", choice_value("no", "yes", "both"),
                        "no, yes (an extra reference is held during mlock), both"),
@@ -77,20 +74,27 @@ COLUMNS = {
 
 def cases(values):
     """The parameters of each block of runs; ``both`` becomes two."""
-    size, locked = values["size"], values["locked"]
+    size, locked, limit, page = (values[key] for key in ("size", "locked", "limit", "page_size"))
+    huge = block_of(page)
+    if size < 4 * page or (size > huge and size % huge):
+        raise StudyError(f"size={size}: valid are powers of two from {size_text(4 * page)} to {size_text(huge)}, and "
+                         f"multiples of {size_text(huge)} up to {size_text(_MAX)}")
     locked = size // 2 if locked == "half" else locked
-    if locked > size:
-        raise StudyError(f"locked={locked}: valid are half, or a multiple of 4K up to size={size}")
-    shape = "pte" if size < _HUGE else values["shape"]  # smaller folios have no PMD
+    if locked > size or locked % page:
+        raise StudyError(f"locked={locked}: valid are half, or a multiple of {size_text(page)} up to size={size}")
+    if limit != "none" and (limit % page or limit < _LEAST_PAGES * page):
+        raise StudyError(f"limit={limit}: valid are none, or a multiple of {size_text(page)} from "
+                         f"{size_text(_LEAST_PAGES * page)} on")
+    shape = "pte" if size < huge else values["shape"]  # smaller folios have no PMD
     fails = ("no", "yes") if values["split_fails"] == "both" else (values["split_fails"],)
     return [{**values, "locked": locked, "shape": shape, "split_fails": answer} for answer in fails]
 
 
 def _populate(parameters):
     # A machine with one process whose mapping consists of folios as large as can be.
-    size, shape = parameters["size"], parameters["shape"]
-    mthp = {} if size >= _HUGE else {f"{size >> 10}kB": "madvise"}
-    machine = machine_of(parameters, memory=max(64 << 20, 4 * size), thp="madvise", mthp=mthp,
+    size, shape, huge = parameters["size"], parameters["shape"], block_of(parameters["page_size"])
+    mthp = {} if size >= huge else {f"{size >> 10}kB": "madvise", f"{huge >> 10}kB": "never"}
+    machine = machine_of(parameters, memory=max(32 * huge, 4 * size), thp="madvise", mthp=mthp,
                          swap=2 * size if parameters["limit"] != "none" else None)
     process = machine.spawn()
     addr = process.mmap(size, addr=_START, flags=fs.MAP_PRIVATE | fs.MAP_ANONYMOUS | fs.MAP_FIXED)
@@ -98,19 +102,20 @@ def _populate(parameters):
         _merge_and_collapse(machine, process, addr, size)
     process.madvise(addr, size, fs.MADV_HUGEPAGE)
     process.write(addr, size, value=1)
-    if shape == "pte" and size >= _HUGE:
-        for block in range(addr, addr + size, _HUGE):
-            process.mprotect(block, _PAGE, fs.PROT_READ)
-            process.mprotect(block, _PAGE, fs.PROT_READ | fs.PROT_WRITE)
+    if shape == "pte" and size >= huge:
+        for block in range(addr, addr + size, huge):
+            process.mprotect(block, huge // 2, fs.PROT_READ)
+            process.mprotect(block, huge // 2, fs.PROT_READ | fs.PROT_WRITE)
     return machine, process, addr
 
 
 def _merge_and_collapse(machine, process, addr, size):
     # The heap grows map by map, each touched before the next is made.
     process.munmap(addr, size)
-    for at in range(addr, addr + size, _SMALL_MAP):
-        process.mmap(_SMALL_MAP, addr=at, flags=fs.MAP_PRIVATE | fs.MAP_ANONYMOUS | fs.MAP_FIXED)
-        process.write(at, _SMALL_MAP, value=1)
+    small = machine.core.pmd_size // _SMALL_MAPS
+    for at in range(addr, addr + size, small):
+        process.mmap(small, addr=at, flags=fs.MAP_PRIVATE | fs.MAP_ANONYMOUS | fs.MAP_FIXED)
+        process.write(at, small, value=1)
     process.madvise(addr, size, fs.MADV_HUGEPAGE)
     machine.khugepaged_scan(process)
 
@@ -121,7 +126,8 @@ def run(parameters, policy, seed):
     machine, process, addr = _populate(parameters)
     held = []
     if parameters["split_fails"] == "yes":
-        held = [process.get_user_pages(block, _PAGE) for block in range(addr, addr + size, _HUGE)]
+        held = [process.get_user_pages(block, machine.page_size)
+                for block in range(addr, addr + size, machine.core.pmd_size)]
     machine.set_policy(policy)
     before = machine.ledger()  # what making the shape cost does not count
     process.mlock(addr, parameters["locked"])
@@ -138,7 +144,7 @@ def run(parameters, policy, seed):
 def _pressure(machine):
     # What is still there, what went to swap, and whether the limit is kept (else Linux would kill somebody).
     usage, limit = machine.usage, machine.limit
-    return {"rss_bytes": machine.ledger()["acct.Rss"], "swap_bytes": machine.swap_usage()[0] * _PAGE,
+    return {"rss_bytes": machine.ledger()["acct.Rss"], "swap_bytes": machine.swap_usage()[0] * machine.page_size,
             "oom": int(limit is not None and usage > limit)}
 
 

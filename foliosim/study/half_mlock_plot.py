@@ -66,14 +66,15 @@ def _note(values):
 
 
 def _panel(ax, runs):
-    nr_pages = runs[0].parameters["size"] // 4096
+    page = runs[0].parameters["page_size"]
+    nr_pages = runs[0].parameters["size"] // page
     for row, run in enumerate(runs):
         spans = np.array(run.detail)
         states, heads = np.repeat(spans[:, 0], spans[:, 2]), np.repeat(spans[:, 1], spans[:, 2])
         _bar(ax, row, states)
-        _folios(ax, row, heads)
+        _folios(ax, row, heads, page)
         ax.text(nr_pages * 1.015, row - _STRIP / 2, _note(run.metrics), va="center", fontsize=8)
-    locked = runs[0].parameters["locked"] // 4096
+    locked = runs[0].parameters["locked"] // page
     if 0 < locked < nr_pages:
         ax.axvline(locked, color="black", linewidth=1, linestyle=(0, (4, 3)))
     for start, end, text in ((0, locked, "mlocked"), (locked, nr_pages, "not mlocked")):
@@ -101,7 +102,7 @@ def _bar(ax, row, states):
         ax.barh(row - _STRIP / 2, end - start, left=start, height=_BAR, color=_STATES[states[start]][0], linewidth=0)
 
 
-def _folios(ax, row, heads):
+def _folios(ax, row, heads, page):
     top = row + _BAR / 2 - _STRIP / 2 + 0.03
     spans = list(_spans(heads))
     large = [(start, end) for start, end in spans if end - start > 1 and heads[start]]
@@ -112,7 +113,7 @@ def _folios(ax, row, heads):
         ax.barh(top + _STRIP / 2, end - start, left=start, height=_STRIP, facecolor="white", edgecolor="black",
                 linewidth=0.8)
         if (end - start) * 8 >= len(heads):
-            ax.text((start + end) / 2, top + _STRIP / 2, size_text((end - start) * 4096), fontsize=6.5, ha="center",
+            ax.text((start + end) / 2, top + _STRIP / 2, size_text((end - start) * page), fontsize=6.5, ha="center",
                     va="center", bbox={"facecolor": "white", "linewidth": 0, "pad": 0.4})
     for start, end in _spans(small):
         if small[start]:

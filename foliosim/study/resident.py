@@ -14,8 +14,6 @@ from foliosim.flags import (
     PM_PRESENT,
 )
 
-_PAGE = 4096
-
 
 @dataclass(frozen=True, eq=False)
 class ResidentPages:
@@ -123,7 +121,7 @@ def pageout_bytes(machine, pages):
     wanted &= machine.kpagecount(pages.pfn) == 1
     heads, counts = np.unique(pages.head[wanted], return_counts=True)
     return sum(count for head, count in zip(heads.tolist(), counts.tolist())
-               if _can_take(machine.folio(head), count)) * _PAGE
+               if _can_take(machine.folio(head), count)) * machine.page_size
 
 
 def _can_take(folio, nr_pages):

@@ -8,10 +8,19 @@ Name it in a top-level conftest.py: ``pytest_plugins = ["foliosim.testing.pytest
 ``process``
     A process of that machine.
 ``folio_shape``
-    A `foliosim.testing.shapes.Shape`, once for each shape; ``@pytest.mark.folio_shapes("base_page", ...)`` chooses
-    some.  Its machine is its own, and is audited when the test ends.
+    A `foliosim.testing.shapes.Shape`, once for each shape on x86-64, and for a few on arm64; with ``--all-arch`` for
+    each on every architecture and page size.  ``@pytest.mark.folio_shapes("base_page", ...)`` chooses some.  Its
+    machine is its own, and is audited when the test ends.
 """
 import pytest
+
+
+# Those that differ on arm64: contiguous blocks, whole, cut and left over.
+_FEW = ("thp_pte", "thp_partly_unmapped", "mthp_order4", "private_file")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--all-arch", action="store_true", help="folio shapes on every architecture and page size")
 
 
 def pytest_configure(config):
@@ -22,14 +31,28 @@ def pytest_configure(config):
 def pytest_generate_tests(metafunc):
     if "folio_shape" not in metafunc.fixturenames:
         return
-    from foliosim.testing.shapes import SHAPES
+    from foliosim.cores import machines
+    from foliosim.testing.shapes import shapes_of
 
     marker = metafunc.definition.get_closest_marker("folio_shapes")
-    names = marker.args if marker else tuple(SHAPES)
-    unknown = [name for name in names if name not in SHAPES]
+    known = {name for arch, size in machines() for name in shapes_of(arch, size)}
+    unknown = [name for name in marker.args if name not in known] if marker else []
     if unknown:
-        raise ValueError(f"folio_shapes {unknown[0]!r}: valid are {', '.join(SHAPES)}")
-    metafunc.parametrize("folio_shape", names, indirect=True)
+        raise ValueError(f"folio_shapes {unknown[0]!r}: valid are {', '.join(shapes_of())}")
+    params = [pytest.param((name, arch, size), id=name if arch == "x86_64" else f"{name}-{arch}-{size >> 10}K")
+              for name, arch, size in _wanted(metafunc.config.getoption("--all-arch"))
+              if marker is None or name in marker.args]
+    metafunc.parametrize("folio_shape", params, indirect=True)
+
+
+def _wanted(everywhere):
+    from foliosim.cores import machines
+    from foliosim.testing.shapes import shapes_of
+
+    for arch, size in machines():
+        for name in shapes_of(arch, size):
+            if everywhere or arch == "x86_64" or (size == 4096 and name in _FEW):
+                yield name, arch, size
 
 
 @pytest.fixture
@@ -56,7 +79,7 @@ def folio_shape(request):
     from foliosim.testing.shapes import build
 
     try:
-        shape = build(request.param)
+        shape = build(*request.param)
     except UnsupportedError as error:
         pytest.skip(str(error))
     yield shape

@@ -9,13 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 import foliosim as fs
+from foliosim.cores import find
 from foliosim.testing.available import missing
 
-PAGE = 4096
-PMD = 512
 ADDR = 0x200000000000
-ARENA = 64 << 20
-MOVED = ADDR + (32 << 20)
+ARENA_LEAVES = 8         # PMD leaves that a process's memory of a shape lies in
 RW = fs.PROT_READ | fs.PROT_WRITE
 FIXED = fs.MAP_PRIVATE | fs.MAP_ANONYMOUS | fs.MAP_FIXED
 FILE_BYTES = list(range(1, 17))
@@ -37,7 +35,7 @@ class Shape:
     kind : str
         ``"anon"``, ``"zero"`` (zero pages), ``"shmem"`` or ``"file"`` (private file).
     order : int
-        Of the folio that backs the range (huge zero page: 9).
+        Of the folio that backs the range (huge zero page: `huge_order`).
     outside : int
         Pages of the folio that the process maps outside the range.
     bytes : dict
@@ -58,8 +56,37 @@ class Shape:
     references: list = field(default_factory=list)
 
     @property
+    def page(self):
+        """Bytes of a page."""
+        return self.machine.page_size
+
+    @property
+    def page_kb(self):
+        return self.page >> 10
+
+    @property
+    def huge_order(self):
+        """Order of a folio that a PMD maps."""
+        return self.machine.core.pmd_order
+
+    @property
+    def huge(self):
+        """Bytes of such a folio."""
+        return self.machine.core.pmd_size
+
+    @property
+    def arena(self):
+        """Bytes from `ADDR` on that hold all that a process maps."""
+        return ARENA_LEAVES * self.huge
+
+    @property
+    def elsewhere(self):
+        """An aligned place in the arena that is free."""
+        return ADDR + self.arena // 2
+
+    @property
     def length(self):
-        return self.nr * PAGE
+        return self.nr * self.page
 
     @property
     def half(self):
@@ -83,7 +110,7 @@ class Shape:
 
     def write(self, process, first, count, value, *, delta=0):
         """Store, and remember what was stored; a shared page is remembered for all."""
-        process.write(self.addr + first * PAGE, count * PAGE, value=value, delta=delta)
+        process.write(self.addr + first * self.page, count * self.page, value=value, delta=delta)
         for owner in self.bytes if self.kind == "shmem" else (process,):
             for page in (page for page in range(first, first + count) if self.bytes[owner][page] is not None):
                 self.bytes[owner][page] = (value + (page - first) * delta) % 256
@@ -98,12 +125,12 @@ class Shape:
         del self.bytes[process]
 
     def munmap(self, process, first, count):
-        process.munmap(self.addr + first * PAGE, count * PAGE)
+        process.munmap(self.addr + first * self.page, count * self.page)
         self.bytes[process][first:first + count] = [None] * count
 
     def munmap_all(self, process):
         """Unmap the range and what lies outside it."""
-        process.munmap(ADDR, ARENA)
+        process.munmap(ADDR, self.arena)
         self.bytes[process] = [None] * self.nr
 
     def dropped(self, first, count):
@@ -121,7 +148,7 @@ class Shape:
     def frames(self, process=None, first=0, count=None):
         """Frame numbers of the pages from `addr` on; None where nothing is present."""
         process = process or self.process
-        return frames_of(process, self.addr + first * PAGE, self.nr - first if count is None else count)
+        return frames_of(process, self.addr + first * self.page, self.nr - first if count is None else count)
 
     def settled(self, before):
         """Frames that stay when a PMD is split: all but the huge zero page's."""
@@ -140,7 +167,7 @@ class Shape:
     def folios(self, process=None, *, everywhere=False):
         """The folios mapped in the range (or everywhere), by the number of their first frame."""
         found = {}
-        for frame in frames_of(process or self.process, ADDR, ARENA // PAGE) if everywhere else self.frames(process):
+        for frame in frames_of(process or self.process, ADDR, self.arena // self.page) if everywhere else self.frames(process):
             folio = self.machine.folio(frame) if frame is not None else None
             if folio is not None:
                 found[folio.pfn] = folio
@@ -168,15 +195,16 @@ class Shape:
                 assert not want, f"{process}: page {page} is lost"
 
     def _audit_process(self, process):
-        frames = [frame for frame in frames_of(process, ADDR, ARENA // PAGE) if frame is not None]
+        frames = [frame for frame in frames_of(process, ADDR, self.arena // self.page) if frame is not None]
         frames = [frame for frame in frames if not self.is_zero_page(frame)]
-        assert self.smaps(process, "Rss") == 4 * len(frames), f"{process}: Rss"
-        assert self.smaps(process, "Anonymous") == 4 * sum(bool(self.flags(f) & fs.KPF_ANON) for f in frames)
-        starts = ADDR + np.arange(ARENA >> 21, dtype=np.uint64) * np.uint64(2 << 20)
+        assert self.smaps(process, "Rss") == self.page_kb * len(frames), f"{process}: Rss"
+        anon = self.machine.kpageflags(frames) & np.uint64(fs.KPF_ANON) != 0
+        assert self.smaps(process, "Anonymous") == self.page_kb * int(anon.sum()), f"{process}: Anonymous"
+        starts = ADDR + np.arange(ARENA_LEAVES, dtype=np.uint64) * np.uint64(self.huge)
         huge = [at for at, level in zip(starts, process.walk(starts)["level"], strict=True) if level == 1]
         huge = [frame for frame in (frames_of(process, int(at), 1)[0] for at in huge) if frame is not None]
         anon = [frame for frame in huge if self.flags(frame) & fs.KPF_ANON]
-        assert self.smaps(process) == 2048 * len(anon), f"{process}: AnonHugePages"
+        assert self.smaps(process) == (self.huge >> 10) * len(anon), f"{process}: AnonHugePages"
         return frames
 
     def _audit_folios(self, mappings):
@@ -198,15 +226,39 @@ class Shape:
 
 def frames_of(process, addr, count):
     """Frame number of each page, None where nothing is present."""
-    words = process.pagemap(addr, count * PAGE)
+    words = process.pagemap(addr, count * process.machine.page_size)
     frames = (words & _FRAME).tolist()
     return [frame if there else None for frame, there in zip(frames, (words & _PRESENT).tolist(), strict=True)]
 
 
 # ---- builders ----
 
-def _start(name, nr, *, advice=None, flags=FIXED, settings=None, **more):
-    machine = fs.Machine(memory="256M", **(settings or {}))
+@dataclass(frozen=True)
+class _Site:
+    """Where a shape is built: the machine's settings."""
+
+    arch: str
+    page_size: int
+
+    @property
+    def core(self):
+        return find(self.arch, self.page_size)
+
+    @property
+    def page(self):
+        return self.core.page_size
+
+    @property
+    def ptes(self):
+        return 1 << self.core.pmd_order
+
+    def machine(self, **settings):
+        memory = max(256 << 20, 2 * ARENA_LEAVES * self.core.pmd_size)
+        return fs.Machine(arch=self.arch, page_size=self.page_size, memory=memory, **settings)
+
+
+def _start(name, site, nr, *, advice=None, flags=FIXED, settings=None, **more):
+    machine = site.machine(**(settings or {}))
     shape = Shape(name, machine, machine.spawn(), nr, **more)
     shape.process.mmap(shape.length, prot=RW, flags=flags, addr=shape.addr)
     if advice is not None:
@@ -215,93 +267,94 @@ def _start(name, nr, *, advice=None, flags=FIXED, settings=None, **more):
     return shape
 
 
-def _base_page(name):
-    shape = _start(name, 16)
+def _base_page(name, site):
+    shape = _start(name, site, 16)
     shape.fill()
     return shape
 
 
-def _thp(name):
-    shape = _start(name, PMD, advice=fs.MADV_HUGEPAGE, order=9)
+def _thp(name, site):
+    shape = _start(name, site, site.ptes, advice=fs.MADV_HUGEPAGE, order=site.core.pmd_order)
     shape.fill()
     assert shape.pmd_mapped
     return shape
 
 
-def _thp_pte(name):
-    shape = _thp(name)
-    shape.process.mprotect(shape.addr, PAGE, fs.PROT_READ)
-    shape.process.mprotect(shape.addr, PAGE, RW)
+def _thp_pte(name, site):
+    shape = _thp(name, site)
+    shape.process.mprotect(shape.addr, shape.length // 2, fs.PROT_READ)
+    shape.process.mprotect(shape.addr, shape.length // 2, RW)
     assert not shape.pmd_mapped
     return shape
 
 
 def _narrow(shape, first, count):
     """Let the range be a part of what it was."""
-    shape.addr += first * PAGE
+    shape.addr += first * shape.page
     shape.nr = count
     shape.bytes = {process: values[first:first + count] for process, values in shape.bytes.items()}
     return shape
 
 
-def _thp_one_page(name):
-    shape = _thp(name)
-    shape.process.munmap(shape.addr, 3 * PAGE)
-    shape.process.munmap(shape.addr + 4 * PAGE, (PMD - 4) * PAGE)
+def _thp_one_page(name, site):
+    shape = _thp(name, site)
+    shape.process.munmap(shape.addr, 3 * site.page)
+    shape.process.munmap(shape.addr + 4 * site.page, (site.ptes - 4) * site.page)
     return _narrow(shape, 3, 1)
 
 
-def _thp_partly_unmapped(name):
-    shape = _thp(name)
-    shape.process.munmap(shape.addr + PMD // 2 * PAGE, PMD // 2 * PAGE)
-    return _narrow(shape, 0, PMD // 2)
+def _thp_partly_unmapped(name, site):
+    shape = _thp(name, site)
+    shape.process.munmap(shape.addr + shape.length // 2, shape.length // 2)
+    return _narrow(shape, 0, site.ptes // 2)
 
 
-def _thp_partly_moved(name):
-    shape = _thp(name)
-    half = PMD // 2 * PAGE
-    shape.process.mremap(shape.addr + half, half, half, flags=fs.MREMAP_MAYMOVE | fs.MREMAP_FIXED, new_addr=MOVED)
-    shape.outside = PMD // 2
-    return _narrow(shape, 0, PMD // 2)
+def _thp_partly_moved(name, site):
+    shape = _thp(name, site)
+    half = shape.length // 2
+    shape.process.mremap(shape.addr + half, half, half, flags=fs.MREMAP_MAYMOVE | fs.MREMAP_FIXED,
+                         new_addr=ADDR + 2 * shape.huge)
+    shape.outside = site.ptes // 2
+    return _narrow(shape, 0, site.ptes // 2)
 
 
-def _thp_partly_shared(name):
-    shape = _thp(name)
+def _thp_partly_shared(name, site):
+    shape = _thp(name, site)
     child = shape.fork()
-    shape.munmap(child, PMD // 2, PMD // 2)
+    shape.munmap(child, site.ptes // 2, site.ptes // 2)
     return shape
 
 
-def _mthp(name):
-    order = int(name.removeprefix("mthp_order"))
-    settings = {"mthp": {f"{4 << order}kB": "madvise", "2048kB": "never"}}
-    shape = _start(name, 1 << order, advice=fs.MADV_HUGEPAGE, order=order, settings=settings)
+def _mthp(name, site):
+    order, kb = int(name.removeprefix("mthp_order")), site.page >> 10
+    settings = {"mthp": {f"{kb << order}kB": "madvise", f"{kb * site.ptes}kB": "never"}}
+    shape = _start(name, site, 1 << order, advice=fs.MADV_HUGEPAGE, order=order, settings=settings)
     shape.fill()
     assert [folio.order for folio in shape.folios().values()] == [order]
     return shape
 
 
-def _zero_page(name):
-    shape = _start(name, 16, kind="zero")
+def _zero_page(name, site):
+    shape = _start(name, site, 16, kind="zero")
     shape.process.read(shape.addr, shape.length)
     return shape
 
 
-def _huge_zero_page(name):
-    shape = _start(name, PMD, advice=fs.MADV_HUGEPAGE, kind="zero", order=9)
+def _huge_zero_page(name, site):
+    shape = _start(name, site, site.ptes, advice=fs.MADV_HUGEPAGE, kind="zero", order=site.core.pmd_order)
     shape.process.read(shape.addr, shape.length)
     assert shape.pmd_mapped
     return shape
 
 
-def _shmem(name):
-    shape = _start(name, 16, kind="shmem", flags=fs.MAP_SHARED | fs.MAP_ANONYMOUS | fs.MAP_FIXED)
+def _shmem(name, site):
+    shape = _start(name, site, 16, kind="shmem", flags=fs.MAP_SHARED | fs.MAP_ANONYMOUS | fs.MAP_FIXED)
     shape.fill()
     return shape
 
 
-def _private_file(name):
-    machine = fs.Machine(memory="256M")
+def _private_file(name, site):
+    machine = site.machine()
     shape = Shape(name, machine, machine.spawn(), len(FILE_BYTES), kind="file")
     file = machine.create_file("disk", shape.length, fill=FILE_BYTES[0])
     shape.process.mmap(shape.length, prot=RW, flags=fs.MAP_PRIVATE | fs.MAP_FIXED, addr=shape.addr, file=file)
@@ -310,22 +363,39 @@ def _private_file(name):
     return shape
 
 
-SHAPES = {
+_MTHP = {f"mthp_order{order}": _mthp for order in range(2, 13)}
+_BUILDERS = {
     "base_page": _base_page, "thp_pmd": _thp, "thp_pte": _thp_pte, "thp_one_page": _thp_one_page,
     "thp_partly_unmapped": _thp_partly_unmapped, "thp_partly_moved": _thp_partly_moved,
-    "thp_partly_shared": _thp_partly_shared, **{f"mthp_order{order}": _mthp for order in range(2, 9)},
-    "zero_page": _zero_page, "huge_zero_page": _huge_zero_page, "shmem": _shmem, "private_file": _private_file,
+    "thp_partly_shared": _thp_partly_shared, **_MTHP, "zero_page": _zero_page, "huge_zero_page": _huge_zero_page,
+    "shmem": _shmem, "private_file": _private_file,
 }
 NEEDS = {"thp_partly_moved": "mremap", "private_file": "files"}
 
 
-def build(name):
+def shapes_of(arch="x86_64", page_size="4K"):
+    """Names of the shapes that an architecture and page size have: folios up to half a PMD leaf, and those of one.
+
+    Returns
+    -------
+    tuple of str
+    """
+    mthp = list(_MTHP)[:find(arch, page_size).pmd_order - 2]
+    return tuple(name for name in _BUILDERS if name not in _MTHP or name in mthp)
+
+
+SHAPES = shapes_of()
+
+
+def build(name, arch="x86_64", page_size="4K"):
     """A shape, on a machine of its own.
 
     Parameters
     ----------
     name : str
-        One of ``SHAPES``.
+        One of `shapes_of` this architecture and page size.
+    arch : str
+    page_size : int or str
 
     Returns
     -------
@@ -339,6 +409,6 @@ def build(name):
     reason = missing(NEEDS[name]) if name in NEEDS else None
     if reason:
         raise fs.UnsupportedError(f"shape {name}: {reason}")
-    shape = SHAPES[name](name)
+    shape = _BUILDERS[name](name, _Site(arch, page_size))
     shape.audit()
     return shape

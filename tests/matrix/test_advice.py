@@ -20,9 +20,9 @@ def test_bytes_stay(folio_shape, advice, part):
     events = s.machine.vmstat()
     if advice == "MADV_FREE" and s.kind in ("shmem", "file"):
         with pytest.raises(fs.SyscallError):
-            s.process.madvise(s.addr, nr * 4096, fs.MADV_FREE)
+            s.process.madvise(s.addr, nr * s.page, fs.MADV_FREE)
         return
-    s.process.madvise(s.addr, nr * 4096, getattr(fs, advice))
+    s.process.madvise(s.addr, nr * s.page, getattr(fs, advice))
     s.audit()
     assert list(s.process.read(s.addr, s.length)) == s.bytes[s.process]
     if advice == "MADV_FREE":
@@ -47,7 +47,7 @@ def check_free(s, nr, events):
         elif not freed & set(range(pfn, pfn + folio.nr_pages)):
             assert folio.flags & fs.KPF_SWAPBACKED, folio
     assert s.machine.vmstat()["pglazyfree"] - events["pglazyfree"] == pages
-    assert s.smaps(name="LazyFree") == 4 * sum(frame is not None and not s.flags(frame) & fs.KPF_SWAPBACKED
+    assert s.smaps(name="LazyFree") == s.page_kb * sum(frame is not None and not s.flags(frame) & fs.KPF_SWAPBACKED
                                                and not s.is_zero_page(frame) for frame in s.frames())
 
 

@@ -60,9 +60,9 @@ def check_first_writer(s, writer, other, before, huge, events):
         assert s.frames(other)[0] == before[0]
         assert s.machine.folio(after[0]).order == 0
         assert s.smaps(writer) == 0 and s.smaps(other) == huge
-        assert changed(s, events, "thp_split_pmd", "thp_split_page", "cow_bytes") == [int(huge > 0), 0, 4096]
+        assert changed(s, events, "thp_split_pmd", "thp_split_page", "cow_bytes") == [int(huge > 0), 0, s.page]
     elif s.name == "huge_zero_page":
-        assert s.smaps(writer) == 2048 and s.machine.folio(after[0]).order == 9
+        assert s.smaps(writer) == s.huge >> 10 and s.machine.folio(after[0]).order == s.huge_order
         assert changed(s, events, "thp_fault_alloc") == [1]
 
 
@@ -106,7 +106,7 @@ def test_left_alone_reuses(folio_shape):
     s.audit()
     if s.name == "thp_one_page":
         assert s.frames() != before and s.machine.folio(s.frames()[0]).order == 0
-        assert changed(s, events, "cow_bytes") == [4096]
+        assert changed(s, events, "cow_bytes") == [s.page]
     elif s.kind in ("anon", "shmem"):
         assert s.frames() == before and changed(s, events, "cow_bytes", "thp_split_pmd") == [0, 0]
 

@@ -65,7 +65,7 @@ def test_long_pin_then_fork(folio_shape, length):
     """The child gets copies of the pinned pages at once; the pin goes on seeing the parent's stores."""
     s = folio_shape
     nr = 1 if length == "one" else s.nr
-    pin = s.hold(s.process.pin_user_pages(s.addr, nr * 4096, longterm=True, write=True))
+    pin = s.hold(s.process.pin_user_pages(s.addr, nr * s.page, longterm=True, write=True))
     s.audit()
     old, frames, huge, events = list(s.bytes[s.process]), s.frames(), s.smaps(), s.machine.vmstat()
     assert pin.page_frames == frames[:nr]
@@ -77,7 +77,7 @@ def test_long_pin_then_fork(folio_shape, length):
     for page, frame in enumerate(frames):
         if s.kind != "shmem" and frame is not None and not s.is_zero_page(frame):
             assert (theirs[page] == frame) == (page not in pinned), page
-    copied = 4096 * (len(pinned) + (s.outside if pinned else 0)) if s.kind != "shmem" else 0
+    copied = s.page * (len(pinned) + (s.outside if pinned else 0)) if s.kind != "shmem" else 0
     split = int(huge > 0 and bool(pinned))
     assert [s.machine.vmstat()[name] - events[name] for name in ("thp_split_pmd", "cow_bytes")] == [split, copied]
     s.write(s.process, 0, nr, 77)
@@ -97,10 +97,10 @@ def pinned_pages(s, pin):
 
 def test_pin_counts(folio_shape):
     s = folio_shape
-    first = s.hold(s.process.pin_user_pages(s.addr, 4096, longterm=True, write=True))
+    first = s.hold(s.process.pin_user_pages(s.addr, s.page, longterm=True, write=True))
     s.audit()
     assert s.machine.folio(first.page_frames[0]).pincount == 1
-    second = s.hold(s.process.pin_user_pages(s.addr, 4096, longterm=True, write=True))
+    second = s.hold(s.process.pin_user_pages(s.addr, s.page, longterm=True, write=True))
     s.audit()
     assert second.page_frames == first.page_frames
     assert s.machine.folio(first.page_frames[0]).pincount == 2
@@ -115,7 +115,7 @@ def test_referenced_folio_cannot_be_split(folio_shape):
     s = folio_shape
     if s.kind == "zero" or s.order == 0:
         pytest.skip("no folio that could be split")
-    s.hold(s.process.get_user_pages(s.addr, 4096))
+    s.hold(s.process.get_user_pages(s.addr, s.page))
     before, huge, folio = s.frames(), s.smaps(), s.machine.folio(s.frames()[0])
     with pytest.raises(fs.SyscallError) as caught:
         s.machine.split_folio(before[0])

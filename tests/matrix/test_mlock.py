@@ -12,7 +12,7 @@ def test_mlock(folio_shape, part):
     s = folio_shape
     nr = s.nr if part == "whole" else s.half
     huge, events = s.smaps(), s.machine.vmstat()
-    s.process.mlock(s.addr, nr * 4096)
+    s.process.mlock(s.addr, nr * s.page)
     s.audit()
     assert s.process.counts()["locked_vm"] == nr
     locked = check_flags(s, nr)
@@ -25,7 +25,7 @@ def test_mlock(folio_shape, part):
         assert s.smaps() == (huge if kept else 0)
         assert after["thp_split_pmd"] - events["thp_split_pmd"] == int(not kept)
     assert after["thp_split_page"] == events["thp_split_page"]
-    s.process.munlock(s.addr, nr * 4096)
+    s.process.munlock(s.addr, nr * s.page)
     s.audit()
     assert s.process.counts()["locked_vm"] == 0
     assert not any(s.flags(frame) & fs.KPF_MLOCKED for frame in s.frames())
@@ -65,7 +65,7 @@ def test_munlock_of_a_part(folio_shape):
         pytest.skip("no part")
     s.process.mlock(s.addr, s.length)
     huge = s.smaps()
-    s.process.munlock(s.addr, s.half * 4096)
+    s.process.munlock(s.addr, s.half * s.page)
     s.audit()
     assert s.process.counts()["locked_vm"] == s.nr - s.half
     assert s.smaps() == 0 or not huge

@@ -13,7 +13,7 @@ def test_mprotect(folio_shape, part, prot):
     nr = s.nr if part == "whole" else s.half
     frames, huge, events, old = s.frames(), s.smaps(), s.machine.vmstat(), list(s.bytes[s.process])
     pmd = s.pmd_mapped
-    s.process.mprotect(s.addr, nr * 4096, prot)
+    s.process.mprotect(s.addr, nr * s.page, prot)
     s.audit()
     assert s.settled(s.frames()) == s.settled(frames) and None not in s.frames()
     refuses(s, "write", 0)
@@ -31,18 +31,18 @@ def test_mprotect(folio_shape, part, prot):
 
 
 def refuses(s, access, page):
-    addr = s.addr + page * 4096
+    addr = s.addr + page * s.page
     with pytest.raises(fs.SegvError) as caught:
         if access == "write":
-            s.process.write(addr, 4096, value=1)
+            s.process.write(addr, s.page, value=1)
         else:
-            s.process.read(addr, 4096)
+            s.process.read(addr, s.page)
     assert (caught.value.addr, caught.value.si_code, caught.value.access) == (addr, "ACCERR", access)
 
 
 def check_back(s, nr, frames):
     """Writable again: stores go into the same pages where they are the process's own."""
-    s.process.mprotect(s.addr, nr * 4096, RW)
+    s.process.mprotect(s.addr, nr * s.page, RW)
     assert s.process.counts()["map_count"] == len(s.process.maps()) == 1 + bool(s.outside)
     s.write(s.process, 0, s.nr, 33, delta=7)
     s.audit()
@@ -55,7 +55,7 @@ def test_child_protects_a_part_and_the_parent_writes(folio_shape):
     s = folio_shape
     child = s.fork()
     huge, mine = s.smaps(), s.smaps(child)
-    child.mprotect(s.addr, s.half * 4096, fs.PROT_READ)
+    child.mprotect(s.addr, s.half * s.page, fs.PROT_READ)
     s.audit()
     assert s.smaps() == huge
     assert s.smaps(child) == (mine if s.half == s.nr else 0)

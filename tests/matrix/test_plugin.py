@@ -2,7 +2,7 @@
 import pytest
 
 import foliosim as fs
-from foliosim.testing.shapes import SHAPES, build
+from foliosim.testing.shapes import build, shapes_of
 
 seen = []
 
@@ -33,7 +33,7 @@ def test_chosen_shapes_came():
 
 def test_every_shape_has_the_order_that_it_says(folio_shape):
     s = folio_shape
-    assert s.name in SHAPES
+    assert s.name in shapes_of(s.machine.arch, s.page)
     orders = {folio.order for folio in s.folios().values()}
     assert orders == (set() if s.kind == "zero" else {s.order})
     assert s.pmd_mapped == (s.name in ("thp_pmd", "thp_partly_shared", "huge_zero_page"))
@@ -44,7 +44,7 @@ def wrong_byte(s):
 
 
 def lost_page(s):
-    s.process.madvise(s.addr, 4096, fs.MADV_DONTNEED)
+    s.process.madvise(s.addr, s.page, fs.MADV_DONTNEED)
 
 
 def forgotten_process(s):
@@ -52,7 +52,7 @@ def forgotten_process(s):
 
 
 def forgotten_reference(s):
-    s.keep = s.process.get_user_pages(s.addr, 4096)
+    s.keep = s.process.get_user_pages(s.addr, s.page)
 
 
 def damaged_count(s):
@@ -69,4 +69,4 @@ def test_audit_sees(damage):
 
 def test_unknown_shape_is_named():
     with pytest.raises(KeyError, match="no_such_shape"):
-        build("no_such_shape")
+        build("no_such_shape", "arm64")

@@ -25,7 +25,7 @@ def test_split(folio_shape):
         assert page in zeros or frame == frames[page]
     assert {folio.order for folio in s.folios().values()} == {0}
     after = s.machine.vmstat()
-    assert after["thp_split_page"] - events["thp_split_page"] == int(s.order == 9)
+    assert after["thp_split_page"] - events["thp_split_page"] == int(s.order == s.huge_order)
     assert after["thp_split_pmd"] - events["thp_split_pmd"] == int(huge > 0)
     assert s.machine.mthp_stats()[s.order]["split"] == stats["split"] + 1
     assert s.smaps() == 0 and after["deferred_split_folios"] == 0

@@ -14,7 +14,7 @@ def check_deferred(s):
     for folio in large_folios(s):
         partial = 0 < folio.nr_pages_mapped < folio.nr_pages and not folio.entire_mapcount
         assert folio.partially_mapped == partial, folio
-        assert folio.deferred == (partial or folio.order == 9), folio
+        assert folio.deferred == (partial or folio.order == s.huge_order), folio
     queued = {folio.pfn for process in s.bytes for folio in s.folios(process, everywhere=True).values()
               if folio.deferred}
     assert s.machine.vmstat()["deferred_split_folios"] == len(queued)
@@ -26,7 +26,7 @@ def test_munmap_of_a_part(folio_shape):
     s.munmap(s.process, 0, s.half)
     s.audit()
     with pytest.raises(fs.SegvError) as caught:
-        s.process.read(s.addr, 4096)
+        s.process.read(s.addr, s.page)
     assert caught.value.si_code == "MAPERR"
     assert s.settled(s.frames()) == [None] * s.half + s.settled(frames[s.half:])
     check_deferred(s)
@@ -35,7 +35,7 @@ def test_munmap_of_a_part(folio_shape):
     assert after["thp_split_pmd"] - events["thp_split_pmd"] == int(pmd)
     assert after["thp_split_page"] == events["thp_split_page"]
     if s.half < s.nr:
-        assert list(s.process.read(s.addr + s.half * 4096, (s.nr - s.half) * 4096)) == s.bytes[s.process][s.half:]
+        assert list(s.process.read(s.addr + s.half * s.page, (s.nr - s.half) * s.page)) == s.bytes[s.process][s.half:]
 
 
 def test_munmap_of_all_frees_all(folio_shape):
@@ -71,7 +71,7 @@ def test_dontneed(folio_shape, part, advice):
     s = folio_shape
     nr = s.nr if part == "whole" else s.half
     frames, pmd, events = s.frames(), s.pmd_mapped, s.machine.vmstat()
-    s.process.madvise(s.addr, nr * 4096, getattr(fs, advice))
+    s.process.madvise(s.addr, nr * s.page, getattr(fs, advice))
     s.dropped(0, nr)
     s.audit()
     assert s.settled(s.frames()) == [None] * nr + s.settled(frames[nr:])
@@ -95,4 +95,4 @@ def test_dontneed_while_shared(folio_shape):
     s.audit()
     assert s.frames(child) == frames
     assert list(child.read(s.addr, s.length)) == s.bytes[child]
-    assert s.smaps(name="Rss") == 4 * s.outside
+    assert s.smaps(name="Rss") == s.page_kb * s.outside

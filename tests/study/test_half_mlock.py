@@ -205,13 +205,15 @@ class TestCommand:
 
     @pytest.mark.parametrize("arguments, named", [
         (["--set", "sizes=2M"], ["sizes", "size, locked, shape, limit, split_fails, arch, page_size"]),
-        (["--set", "size=3M"], ["size='3M'", "multiple of 2M"]),
+        (["--set", "size=3M"], ["size='3M'", "what a PMD maps"]),
         (["--set", "size=12K"], ["12K"]),
         (["--set", "size=big"], ["big"]),
-        (["--set", "locked=5000"], ["locked='5000'", "half"]),
+        (["--set", "size=8K"], ["size=8192", "from 16 KiB to 2 MiB"]),
+        (["--set", "page_size=64K"], ["65536", "valid for x86_64 are 4K"]),
+        (["--set", "locked=5000"], ["locked=5000", "half"]),
         (["--set", "locked=4M"], ["locked=4194304", "size=2097152"]),
         (["--set", "shape=round"], ["shape='round'", "pmd", "pte"]),
-        (["--set", "limit=4K"], ["limit='4K'", "at least 64K"]),
+        (["--set", "limit=4K"], ["limit=4096", "from 64 KiB on"]),
         (["--set", "split_fails=maybe"], ["split_fails='maybe'", "no", "yes", "both"]),
         (["--set", "size"], ["--set 'size'", "name=value"]),
         (["--policy", "p2=whole"], ["'p2'", "mlock_rule"]),
@@ -234,3 +236,19 @@ class TestCommand:
         (tmp_path / "file").write_text("")
         result = study(out=tmp_path / "file" / "sub")
         assert result.exit_code == 1 and "cannot write" in result.output
+
+
+@pytest.mark.parametrize("shape", ["pmd", "pte"])
+@pytest.mark.parametrize("arch, page_size, size", [("arm64", "4K", "2M"), ("arm64", "16K", "32M"), ("arm64", "64K", "512M"),
+                                                   ("arm64", "64K", "2M")])
+def test_the_same_on_every_machine(arch, page_size, size, shape):
+    """What is unevictable, and what is not, is a matter of folios; TLB entries are one of the page size."""
+    settings = [f"arch={arch}", f"page_size={page_size}", f"size={size}", f"shape={shape}", "split_fails=no"]
+    got = by_policy(runs_of(settings, ["mlock_rule=contained_eager", "mlock_rule=whole", "mlock_rule=split"]), "no")
+    half = runs_of(settings, ["mlock_rule=whole"])[0].parameters["locked"]
+    assert [(one["mlock_overshoot"], one["mlock_undershoot"]) for one in got.values()] == [(0, half), (half, 0), (0, 0)]
+    assert got["mlock_rule=split"]["pageout_bytes"] == half
+    page, cont = {"4K": (4096, 16), "16K": (16384, 128), "64K": (65536, 32)}[page_size]
+    assert {one["tlb_entries.plain"] for one in got.values()} == {2 * half // page}
+    entries = 2 * half // page
+    assert [one["tlb_entries.contpte"] for one in got.values()] == [entries // cont, entries // cont, entries]

@@ -40,7 +40,7 @@ def test_cases_that_are_alike_run_once():
 @pytest.mark.parametrize("settings, sweeps, named", [
     ([], ["sizes=1,2"], "sizes"), ([], ["size=2M,3M"], "3M"), ([], ["size="], "size="),
     (["size=2M"], ["size=4M"], "twice"), ([], ["size=2M", "size=4M"], "twice"), (["page_size=-1"], [], "-1"),
-    (["page_size=16K"], [], "16K"), (["arch=riscv"], [], "riscv"),
+    (["page_size=16K"], [], "16384: valid for x86_64 are 4K"), (["page_size=1"], [], "'1'"), (["arch=riscv"], [], "riscv"),
 ])
 def test_bad_words(settings, sweeps, named):
     with pytest.raises(StudyError, match=named):

@@ -228,6 +228,10 @@ cdef inline bint pte_hw_allows(const machine_t *m, uint64_t e, bint write) noexc
         return False
     return not write or not e & ARM_RDONLY or (m.hw_afdbm and (e & ARM_WRITE) != 0)
 
+cdef inline bint pte_access_permitted(const machine_t *m, uint64_t e, bint write) noexcept nogil:
+    """For those who look without the MMU (gup_fast): neither age nor dirtiness matters."""
+    return (e & (ARM_VALID | ARM_USER)) == (ARM_VALID | ARM_USER) and (not write or (e & ARM_WRITE) != 0)
+
 cdef inline bint pte_hw_present(const machine_t *m, uint64_t e) noexcept nogil:
     """Valid for the MMU (a PROT_NONE entry is not)."""
     return (e & ARM_VALID) != 0

@@ -257,6 +257,10 @@ cdef inline bint pte_hw_allows(const machine_t *m, uint64_t e, bint write) noexc
     cdef uint64_t need = X86_PRESENT | X86_USER | (X86_RW if write else 0)
     return (e & need) == need
 
+cdef inline bint pte_access_permitted(const machine_t *m, uint64_t e, bint write) noexcept nogil:
+    """For those who look without the MMU (gup_fast)."""
+    return pte_hw_allows(m, e, write)
+
 cdef inline bint pte_hw_present(const machine_t *m, uint64_t e) noexcept nogil:
     """Present for the MMU (a PROT_NONE entry is not)."""
     return (e & X86_PRESENT) != 0
