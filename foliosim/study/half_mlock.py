@@ -46,8 +46,8 @@ def _limit(text):
 
 
 KEYS = {
-    "size": Key("2M", _size, "a power of two from 4 pages to what a PMD maps (one folio of that size; 2M with 4K pages), or a multiple"
-                " of that up to 1G"),
+    "size": Key("2M", _size, "a power of two from 4 pages to what a PMD maps (one folio of that size; 2M with 4K"
+                " pages), or a multiple of that up to 1G"),
     "locked": Key("half", _locked, "half, or whole pages up to size: bytes mlocked from the start"),
     "shape": Key("pmd", choice_value("pmd", "pte", "merged-maps"), "pmd (mapped by a PMD before mlock), pte (mapped by"
                  " PTEs), merged-maps (8 mappings a folio that merge, collapsed by khugepaged)"),

@@ -167,7 +167,10 @@ class Shape:
     def folios(self, process=None, *, everywhere=False):
         """The folios mapped in the range (or everywhere), by the number of their first frame."""
         found = {}
-        for frame in frames_of(process or self.process, ADDR, self.arena // self.page) if everywhere else self.frames(process):
+        frames = self.frames(process)
+        if everywhere:
+            frames = frames_of(process or self.process, ADDR, self.arena // self.page)
+        for frame in frames:
             folio = self.machine.folio(frame) if frame is not None else None
             if folio is not None:
                 found[folio.pfn] = folio
