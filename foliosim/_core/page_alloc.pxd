@@ -1,10 +1,11 @@
 # cython: language_level=3
 """Emulated physical memory and its buddy allocator (mm/page_alloc.c, simplified to one zone)."""
 from libc.stdint cimport uint32_t, uint64_t
+from foliosim._core.flags cimport FS_HPAGE_PMD_ORDER
 from foliosim._core.types cimport *
 
 cdef enum:
-    NR_PCP_LISTS = 10            # of orders 0 to that of a huge page
+    NR_PCP_LISTS = FS_HPAGE_PMD_ORDER + 1    # of orders 0 to that of a huge page
 
 # Reserve host address space for nr_pages frames and set the zero pages up.  0, or -FS_EHOSTMEM.
 cdef int page_alloc_init(machine_t *m, uint64_t nr_pages) noexcept nogil

@@ -461,7 +461,7 @@ cdef struct machine_t:
     # buddy allocator (page_alloc)
     uint32_t free_list[14]   # first free block of each order
     int64_t nr_free[14]      # blocks
-    pcp_list_t pcp[10]       # blocks that were freed last, by order
+    pcp_list_t pcp[14]       # blocks that were freed last, by order
     uint64_t fresh_pfn       # frames from here on were never used; not on the lists
     int64_t free_pages       # frames, those on per-CPU lists and fresh ones included
     uint32_t table_free      # freed page tables, all zero
