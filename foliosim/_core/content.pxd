@@ -17,6 +17,7 @@ cdef struct byte_t:
 cdef struct entry_t:         # differing bytes of one page
     uint32_t pfn             # FS_NO_PFN: free slot
     uint32_t n, cap
+    uint32_t zero            # likewise
     byte_t *bytes            # ascending by offset
 
 cdef struct store_t:         # open addressing by pfn, at most 3/4 full

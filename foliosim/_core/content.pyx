@@ -54,7 +54,7 @@ cdef entry_t *store_get(machine_t *m, uint32_t pfn) noexcept nogil:
             return NULL
         entry = store_find(store, pfn)
     entry.pfn = pfn
-    entry.n = entry.cap = 0
+    entry.n = entry.cap = entry.zero = 0
     entry.bytes = NULL
     store.used += 1
     return entry

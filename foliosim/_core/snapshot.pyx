@@ -234,7 +234,7 @@ cdef void edges_of_store_t(image_t *w, store_t *store) noexcept nogil:
 
 cdef void edges_of_entry_t(image_t *w, entry_t *entry) noexcept nogil:
     if entry.pfn == FS_NO_PFN:
-        entry.n = entry.cap = 0
+        entry.n = entry.cap = entry.zero = 0
         entry.bytes = NULL
     edge_part(w, &entry.bytes, RECORD_BYTES, entry.cap * sizeof(byte_t), entry.n * sizeof(byte_t))
 
