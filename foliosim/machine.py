@@ -267,6 +267,11 @@ class Machine:
         Returns
         -------
         Process
+
+        Raises
+        ------
+        OutOfMemory
+            The memory limit leaves no page for its root page table, which is charged like the others.
         """
         return Process(self)
 

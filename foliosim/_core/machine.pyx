@@ -32,6 +32,7 @@ from foliosim._core.kpage cimport get_kpage_count, stable_page_flags
 from foliosim._core.madvise cimport FS_ENOTSIM, do_madvise, prctl_set_vma
 from foliosim._core.mapping cimport mapping_put
 from foliosim._core.memcontrol cimport mem_cgroup_usage, oom_report
+from foliosim._core.vmscan cimport mem_cgroup_charge
 from foliosim._core.mlock cimport lru_add_drain
 from foliosim._core.mlock_syscall cimport do_mlock, do_mlock2, do_mlockall, do_munlock, do_munlockall
 from foliosim._core.mmap cimport dup_mmap, exit_mmap, ksys_mmap, mm_alloc, mm_free
@@ -405,11 +406,18 @@ cdef class CoreProcess:
         """A new address space; with a pid, that of a live process whose Python object is gone."""
         self.machine = machine
         machine.enter()
-        self.mm = mm_alloc(&machine.m) if pid == 0 else machine.find_mm(pid)
+        if pid:
+            self.mm = machine.find_mm(pid)
+        elif mem_cgroup_charge(&machine.m, 1):   # the PGD, as pgd_alloc's GFP_PGTABLE_USER has it charged
+            self.mm = mm_alloc(&machine.m)
         if self.mm == NULL:
             machine.count_fail(ENOMEM)
+            if machine.m.memcg.oom:
+                raise out_of_memory("fork", (), oom_report(&machine.m))
             raise syscall_error(ENOMEM, "fork")
         machine.known[self.mm.pid] = self
+        if machine.m.refused_point or machine.hook_error is not None:
+            machine.settle()                     # reclaim asked a hook
 
     cdef mm_t *enter(self) except NULL:
         if self.mm == NULL:

@@ -51,6 +51,11 @@ def known(op):
     return op in _OPS or op in OPS
 
 
+def names():
+    """The names of all ops."""
+    return sorted({*OPS, *_OPS})
+
+
 def _pages(step):
     return {"pages": step["pages"]} if "pages" in step else {}
 

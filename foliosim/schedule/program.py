@@ -2,7 +2,7 @@
 import json
 from dataclasses import dataclass, field
 
-from foliosim.schedule.player import known
+from foliosim.schedule.player import known, names
 
 
 class ScheduleError(ValueError):
@@ -45,7 +45,7 @@ class Program:
         steps = [step for actor in self.actors.values() for step in actor]
         for step in [*self.setup, *steps, *self.daemons.values()]:
             if not isinstance(step, dict) or not (known(step.get("op")) or step.get("op") in more):
-                raise ScheduleError(f"step {step!r}: no such op")
+                raise ScheduleError(f"step {step!r}: no such op; valid are {', '.join([*names(), *more])}")
 
     def as_dict(self):
         """As JSON can hold it."""

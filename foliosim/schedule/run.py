@@ -1,8 +1,10 @@
 """One order of steps, performed; and what came of it, written down so that it can be done again."""
+import inspect
 import json
 from dataclasses import dataclass, field
 
-from foliosim.errors import ValidationError
+import foliosim
+from foliosim.errors import UnsupportedError, ValidationError
 from foliosim.schedule.player import Player
 from foliosim.schedule.program import Program, ScheduleError, read_json
 
@@ -111,9 +113,9 @@ def play(schedule, *, metric=None, more=None, validate=True):
         An order or a step that cannot be, or an unknown metric.
     """
     schedule.program.check(more or ())
-    player = Player(schedule.program, more)
+    player = _player(schedule.program, more)
     for step in schedule.program.setup:
-        player.do(step)
+        _do(player, step, "setup")
     schedule.results = []
     best = None
     for number, (_, step) in enumerate(schedule.steps()):
@@ -127,12 +129,34 @@ def play(schedule, *, metric=None, more=None, validate=True):
     return player
 
 
+def _player(program, more):
+    try:
+        return Player(program, more)
+    except (TypeError, ValueError) as error:
+        valid = list(inspect.signature(foliosim.Machine.__new__).parameters)[1:]
+        raise ScheduleError(f"machine {program.machine}: {error}; it may have {', '.join(valid)}") from error
+
+
+def _do(player, step, where):
+    """What a step gave; `ScheduleError` if it is not written as it must be."""
+    try:
+        return player.do(step)
+    except UnsupportedError as error:
+        raise ScheduleError(f"step {where}, {step}: {error}") from error
+    except KeyError as error:
+        if error.args[0] in step or not isinstance(error.args[0], str):
+            raise
+        raise ScheduleError(f"step {where}, {step}: has no {error}, or there is none such") from error
+    except ValueError as error:
+        raise ScheduleError(f"step {where}, {step}: {error}") from error
+
+
 def _perform(player, schedule, number, step, validate):
     if not player.ready(step):
         raise ScheduleError(f"step {number}, {step['op']}: there is no process {step.get('proc')} yet, or any more,"
                             f" or no file {step.get('file')}")
     try:
-        schedule.results.append(shown(player.do(step)))
+        schedule.results.append(shown(_do(player, step, number)))
         if validate:
             player.validate()
     except (ValidationError, ArithmeticError, AssertionError, LookupError, MemoryError, TypeError) as error:

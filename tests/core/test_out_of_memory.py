@@ -111,3 +111,21 @@ def test_somebody_is_ended_and_it_goes_on():
     other.write(addr, HUGE, value=2)
     assert other.read(addr, HUGE) == b"\2" * 512
     machine.validate()
+
+
+def test_a_process_needs_a_page_of_its_own():
+    """Its root table is charged: a full limit has no room for one, whoever starts it."""
+    machine = fs.Machine(memory="64M", limit="2M", thp="never")
+    process = machine.spawn()
+    addr = process.mmap(4 << 20)
+    with pytest.raises(fs.OutOfMemory):
+        process.write(addr, 4 << 20, value=1)
+    for start in (machine.spawn, process.fork):
+        with pytest.raises(fs.OutOfMemory, match="limit 512, usage 512"):
+            start()
+        assert len(machine.processes()) == 1
+        machine.validate()
+    process.munmap(addr, PAGE)
+    machine.spawn()
+    assert machine.usage <= machine.limit
+    machine.validate()

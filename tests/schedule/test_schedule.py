@@ -1,5 +1,6 @@
 """Orders of steps: by hand, searched, written down and replayed."""
 import json
+import re
 
 import pytest
 from click.testing import CliRunner
@@ -167,3 +168,17 @@ class TestCommand:
         (tmp_path / "bad.json").write_text(text)
         result = self.run("search", tmp_path / "bad.json", "--tries", 1)
         assert result.exit_code == 1 and words in result.output
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"machine": {"memory": "64M", "thp": "alway"}}, "thp 'alway': valid are never"),
+    ({"machine": {"memory": "64M", "tph": "always"}}, "'tph'; it may have arch, .*thp"),
+    ({"daemons": {"d": {"op": "khugepage"}}}, "no such op; valid are .*khugepaged"),
+    ({"setup": [{"op": "reclaim", "pages": -1}]}, "step setup, .*reclaim of -1 pages"),
+    ({"setup": [{"op": "reclaim"}]}, "has no 'pages'"),
+    ({"setup": [{"op": "mmap", "proc": "p9", "addr": "0x1000", "length": 4096}]}, "'p9'")])
+def test_a_program_that_cannot_be_says_why(tmp_path, change, message):
+    path = tmp_path / "program.json"
+    path.write_text(json.dumps({"actors": {"p0": [{"op": "shrink_deferred"}]}, **change}))
+    result = CliRunner().invoke(main, ["schedule", "search", str(path), "--tries", "2"])
+    assert result.exit_code == 1 and re.search(message, result.output.replace("\n", " ")), result.output
