@@ -11,6 +11,7 @@ from foliosim._core.fault_inject cimport slab_errno
 from foliosim._core.fork cimport copy_page_range
 from foliosim._core.gup cimport mm_populate
 from foliosim._core.madvise cimport FS_ENOTSIM
+from foliosim._core.mapping cimport mapping_put
 from foliosim._core.maple_tree cimport find_vma, maple_destroy, maple_last, vma_find
 from foliosim._core.page_alloc cimport table_alloc, table_free
 from foliosim._core.shmem cimport shmem_file_setup
@@ -282,11 +283,43 @@ cdef int check_hugetlb(mapping_t *file, uint64_t flags) noexcept nogil:
         return -EINVAL
     return -ENOMEM
 
+cdef mapping_t **hold_files(const mm_t *mm, uint64_t start, uint64_t end, int *nr) noexcept nogil:
+    """One more reference on what the areas of a range map; NULL: none, or the host has no memory."""
+    cdef vma_t *first = find_vma(mm, start)
+    cdef vma_t *vma = first
+    cdef mapping_t **files
+    nr[0] = 0
+    while vma != NULL and vma.start < end:
+        nr[0] += vma.file != NULL
+        vma = vma.next
+    files = <mapping_t **>calloc(nr[0], sizeof(mapping_t *)) if nr[0] else NULL
+    if files == NULL:
+        nr[0] = 0
+        return NULL
+    nr[0] = 0
+    vma = first
+    while vma != NULL and vma.start < end:
+        if vma.file != NULL:
+            vma.file.refcount += 1
+            files[nr[0]] = vma.file
+            nr[0] += 1
+        vma = vma.next
+    return files
+
+cdef int64_t mmap_over(machine_t *m, mm_t *mm, uint64_t addr, uint64_t len, uint64_t prot, uint64_t flags,
+                       mapping_t *file, bint writable, uint64_t offset) noexcept nogil:
+    """Follows: fput, which puts the end of a file off until the call returns: new pages do not get its frames."""
+    cdef int nr, i
+    cdef mapping_t **files = hold_files(mm, addr, addr + len, &nr)
+    cdef int64_t result = mmap_and_populate(m, mm, addr, len, prot, flags, file, writable, offset)
+    for i in range(nr):
+        mapping_put(m, files[i])
+    free(files)
+    return result
+
 cdef int64_t ksys_mmap(machine_t *m, mm_t *mm, uint64_t addr, uint64_t len, uint64_t prot, uint64_t flags,
                        mapping_t *file, bint writable, uint64_t offset) noexcept nogil:
     """Follows: the system call mmap of x86-64, ksys_mmap_pgoff, vm_mmap_pgoff."""
-    cdef int64_t result
-    cdef uint64_t populate
     if offset & (FS_PAGE_SIZE - 1):
         return -EINVAL
     if flags & FS_MAP_ANONYMOUS:
@@ -295,7 +328,14 @@ cdef int64_t ksys_mmap(machine_t *m, mm_t *mm, uint64_t addr, uint64_t len, uint
         return -EBADF
     if flags & FS_MAP_HUGETLB:
         return check_hugetlb(file, flags)
-    result = do_mmap(m, mm, addr, len, prot, flags, file, writable, offset >> FS_PAGE_SHIFT, &populate)
+    if flags & FS_MAP_FIXED and flags & FS_MAP_POPULATE:
+        return mmap_over(m, mm, addr, len, prot, flags, file, writable, offset)
+    return mmap_and_populate(m, mm, addr, len, prot, flags, file, writable, offset)
+
+cdef int64_t mmap_and_populate(machine_t *m, mm_t *mm, uint64_t addr, uint64_t len, uint64_t prot, uint64_t flags,
+                               mapping_t *file, bint writable, uint64_t offset) noexcept nogil:
+    cdef uint64_t populate
+    cdef int64_t result = do_mmap(m, mm, addr, len, prot, flags, file, writable, offset >> FS_PAGE_SHIFT, &populate)
     if result >= 0 and populate:
         if mm_populate(m, mm, <uint64_t>result, populate, True) == -FS_EHOSTMEM:
             return -FS_EHOSTMEM

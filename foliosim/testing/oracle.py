@@ -71,17 +71,27 @@ class Slot:
 
 
 class Place:
-    """A page of address space."""
+    """A page of address space.
 
-    def __init__(self, prot, shared=None, index=0):
-        self.prot, self.shared, self.index = prot, shared, index
-        self.dontfork = self.wipeonfork = self.locked = False
+    Attributes
+    ----------
+    shared, file : dict or None
+        Pages by their number, of the object that it shares, or of the file that it is a private view of.
+    page : Page or None
+        The page that it has for itself; None: what the file has, or zeros.
+    guard : bool
+        No access is allowed.
+    """
+
+    def __init__(self, prot, shared=None, index=0, file=None):
+        self.prot, self.shared, self.index, self.file = prot, shared, index, file
+        self.dontfork = self.wipeonfork = self.locked = self.guard = False
         self.page = None
 
     def copy(self, page):
         """The same place elsewhere, with another page; mlock does not come along."""
-        other = Place(self.prot, self.shared, self.index)
-        other.dontfork, other.wipeonfork = self.dontfork, self.wipeonfork
+        other = Place(self.prot, self.shared, self.index, self.file)
+        other.dontfork, other.wipeonfork, other.guard = self.dontfork, self.wipeonfork, self.guard
         other.put(page)
         return other
 
@@ -94,7 +104,9 @@ class Place:
 
     def bytes_from(self):
         """The page that a load would read, None: zeros."""
-        return self.shared.get(self.index) if self.shared is not None else self.page
+        if self.shared is not None:
+            return self.shared.get(self.index)
+        return self.page if self.page is not None or self.file is None else self.file.get(self.index)
 
 
 class Reference:
@@ -145,11 +157,12 @@ class Process:
 
     # ---- mappings ----
 
-    def mmap(self, addr, length, prot, *, shared=False, populate=False):
-        file = {} if shared else None
+    def mmap(self, addr, length, prot, *, shared=False, populate=False, file=None):
+        """Anonymous memory, or a file from its start: a dict of its pages."""
+        object = ({} if file is None else file) if shared else None
         self.munmap(addr, length)
         for index, number in enumerate(pages(addr, length)):
-            self.places[number] = Place(prot, file, index)
+            self.places[number] = Place(prot, object, index, None if shared else file)
         if populate and prot:
             self._populate(pages(addr, length))
 
@@ -180,6 +193,15 @@ class Process:
                 self.munmap(target * PAGE, PAGE)
                 self.places[target] = self.places.pop(number)
 
+    def mremap_dontunmap(self, old, length, new):
+        """The pages move, what maps them stays as well; of one area, which is not locked."""
+        self.munmap(new, length)
+        for number in pages(old, length):
+            place = self.places[number]
+            self.places[number + (new - old) // PAGE] = place.copy(place.page)
+            place.put(None)
+            place.guard = False
+
     # ---- advice ----
 
     def _advise(self, addr, length, do):
@@ -208,10 +230,38 @@ class Process:
 
     def set_wipeonfork(self, addr, length, value):
         def change(place):
-            if value and place.shared is not None:
+            if value and (place.shared is not None or place.file is not None):
                 raise Failure(_errno.EINVAL)
             place.wipeonfork = value
         self._advise(addr, length, change)
+
+    def guard_install(self, addr, length):
+        def install(place):
+            if place.locked:
+                raise Failure(_errno.EINVAL)
+            place.put(None)
+            place.guard = True
+        self._advise(addr, length, install)
+
+    def guard_remove(self, addr, length):
+        self._advise(addr, length, lambda place: setattr(place, "guard", False))
+
+    def remove(self, addr, length):
+        """Pages of shared memory go, for everybody who shares it."""
+        def punch(place):
+            if place.locked or place.shared is None:
+                raise Failure(_errno.EINVAL)
+            place.shared.pop(place.index, None)
+        self._advise(addr, length, punch)
+
+    def collapse(self, addr, length):
+        """Blocks may be copied to huge folios, those with a reference are not: from now on nobody can tell."""
+        for number in pages(addr, length):
+            place = self.places.get(number)
+            if place is not None and place.page is not None and not place.page.slots:
+                place.page.exclusive = None
+                place.put(Page(place.page.data))
+                place.page.exclusive = None
 
     def no_effect(self, addr, length):
         """Advice that leaves all bytes alone."""
@@ -222,6 +272,8 @@ class Process:
             place = self._place(number)
             if not place.prot & (WRITE if write else READ):
                 raise Failure(_errno.EINVAL)
+            if place.guard:
+                raise Failure(_errno.EFAULT)
             if write:
                 self._own(place)
             else:
@@ -247,6 +299,8 @@ class Process:
             if page is not None and place.shared is None:
                 page = self._page_for_child(page)
             child.places[number] = place.copy(page)
+            if place.wipeonfork:
+                child.places[number].guard = False
         return child
 
     def _page_for_child(self, page):
@@ -286,6 +340,8 @@ class Process:
             raise Fault(at, "MAPERR")
         if not place.prot & right:
             raise Fault(at, "ACCERR")
+        if place.guard:
+            raise Fault(at, "MAPERR")
         return place
 
     # ---- references ----
@@ -295,7 +351,7 @@ class Process:
         slots = []
         for number in pages(addr, length):
             place = self.places.get(number)
-            if place is None or not place.prot & READ:
+            if place is None or not place.prot & READ or place.guard:
                 break
             slots.append(Slot(self._referenced(place), pin=False))
         if not slots:
@@ -308,9 +364,10 @@ class Process:
         found = []
         for number in pages(addr, length):
             place = self.places.get(number)
-            if place is None or not place.prot & (WRITE if write else READ):
+            if place is None or not place.prot & (WRITE if write else READ) or place.guard:
                 raise Failure(_errno.EFAULT)
-            unshare = write or longterm or not may_be_zero_page(place.page)
+            of_file = place.page is None and place.file is not None
+            unshare = write or longterm or not (of_file or may_be_zero_page(place.page))
             found.append(self._own(place) if unshare else self._referenced(place))
         return self._keep([Slot(page, pin=True) for page in found], addr)
 
@@ -335,7 +392,7 @@ class Process:
         """What mlock does to make pages present: private writable memory is written to, without a change."""
         for number in numbers:
             place = self.places[number]
-            if not place.prot:
+            if not place.prot or place.guard:
                 raise Failure(_errno.ENOMEM)
             if place.shared is None and place.prot & WRITE:
                 self._own(place)
@@ -343,9 +400,11 @@ class Process:
                 self._load(place)
 
     def _load(self, place):
-        """The page that is read; shared memory gets one, private memory reads zeros without one."""
+        """The page that is read; shared memory and files get one, private memory reads zeros without one."""
         if place.shared is not None:
             return place.shared.setdefault(place.index, Page())
+        if place.page is None and place.file is not None:
+            return place.file.setdefault(place.index, Page())
         return place.page
 
     def _referenced(self, place):
@@ -365,7 +424,7 @@ class Process:
             return self._load(place)
         old = place.page
         if old is None:
-            place.put(Page())
+            place.put(Page(self._load(place).data if place.file is not None else None))
         elif not old.exclusive and not self._can_reuse(old):
             place.put(Page(old.data))
             for slot in list(old.slots):

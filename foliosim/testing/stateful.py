@@ -12,10 +12,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 import foliosim as fs
 from foliosim.testing.available import missing
-from foliosim.testing.oracle import PAGE, Failure, Fault, Oracle
+from foliosim.testing.oracle import PAGE, Failure, Fault, Oracle, Page
 
 ARENA = 0x200000000000
 PAGES = 1040            # two huge page ranges and a bit
+FILE_PAGES = 40
 MAX_PROCESSES = 4
 MAX_REFERENCES = 6
 OFFSETS = (0, 1, 4095)  # the bytes of a page that are written and compared
@@ -67,6 +68,8 @@ class ByteIsolation(RuleBasedStateMachine):
         settings = self.settings[number % len(self.settings)]
         self.machine = fs.Machine(memory="64M", **settings)
         self.oracle = Oracle(large=large_folios(settings))
+        self.file = self.machine.create_file("memfd", FILE_PAGES * PAGE, fill=1)
+        self.pages_of_file = {i: Page({offset: 1 + i for offset in OFFSETS}) for i in range(FILE_PAGES)}
         self.pairs = [Pair(self.machine.spawn(), self.oracle.spawn())]
         self.map_all(self.pairs[0])
 
@@ -101,13 +104,23 @@ class ByteIsolation(RuleBasedStateMachine):
         self.call(who, first, count, lambda p, a, n: p.mmap(n, addr=a, prot=prot, flags=flags),
                   lambda p, a, n: p.mmap(a, n, prot, shared=shared, populate=populate))
 
+    @rule(who=_who, first=_hot, count=st.integers(1, FILE_PAGES), prot=st.sampled_from(PROTS), shared=st.booleans(),
+          populate=st.booleans())
+    def mmap_file(self, who, first, count, prot, shared, populate):
+        flags = fs.MAP_FIXED | (fs.MAP_SHARED if shared else fs.MAP_PRIVATE) | (fs.MAP_POPULATE if populate else 0)
+        self.call(who, first, count, lambda p, a, n: p.mmap(n, addr=a, prot=prot, flags=flags, file=self.file),
+                  lambda p, a, n: p.mmap(a, n, prot, shared=shared, populate=populate, file=self.pages_of_file))
+
     @rule(who=_who, first=_first, count=_few)
     def munmap(self, who, first, count):
         self.call(who, first, count, fs.Process.munmap, lambda p, a, n: p.munmap(a, n))
 
     @rule(who=_who, first=_first, count=_few, prot=st.sampled_from(PROTS))
     def mprotect(self, who, first, count, prot):
-        self.call(who, first, count, lambda p, a, n: p.mprotect(a, n, prot), lambda p, a, n: p.mprotect(a, n, prot))
+        # What is locked and becomes writable is populated up to the first guard region of each area.
+        if not any(place.locked and place.guard for place in self.places(self.pair(who), first, count)):
+            self.call(who, first, count, lambda p, a, n: p.mprotect(a, n, prot),
+                      lambda p, a, n: p.mprotect(a, n, prot))
 
     @precondition(lambda self: not missing("mremap"))
     @rule(who=_who, first=_first, count=_count, to=_first)
@@ -118,7 +131,48 @@ class ByteIsolation(RuleBasedStateMachine):
             self.call(who, first, count, lambda p, a, n: p.mremap(a, n, n, flags=MOVE, new_addr=new),
                       lambda p, a, n: p.mremap(a, n, new))
 
+    @rule(who=_who, first=_hot, count=_few, to=_first)
+    def mremap_dontunmap(self, who, first, count, to):
+        """Of one area that is not locked: it would be unlocked from end to end."""
+        pair, count = self.pair(who), min(count, PAGES - max(first, to))
+        addr, new, length = ARENA + first * PAGE, ARENA + to * PAGE, count * PAGE
+        if abs(first - to) < count or not in_one_area(pair.real, addr, length):
+            return
+        if not any(place.locked for place in self.places(pair, first, count)):
+            self.both(lambda: pair.real.mremap(addr, length, length, flags=MOVE | fs.MREMAP_DONTUNMAP, new_addr=new),
+                      lambda: pair.model.mremap_dontunmap(addr, length, new))
+
+    @staticmethod
+    def places(pair, first, count):
+        """Those of a range that are mapped."""
+        numbers = range(ARENA // PAGE + first, ARENA // PAGE + min(first + count, PAGES))
+        return [pair.model.places[number] for number in numbers if number in pair.model.places]
+
     # ---- advice ----
+
+    @rule(who=_who, first=_first, count=_few, install=st.booleans())
+    def guard(self, who, first, count, install):
+        if install:
+            self.call(who, first, count, lambda p, a, n: p.madvise(a, n, fs.MADV_GUARD_INSTALL),
+                      lambda p, a, n: p.guard_install(a, n))
+        else:
+            self.call(who, first, count, lambda p, a, n: p.madvise(a, n, fs.MADV_GUARD_REMOVE),
+                      lambda p, a, n: p.guard_remove(a, n))
+
+    @rule(who=_who, first=_first, count=_few)
+    def remove(self, who, first, count):
+        self.call(who, first, count, lambda p, a, n: p.madvise(a, n, fs.MADV_REMOVE), lambda p, a, n: p.remove(a, n))
+
+    @precondition(lambda self: self.oracle.large)
+    @rule(who=_who, first=st.sampled_from([0, 512]), count=st.sampled_from([512, 1024]))
+    def collapse(self, who, first, count):
+        """Bytes stay, whether a block can be collapsed or not."""
+        pair, addr, length = self.pair(who), ARENA + first * PAGE, min(count, PAGES - first) * PAGE
+        try:
+            pair.real.madvise(addr, length, fs.MADV_COLLAPSE)
+        except fs.SyscallError:
+            pass
+        pair.model.collapse(addr, length)
 
     @rule(who=_who, first=_first, count=_count, advice=st.sampled_from(NO_EFFECT))
     def advise_without_effect(self, who, first, count, advice):
@@ -147,7 +201,7 @@ class ByteIsolation(RuleBasedStateMachine):
         self.call(who, first, count, lambda p, a, n: p.madvise(a, n, advice),
                   lambda p, a, n: p.populate(a, n, write=write))
 
-    @rule(who=_who, first=_first, count=_count, name=st.sampled_from(["MADV_COLD", "MADV_FREE"]))
+    @rule(who=_who, first=_first, count=_count, name=st.sampled_from(["MADV_COLD", "MADV_FREE", "MADV_PAGEOUT"]))
     def age(self, who, first, count, name):
         """Advice that may split folios; without memory pressure no byte changes."""
         pair, addr, length = self.pair(who), ARENA + first * PAGE, min(count, PAGES - first) * PAGE
@@ -299,7 +353,7 @@ def check_bytes(machine, pair):
             for offset in OFFSETS:
                 want = page.byte(offset) if page is not None else 0
                 assert machine.peek_swap((int(words[number - first]) & fs.PM_PFRAME_MASK) >> 5, offset) == want
-        elif page is not None and place.shared is None:
+        elif page is not None and place.shared is None and page is place.page:
             assert page.is_zero(), f"page {number:#x} is lost"
 
 
@@ -311,6 +365,11 @@ def check_areas(pair):
             got[number] = str(area["perms"])
     want = {number: permissions(place) for number, place in pair.model.places.items()}
     assert got == want
+
+
+def in_one_area(process, addr, length):
+    """Is the range mapped by one area?"""
+    return any(int(area["start"]) <= addr and addr + length <= int(area["end"]) for area in process.maps())
 
 
 def permissions(place):

@@ -59,6 +59,17 @@ def wipe_nothing(process, addr, length, value):
     process._advise(addr, length, check)
 
 
+def store_into_file(process, place):
+    return process._load(place) if place.file is not None else OWN(process, place)
+
+
+def move_and_keep(process, old, length, new):
+    process.munmap(new, length)
+    for number in oracle.pages(old, length):
+        place = process.places[number]
+        process.places[number + (new - old) // oracle.PAGE] = place.copy(place.page)
+
+
 OWN = oracle.Process._own
 MISTAKES = {
     "no copy on write": ("_page_for_child", keep_exclusive),
@@ -68,6 +79,10 @@ MISTAKES = {
     "DONTNEED keeps": ("dontneed", drop_nothing),
     "mlock copies nothing": ("_populate", populate_nothing),
     "no WIPEONFORK": ("set_wipeonfork", wipe_nothing),
+    "guards guard nothing": ("guard_install", drop_nothing),
+    "REMOVE keeps": ("remove", drop_nothing),
+    "private stores reach the file": ("_own", store_into_file),
+    "DONTUNMAP copies": ("mremap_dontunmap", move_and_keep),
 }
 PAGE_0 = {"who": 0, "first": 0, "count": 1}
 PIN = ("pin", {**PAGE_0, "offset": 0, "longterm": True, "write": True})
@@ -87,6 +102,14 @@ SCRIPTS = {
     "DONTNEED keeps": [store(1), ("dontneed", {**PAGE_0, "locked": False})],
     "mlock copies nothing": [("mlock", {**PAGE_0, "lock": True}), GET, store(1)],
     "no WIPEONFORK": [store(1), ("wipeonfork", {**PAGE_0, "on": True}), FORK],
+    "guards guard nothing": [store(1), ("guard", {**PAGE_0, "install": True})],
+    "REMOVE keeps": [("mmap", {**PAGE_0, "prot": 3, "shared": True, "populate": False}), store(1), FORK,
+                     ("read", {**PAGE_0, "who": 1, "offset": 0}), ("remove", PAGE_0),
+                     ("read", {**PAGE_0, "who": 1, "offset": 0})],
+    "private stores reach the file": [
+        ("mmap_file", {**PAGE_0, "prot": 3, "shared": False, "populate": False}), FORK, store(9),
+        ("read", {**PAGE_0, "who": 1, "offset": 0})],
+    "DONTUNMAP copies": [store(1), ("mremap_dontunmap", {**PAGE_0, "to": 3})],
 }
 
 

@@ -25,10 +25,10 @@ def test_recorded_entries_match_themselves(jobs):
     summary = runner.run(files, runner.Job(make_engine=honest), jobs=jobs)
     entries = [entry for path in files for scenario in recording.read(path) for entry in scenario.expect]
     assert summary.ok and summary.total.mismatched_values == 0
-    assert summary.total.scenarios == 175 and summary.total.steps == len(entries)
+    assert summary.total.scenarios == 176 and summary.total.steps == len(entries)
     assert summary.total.values + summary.total.masked == sum(map(leaves.count, entries))
     assert summary.total.masked == 0
-    assert sum(totals.scenarios for totals in summary.by_theme.values()) == 175
+    assert sum(totals.scenarios for totals in summary.by_theme.values()) == 176
     assert set(summary.by_theme) == {path.name.split(".")[0] for path in files}
 
 
