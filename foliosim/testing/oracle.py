@@ -249,8 +249,10 @@ class Process:
     def remove(self, addr, length):
         """Pages of shared memory go, for everybody who shares it."""
         def punch(place):
-            if place.locked or place.shared is None:
+            if place.locked or (place.shared is None and place.file is None):
                 raise Failure(_errno.EINVAL)
+            if place.shared is None:
+                raise Failure(_errno.EACCES)
             place.shared.pop(place.index, None)
         self._advise(addr, length, punch)
 
