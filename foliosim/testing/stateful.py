@@ -62,6 +62,7 @@ class ByteIsolation(RuleBasedStateMachine):
         super().__init__()
         self.pairs = []
         self.references = []
+        self.freed = False
 
     @initialize(number=st.integers(0, 63))
     def build(self, number):
@@ -203,7 +204,10 @@ class ByteIsolation(RuleBasedStateMachine):
 
     @rule(who=_who, first=_first, count=_count, name=st.sampled_from(["MADV_COLD", "MADV_FREE", "MADV_PAGEOUT"]))
     def age(self, who, first, count, name):
-        """Advice that may split folios; without memory pressure no byte changes."""
+        """Advice that may split folios; without memory pressure no byte changes, but PAGEOUT drops what FREE freed."""
+        if name == "MADV_PAGEOUT" and self.freed:
+            return
+        self.freed = self.freed or name == "MADV_FREE"
         pair, addr, length = self.pair(who), ARENA + first * PAGE, min(count, PAGES - first) * PAGE
         try:
             if not missing(name):
