@@ -67,8 +67,12 @@ class ByteIsolation(RuleBasedStateMachine):
     @initialize(number=st.integers(0, 63))
     def build(self, number):
         settings = self.settings[number % len(self.settings)]
+        self.start(settings, Oracle(large=large_folios(settings)))
+
+    def start(self, settings, oracle):
+        """A machine and its oracle, with a file and one process."""
         self.machine = fs.Machine(memory="64M", **settings)
-        self.oracle = Oracle(large=large_folios(settings))
+        self.oracle = oracle
         self.file = self.machine.create_file("memfd", FILE_PAGES * PAGE, fill=1)
         self.pages_of_file = {i: Page({offset: 1 + i for offset in OFFSETS}) for i in range(FILE_PAGES)}
         self.pairs = [Pair(self.machine.spawn(), self.oracle.spawn())]

@@ -33,10 +33,7 @@ class UnderPressure(ByteIsolation):
 
     @initialize(number=st.integers(0, 63))
     def build(self, number):
-        self.machine = fs.Machine(memory="64M", **self.settings[number % len(self.settings)])
-        self.oracle = Oracle(large=True)
-        self.pairs = [Pair(self.machine.spawn(), self.oracle.spawn())]
-        self.map_all(self.pairs[0])
+        self.start(self.settings[number % len(self.settings)], Oracle(large=True))
 
     def both(self, real, model):
         return super().both(lambda: self.until_it_succeeds(real), model)
