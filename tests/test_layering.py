@@ -52,7 +52,7 @@ PYTHON = [
     " study.bgsave study.pin_half study.rdma_fork study.batch_ops study.three_processes study.edge_fit study.command",
     "replay.scan replay.events replay.reader replay.truth replay.files replay.program replay.calls replay.engine"
     " replay.compare replay.series replay.run replay replay.runfile replay.setting replay.chart replay.side_by_side"
-    " replay.whatif replay.command",
+    " replay.whatif replay.saving replay.command",
     "schedule.player schedule.program schedule.run schedule.search schedule schedule.command",
     "attach attach.proc attach.areas attach.anon attach.build attach.certain attach.ask attach.command",
     "intake intake.lines intake.events intake.perf intake.words intake.strace intake.write intake.text intake.command"

@@ -3,16 +3,20 @@
 The parent has its data in folios of one order, forks, and writes to keys while the child reads all of the data in
 order; then the child exits.  There is one key for each page.  The keys are drawn from the seed: key r of n is written
 with a probability proportional to 1 / r ** zipf, and the keys lie on the pages in a random order.
+With ``trace=FILE`` a recorded program does it all instead.
 """
+import importlib
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from foliosim.study import plot
-from foliosim.study.base import Key, Study, StudyError, int_value, size_text, size_value
-from foliosim.study.scene import Scene, block_of, check_multiple
+from foliosim.study.base import Key, Outcome, Study, StudyError, int_value, size_text, size_value
+from foliosim.study.scene import Scene, block_of, check_multiple, folio_settings
 from foliosim.study.words import agree, extremes, labels
 
+_MADE_UP = "none"
 _STEPS = 64  # parts in which the child reads the data
 
 def _zipf(text):
@@ -22,11 +26,19 @@ def _zipf(text):
     return exponent
 
 
+def _trace(text):
+    if text != _MADE_UP and not Path(text).is_file():
+        raise ValueError(text)
+    return text
+
+
 KEYS = {
     "data": Key("64M", size_value(1, 1 << 32), "a multiple of the folios' size up to 4G"),
     "order": Key("9", int_value(0, 13), "0, or 2 up to 9 (2M folios): the parent's folios have 2^order pages"),
     "zipf": Key("1", _zipf, "a number from 0 (all keys alike) to 5"),
     "writes": Key("20000", int_value(0, 10_000_000), "0 to 10000000: writes of the parent while the child saves"),
+    "trace": Key(_MADE_UP, _trace, "none, or the trace of a program that forks and saves, as redis: data, zipf and"
+                 " writes are its own then"),
 }
 
 COLUMNS = {
@@ -76,6 +88,8 @@ def pages_written(nr_pages, zipf, writes, seed):
 
 def run(parameters, policy, seed):
     """One policy in one case."""
+    if parameters["trace"] != _MADE_UP:
+        return _run_trace(parameters, policy)
     size, writes = parameters["data"], parameters["writes"]
     page = parameters["page_size"]
     scene = Scene(parameters, policy, folio=page << parameters["order"])
@@ -98,6 +112,17 @@ def run(parameters, policy, seed):
                          parent_tlb_entries=entries)
 
 
+def _run_trace(parameters, policy):
+    # replay stands above the studies: it is there when it is needed
+    saving = importlib.import_module("foliosim.replay.saving")
+    page = parameters["page_size"]
+    settings = folio_settings(page << parameters["order"], page, "always")
+    try:
+        return Outcome(saving.save_of_trace(parameters["trace"], policy, settings["thp"], settings.get("mthp", {})))
+    except ValueError as error:
+        raise StudyError(str(error)) from None
+
+
 def _write(scene, parent, addr, pages):
     # The largest copy that one write caused.
     vmstat, page = scene.machine.vmstat, scene.page
@@ -113,8 +138,11 @@ def conclude(runs):
     """Two or three sentences from the numbers."""
     first = runs[0]
     group = [run for run in runs if run.parameters == first.parameters]
-    numbers, data = first.metrics, first.parameters["data"]
-    out = [f"{first.parameters['writes']:,} writes touch {size_text(numbers['written_bytes'])} of {size_text(data)}:"
+    numbers, data = first.metrics, size_text(first.parameters["data"])
+    if first.parameters["trace"] != _MADE_UP:
+        data = Path(first.parameters["trace"]).name
+    writes = numbers.get("writes", first.parameters["writes"])
+    out = [f"{writes:,} writes touch {size_text(numbers['written_bytes'])} of {data}:"
            f" {first.label} copies {size_text(numbers['cow_bytes'])} in {numbers['faults.cow']:,} faults, and memory"
            f" peaks at {size_text(numbers['peak_bytes'])}."]
     if len(group) == 1:
