@@ -4,6 +4,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -251,11 +252,22 @@ def own_lines(pid):
     return [line for line in lines if not line.startswith(("Pss", "Shared_", "Private_"))]
 
 
+def until_it_sleeps(pid):
+    """After its last word a program still runs on, and touches pages, until it waits for its input."""
+    stat = Path(f"/proc/{pid}/stat")
+    for _ in range(1000):
+        time.sleep(0.02)
+        if stat.read_text().rpartition(")")[2].split()[0] == "S":
+            return
+    raise AssertionError(f"process {pid} does not wait for its input")
+
+
 @pytest.mark.live
 def test_a_running_program(tmp_path):
     """Python itself, running while it is read: every area, every field of its anonymous memory."""
     with subprocess.Popen([sys.executable, "-c", SLEEPER], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
         program.stdout.readline()
+        until_it_sleeps(program.pid)
         before = own_lines(program.pid)
         result = CliRunner().invoke(main, ["attach", str(program.pid), "--ask", "fork", "--json",
                                            str(tmp_path / "x.json"), "--save", str(tmp_path / "saved")])
