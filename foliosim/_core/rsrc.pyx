@@ -113,10 +113,10 @@ cdef class CoreBuffers:
             return -EFAULT
         if addr + ((length + FS_PAGE_SIZE - 1) & ~(FS_PAGE_SIZE - 1)) < addr:
             return -EOVERFLOW
+        buffer.ring = self  # take() puts back what it could pin if it could not pin all
         result = self.process.take(buffer, addr, length, BATCH)
         if result < 0:
             return result
-        buffer.ring = self
         result = self.account(buffer)
         if result == 0 and (machine.hook_error is not None or machine.m.refused_point):
             result = -EINVAL     # leave() raises what the hook raised

@@ -139,3 +139,11 @@ def test_exit_gives_it_all_back():
     assert reported(machine) == (0, 0)
     other.register_buffers([(area, 2 * HUGE)], memlock=2 * HUGE)
     machine.validate()
+
+
+def test_a_range_that_cannot_be_marked_dontfork_is_not_pinned():
+    machine, process, area = written({"fork_pinned": "dontfork"})
+    with machine.inject.failure(times=None, kinds="vma"), pytest.raises(OSError, match="EAGAIN"):
+        process.register_buffers([(area + PAGE, PAGE)])
+    machine.validate()
+    assert reported(machine) == (0, 0)
