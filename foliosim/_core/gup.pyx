@@ -260,8 +260,9 @@ cdef int64_t get_user_pages_fast(machine_t *m, mm_t *mm, uint64_t addr, int64_t 
     if flags & FOLL_PIN:
         mm.has_pinned = True
     if not policy_is_linux(m, POINT_PIN_LONG if flags & FOLL_LONGTERM else POINT_PIN_SHORT):
-        get_user_pages(m, mm, addr, nr, flags & FOLL_WRITE, NULL)
-        done = pin_policy(m, mm, addr, nr, flags)
+        done = get_user_pages(m, mm, addr, nr, flags & FOLL_WRITE, NULL)
+        if done > 0:
+            done = pin_policy(m, mm, addr, done, flags)
         if done < 0:
             return done
     done = gup_fast(m, mm, addr, nr, flags, pfns)

@@ -147,3 +147,11 @@ def test_a_range_that_cannot_be_marked_dontfork_is_not_pinned():
         process.register_buffers([(area + PAGE, PAGE)])
     machine.validate()
     assert reported(machine) == (0, 0)
+
+
+def test_an_address_beyond_user_space_is_refused_under_any_policy():
+    machine, process, _ = written({"pin_long": "split", "pin_short": "split"})
+    for addr in (1 << 47, 0x8d9c_5d1f_0000_0000, (1 << 64) - (1 << 22)):
+        with pytest.raises(OSError, match="EFAULT"):
+            process.register_buffers([(addr, PAGE)])
+    machine.validate()
