@@ -9,6 +9,7 @@ COMMANDS = {
     "fuzz": ("foliosim.live.command", "fuzz", "Compare random scenarios on this kernel and in the emulator."),
     "attach": ("foliosim.attach.command", "attach", "Read a running process into a machine, and ask what if."),
     "show": ("foliosim.show.command", "show", "Draw the address spaces of a saved machine or a trace."),
+    "dump": ("foliosim.dump.command", "dump", "Write a saved machine's page tables as physical memory."),
     "replay": ("foliosim.replay.command", "replay", "Replay a program's trace, and compare with the kernel."),
     "compare": ("foliosim.replay.side_by_side", "compare", "Put runs of replay side by side: a table and a picture."),
     "import": ("foliosim.intake.command", "import_", "Make a trace of the text of perf script, or of strace."),

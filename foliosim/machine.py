@@ -4,6 +4,7 @@ from foliosim import cores as _cores
 from foliosim import kernels as _kernels
 from foliosim import policy as _policy
 from foliosim import saved as _saved
+from foliosim.dump import check_format, dump_physical
 from foliosim.errors import ValidationError
 from foliosim.file import File, check_kind
 from foliosim.inject import Injector
@@ -582,6 +583,56 @@ class Machine:
         from foliosim.procfs import write_proc
 
         write_proc(self, folder)
+
+    def dump_physical(self, path=None, *, processes=None, format="lime"):
+        """Read the frames that hold page tables, and what a processor's registers hold, for others to walk them.
+
+        Parameters
+        ----------
+        path : path, optional
+            Also write a file, at once or not at all.
+        processes : iterable of Process, optional
+            Whose tables; if left out those of all live processes.
+        format : {"lime", "raw"}
+            Of the file.  lime: a header of 32 bytes and the contents of each run of frames, as the LiME module writes
+            them; volatility3 reads it.  raw: byte n of the file is that at physical address n, what is no table is a
+            hole.
+
+        Returns
+        -------
+        PhysicalDump
+            ``frames``, ``tables``, ``registers``, and ``runs()``: pairs of physical address and bytes.
+
+        Raises
+        ------
+        ValueError
+            An unknown format, no process, or one that has exited or is of another machine; nothing was written.
+        OSError
+            The file cannot be written.
+
+        Notes
+        -----
+        Contents of other pages are not in it.  Entries are as the machine has them: what the processor leaves for the
+        kernel to do (swap entries, PROT_NONE, guard markers) can be seen in them.
+
+        Examples
+        --------
+        >>> import foliosim as fs
+        >>> m = fs.Machine(memory="64M")
+        >>> p = m.spawn()
+        >>> p.touch(p.mmap(4096), 4096)
+        1
+        >>> dump = m.dump_physical()
+        >>> dump
+        <PhysicalDump x86_64 frames=4 processes=[1]>
+        >>> hex(dump.registers[p.pid]["cr3"] // 4096) == hex(p.pgd)
+        True
+        """
+        check_format(format)
+        dump = dump_physical(self, processes)
+        if path is not None:
+            dump.save(path, format=format)
+        return dump
 
 
 def _mode(what, value, valid):

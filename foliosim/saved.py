@@ -12,6 +12,7 @@ import re
 import struct
 import tempfile
 import zlib
+from contextlib import contextmanager
 from importlib.resources import files as _files
 from pathlib import Path
 
@@ -30,7 +31,9 @@ _LAYOUT = ("types.pxd", "flags.pxd", "content.pxd")
 
 def save(machine, path):
     """See `Machine.save`."""
-    write_whole(Path(path), to_bytes(machine))
+    content = to_bytes(machine)
+    with whole_file(Path(path)) as file:
+        file.write(content)
 
 
 def load(cls, path):
@@ -41,12 +44,13 @@ def load(cls, path):
         raise SavedError(f"{path}: {error}") from error.__cause__
 
 
-def write_whole(path, content):
-    """Write a file at once or not at all: what was there stays whole until the new one is on disk."""
+@contextmanager
+def whole_file(path):
+    """A file to be written at once or not at all: what was there stays whole until the new one is on disk."""
     fd, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with open(fd, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)

@@ -31,14 +31,14 @@ LAYERS = [
 ]
 # The border and the trampolines that call Python know each other: a hook's exception is kept on the machine.
 BORDER = {"machine", "hooks", "file_handle", "procfs", "binfmt", "touch", "pressure", "trouble", "frame_memory",
-          "branch", "restore", "rsrc"}
+          "branch", "restore", "rsrc", "image"}
 PYTHON = [
     "errors flags sizes cores kernels costs policy.points policy.choose policy",
     "BORDER",
     "procfs.maps procfs.smaps procfs.status procfs.pagemap procfs.kpage procfs.vmstat procfs.sysfs_thp procfs.tree"
     " procfs",
     "show.scene show.style show.inline show",
-    "tables views file gup io_uring process inject ledger branch saved machine",
+    "tables views file gup io_uring process inject ledger branch saved dump.registers dump.physical dump machine",
     "foliosim",
     "verify verify.numbers verify.leaves verify.compare verify.words verify.recording verify.engine verify.replay"
     " verify.report verify.runner verify.command",
@@ -61,6 +61,7 @@ PYTHON = [
     "bench bench.split bench.plot bench.command",
     "testing testing.oracle testing.available testing.shapes testing.stateful testing.trouble testing.pytest_plugin",
     "show.png show.html show.command",
+    "dump.command",
     "cli __main__",
 ]
 HARD_STOP, LINE = 800, 120

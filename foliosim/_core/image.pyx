@@ -1,0 +1,71 @@
+# cython: language_level=3
+"""Page tables as one outside the machine reads them: copies of frames, and walks in an image of physical memory."""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+import numpy as np
+from foliosim._core.arch.x86_64_walk cimport *
+from foliosim._core.flags cimport *
+from foliosim._core.machine cimport CoreMachine, CoreProcess
+from foliosim._core.machine import WALK_DTYPE
+from foliosim._core.pgtable cimport table_of
+from foliosim._core.types cimport *
+from foliosim._core.walk cimport walk_batch, walk_mmu_init, walk_mmu_levels
+
+
+def processor(CoreProcess process):
+    """How the processor is set up that runs a process: bits of addresses, the root's address, flags of `walk`."""
+    cdef walk_mmu_t mmu
+    walk_mmu_init(&mmu, &process.machine.m, process.enter())
+    return {"root": mmu.root, "va_bits": mmu.va_bits, "pa_bits": mmu.pa_bits, "flags": mmu.flags}
+
+
+cdef uint64_t collect(const walk_mmu_t *mmu, uint64_t table, int level, uint64_t *out, uint64_t n) noexcept nogil:
+    """Put the frames of a table and of those below it behind the n that are there; out NULL: only count them."""
+    cdef const uint64_t *entries = <const uint64_t *>(mmu.phys + table)
+    cdef uint64_t reserved = walk_reserved(mmu), at
+    cdef uint32_t i
+    if out != NULL:
+        out[n] = table >> FS_PAGE_SHIFT
+    n += 1
+    if level == 0:
+        return n
+    for i in range(FS_PTRS_PER_PTE):
+        if walk_entry(mmu, entries[i], level, reserved) == WALK_TABLE:
+            at = walk_output(entries[i])
+            if at + FS_PAGE_SIZE <= mmu.size:
+                n = collect(mmu, at, level - 1, out, n)
+    return n
+
+
+def table_frames(CoreProcess process):
+    """Frame numbers of all tables that a walk can reach."""
+    cdef walk_mmu_t mmu
+    walk_mmu_init(&mmu, &process.machine.m, process.enter())
+    out = np.empty(collect(&mmu, mmu.root, mmu.top_level, NULL, 0), dtype=np.uint64)
+    cdef uint64_t[::1] to = out
+    collect(&mmu, mmu.root, mmu.top_level, &to[0], 0)
+    return out
+
+
+def contents(CoreMachine machine, const uint64_t[::1] frames):
+    """The entries in frames, an array of a row for each."""
+    out = np.empty((frames.shape[0], FS_PTRS_PER_PTE), dtype=np.uint64)
+    cdef uint64_t[:, ::1] to = out
+    cdef Py_ssize_t i
+    for i in range(frames.shape[0]):
+        memcpy(&to[i, 0], table_of(&machine.m, <uint32_t>frames[i]), FS_PAGE_SIZE)
+    return out
+
+
+def walk_in(uint8_t[::1] image, uint64_t root, addrs, uint32_t access, *, uint32_t flags, int pa_bits, int va_bits):
+    """`machine.walk_image` for an array of addresses; records of `Process.walk`."""
+    cdef const uint64_t[::1] at = np.ascontiguousarray(addrs, dtype=np.uint64)
+    cdef walk_mmu_t mmu
+    out = np.zeros(at.shape[0], dtype=WALK_DTYPE)
+    cdef uint8_t[::1] to = out.view(np.uint8)
+    mmu.phys, mmu.size = &image[0], image.shape[0]
+    mmu.root, mmu.flags, mmu.pa_bits, mmu.va_bits = root, flags, pa_bits, va_bits
+    walk_mmu_levels(&mmu)
+    if at.shape[0]:
+        walk_batch(&mmu, &at[0], at.shape[0], access, <walk_result_t *>&to[0])
+    return out
