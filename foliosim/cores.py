@@ -13,7 +13,7 @@ _PACKAGES = {
 }
 ARCHES = tuple(dict.fromkeys(arch for arch, _ in _PACKAGES))
 # Bits of a user's address: the usual number first.
-VA_BITS = {("x86_64", 4096): (48,), ("arm64", 4096): (48, 39), ("arm64", 16384): (48, 47, 36),
+VA_BITS = {("x86_64", 4096): (48, 57), ("arm64", 4096): (48, 39), ("arm64", 16384): (48, 47, 36),
            ("arm64", 65536): (48, 42)}
 
 

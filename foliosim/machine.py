@@ -33,7 +33,8 @@ class Machine:
     page_size : int or str
         Bytes, or as ``"4K"``.
     va_bits : int, optional
-        Bits of a user's address: 48, on x86-64 kernel addresses included; on arm64 with 4K pages also 39 (3 levels).
+        Bits of an address, which give the number of table levels.  On x86-64, where half of them are the kernel's: 48
+        (4 levels), or 57 (5 levels, LA57).  On arm64: 48; with 4K pages also 39, with 16K 47 and 36, with 64K 42.
     memory : int or str
         Emulated physical memory in bytes, or as ``"64G"``; rounded down to the size of a PMD leaf.  It costs
         host memory only where it is used.

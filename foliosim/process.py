@@ -13,6 +13,8 @@ _FOLL_WRITE, _FOLL_GET, _FOLL_LONGTERM, _FOLL_PIN = 0x01, 0x02, 0x100, 0x80000
 _TOUCH_READ, _TOUCH_WRITE, _READ, _WRITE = range(4)
 _WALK_WRITE, _WALK_USER, _WALK_FETCH = 0x02, 0x04, 0x10
 _WALK_KINDS = {"read": 0, "write": _WALK_WRITE, "fetch": _WALK_FETCH}
+_WALK_MODES = {"user": _WALK_USER, "supervisor": 0}
+_WALK_SET_AD = 0x2000
 _VMSPLICE_PAGES = 16  # vmsplice takes references 16 pages at a time
 
 MAPS_DTYPE = np.dtype([("start", "u8"), ("end", "u8"), ("perms", "U4"), ("offset", "u8"), ("inode", "u8")])
@@ -345,27 +347,78 @@ class Process(Tied):
 
     # ---- views ----
 
-    def walk(self, addrs, *, access="read", set_accessed=False):
-        """Walk the page tables as the MMU does for user-mode accesses.
+    def walk(self, addrs, *, access="read", mode="user", set_accessed=False, pa_bits=None, **processor):
+        """Walk the page tables as the MMU does.
 
         Parameters
         ----------
-        addrs : array_like of int
+        addrs : array_like of int, shape (n,)
             Virtual addresses.
         access : {"read", "write", "fetch"}
+        mode : {"user", "supervisor"}
+            Who accesses: CPL 3 or EL0; a CPL below 3, or EL1.
         set_accessed : bool
             Set accessed and dirty bits as the hardware would.
+        pa_bits : int, optional
+            Bits of a physical address (MAXPHYADDR), 32 to 52; address bits above them are reserved.  If left out 46
+            on x86-64, 48 on arm64.
+        **processor : bool
+            What differs from the processor as Linux sets it up; see below.
 
         Returns
         -------
-        Table
-            One record per address: ``pa`` (physical address), ``error`` (0; or bit 31 and the page-fault error code;
-            or bit 30: not canonical; on arm64 bit 31 and the fault status code), ``level`` (0 PTE, 1 PMD, 2 PUD,
-            3 P4D or PGD; on arm64 3 minus the architecture's number), ``rights`` (bits 1 R, 2 W, 4 U, 8 X).
+        Table, shape (n,)
+            One record per address: ``pa`` (physical address, 0 on a fault), ``error`` (0; bit 31 and the page-fault
+            error code; or bit 30: not canonical; on arm64 bit 31 and the fault status code), ``level`` of the leaf or
+            of the entry that stopped the walk (0 PTE, 1 PMD, 2 PUD, 3 P4D, 4 PGD of five levels; -1: not canonical;
+            on arm64 3 minus the architecture's number), ``rights`` (bits 1 R, 2 W, 4 U, 8 X).
+
+        Other Parameters
+        ----------------
+        nxe, wp, smep, smap, ac : bool
+            x86-64: EFER.NXE (on; if off, bit 63 is reserved), CR0.WP (on; if off, the supervisor writes to read-only
+            pages), CR4.SMEP and CR4.SMAP (on: the supervisor may not fetch from, or read and write, user pages),
+            EFLAGS.AC (off; if on, SMAP does not hold).
+        ha, hd, pan, wxn : bool
+            arm64: TCR_EL1.HA and HD (as the machine's ``hw_afdbm``: the hardware sets the access flag and the dirty
+            state), PSTATE.PAN (on: EL1 may not read and write what EL0 may), SCTLR_EL1.WXN (off; if on, what is
+            writable is not executable).
+
+        Raises
+        ------
+        ValueError
+            An unknown access or mode, a processor's state that the architecture does not have, or a bad ``pa_bits``.
+
+        Notes
+        -----
+        Bits of x86-64's error code: 0x1 an entry forbade the access (if clear, one was not present), 0x2 write, 0x4
+        user mode, 0x8 a reserved bit was set, 0x10 fetch (only with NXE or SMEP).  Follows the Intel SDM, volume 3,
+        chapter 4 (5 in newer editions), and the Arm ARM, D8.
+
+        Examples
+        --------
+        >>> import foliosim as fs
+        >>> p = fs.Machine(memory="64M").spawn()
+        >>> a = p.mmap(4096, prot=fs.PROT_READ)
+        >>> p.touch(a, 4096)
+        1
+        >>> [hex(p.walk([a], access="write", mode="supervisor", smap=False, wp=wp)["error"][0]) for wp in (True, False)]
+        ['0x80000003', '0x0']
         """
+        flags = self.machine.core.machine.WALK_FLAGS
         if access not in _WALK_KINDS:
             raise ValueError(f"access {access!r}: valid are {', '.join(_WALK_KINDS)}")
-        return self.walk_array(addrs, _WALK_USER | _WALK_KINDS[access], set_accessed).view(Table)
+        if mode not in _WALK_MODES:
+            raise ValueError(f"mode {mode!r}: valid are {', '.join(_WALK_MODES)}")
+        if pa_bits is not None and not 32 <= pa_bits <= 52:
+            raise ValueError(f"pa_bits {pa_bits!r}: must be 32 to 52")
+        for name, value in processor.items():
+            if name not in flags:
+                raise ValueError(f"{name}={value!r}: valid for {self.machine.arch} are {', '.join(flags)}")
+        on = sum(flags[name] for name, value in processor.items() if value)
+        off = sum(flags[name] for name in processor)
+        on |= _WALK_SET_AD if set_accessed else 0
+        return self.walk_array(addrs, _WALK_KINDS[access] | _WALK_MODES[mode], on, off, pa_bits or 0).view(Table)
 
     def pagemap(self, addr, length):
         """Words of /proc/PID/pagemap.

@@ -52,6 +52,7 @@ from foliosim._core.swapfile cimport swap_deinit
 from foliosim._core.task_mmu cimport *
 from foliosim._core.validate cimport validate_machine
 from foliosim._core.walk cimport *
+from foliosim._core.arch.x86_64_walk cimport walk_flag_names
 
 cdef int64_t NEVER = 0x7fffffffffffffff
 
@@ -72,6 +73,7 @@ VMSTAT_NAMES = (
     "pgsteal_direct", "pgsteal_anon", "pgsteal_file", "pgrefill", "pgrotated", "allocstall_movable",
     "workingset_refault_anon", "workingset_activate_anon", "oom", "thp_fault_fallback_charge", "thp_swpout",
     "thp_swpout_fallback", "thp_scan_exceed_none_pte", "thp_scan_exceed_swap_pte", "thp_scan_exceed_share_pte")
+WALK_FLAGS = {name: 0x100 << i for i, name in enumerate(walk_flag_names().decode().split())}
 _SI_CODES = {SEGV_MAPERR: "MAPERR", SEGV_ACCERR: "ACCERR"}
 
 
@@ -682,16 +684,17 @@ cdef class CoreProcess:
             raise SegvError(addr, "MAPERR", "read")
         return (<uint64_t>pte_pfn(m, entry) << FS_PAGE_SHIFT) + (addr & (size - 1))
 
-    def walk_array(self, addrs, uint32_t access, bint set_accessed):
-        """Hardware walks of an array of addresses."""
+    def walk_array(self, addrs, uint32_t access, uint32_t on=0, uint32_t off=0, int pa_bits=0):
+        """Hardware walks of an array of addresses; on, off: what differs from the processor as Linux sets it up."""
         cdef mm_t *mm = self.enter()
         cdef const uint64_t[::1] at = np.ascontiguousarray(addrs, dtype=np.uint64)
         cdef walk_mmu_t mmu
         out = np.zeros(at.shape[0], dtype=WALK_DTYPE)
         cdef uint8_t[::1] to = out.view(np.uint8)
         walk_mmu_init(&mmu, &self.machine.m, mm)
-        if set_accessed:
-            mmu.flags |= WALK_SET_AD
+        mmu.flags = mmu.flags & ~off | on
+        if pa_bits:
+            mmu.pa_bits = pa_bits
         if at.shape[0]:
             walk_batch(&mmu, &at[0], at.shape[0], access, <walk_result_t *>&to[0])
         return out

@@ -51,7 +51,7 @@ cdef int64_t unmapped_area(const mm_t *mm, uint64_t len, uint64_t low, uint64_t 
 cdef bint hint_is_free(const mm_t *mm, uint64_t addr, uint64_t len) noexcept nogil:
     # follows mmap_address_hint_valid and the hint test of arch_get_unmapped_area_topdown
     cdef const vma_t *next
-    if addr > mm.m.task_size - len:
+    if addr > mm.m.task_size - len or (addr > mm.m.map_window) != (addr + len > mm.m.map_window):
         return False
     next = find_vma(mm, addr)
     return next == NULL or addr + len <= vm_start_gap(next)

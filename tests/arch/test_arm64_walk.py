@@ -99,3 +99,33 @@ def test_a_batch_is_as_many_walks_of_one():
         good = many["error"] == 0
         assert [p.translate(int(addr)) for addr in addrs[good]] == many["pa"][good].tolist()
     assert set(p.walk(addrs)["error"]) == {0, FAULT | 0x07, FAULT | 0x06}
+
+
+@pytest.mark.parametrize("access, mode, state, error", [
+    ("read", "user", {}, 0),
+    ("write", "user", {}, FAULT | 0x0f),
+    ("read", "supervisor", {}, FAULT | 0x0f),
+    ("read", "supervisor", {"pan": False}, 0),
+    ("write", "supervisor", {"pan": False}, FAULT | 0x0f),
+    ("fetch", "supervisor", {"pan": False}, FAULT | 0x0f),
+    ("read", "user", {"ha": False, "hd": False}, 0),
+    ("read", "user", {"pa_bits": 32}, 0),
+])
+def test_processor_state(access, mode, state, error):
+    p = fs.Machine(arch="arm64", memory="64M").spawn()
+    a = p.mmap(4096)
+    p.touch(a, 4096, write=True)
+    p.mprotect(a, 4096, fs.PROT_READ)
+    assert p.walk([a], access=access, mode=mode, **state)["error"][0] == error
+
+
+def test_dirty_state_by_hardware_or_by_software():
+    p = fs.Machine(arch="arm64", memory="64M").spawn()
+    a = p.mmap(4096, flags=fs.MAP_SHARED | fs.MAP_ANONYMOUS)
+    p.touch(a, 4096)                                      # writable, clean, and old after clear_refs
+    p.clear_refs(1)
+    assert p.walk([a], access="write")["error"][0] == 0
+    assert p.walk([a], access="write", hd=False)["error"][0] == FAULT | 0x0f
+    assert p.walk([a], access="write", ha=False)["error"][0] == FAULT | 0x0b
+    with pytest.raises(ValueError, match="smap=False: valid for arm64 are ha, hd, pan, wxn"):
+        p.walk([a], smap=False)

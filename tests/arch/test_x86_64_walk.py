@@ -111,3 +111,77 @@ def test_1_gib_leaf_is_walked():
     assert (found["pa"], found["level"], found["error"]) == (0x40000000 + 0x12345678, 2, 0)
     m.poke_table(pud, 5, 0)
     m.validate()
+
+
+# ---- the processor's state, by name ----
+
+@pytest.fixture
+def pages():
+    """A process, and addresses of a read-only page, a writable one and an executable one."""
+    p = fs.Machine(memory="64M").spawn()
+    a = p.mmap(4 * 4096)
+    p.touch(a, 4 * 4096, write=True)
+    p.mprotect(a, 4096, fs.PROT_READ)
+    p.mprotect(a + 8192, 4096, fs.PROT_READ | fs.PROT_EXEC)
+    return p, a, a + 4096, a + 8192
+
+
+@pytest.mark.parametrize("page, access, mode, state, error", [
+    (0, "read", "user", {}, 0),
+    (0, "write", "user", {}, PF | 0x7),
+    (0, "write", "user", {"wp": False}, PF | 0x7),
+    (0, "fetch", "user", {}, PF | 0x15),
+    (2, "fetch", "user", {}, 0),
+    (2, "fetch", "user", {"smep": True, "smap": True}, 0),
+    (0, "read", "supervisor", {}, PF | 0x1),
+    (0, "read", "supervisor", {"ac": True}, 0),
+    (0, "read", "supervisor", {"smap": False}, 0),
+    (1, "write", "supervisor", {}, PF | 0x3),
+    (1, "write", "supervisor", {"ac": True}, 0),
+    (0, "write", "supervisor", {"ac": True}, PF | 0x3),
+    (0, "write", "supervisor", {"ac": True, "wp": False}, 0),
+    (0, "write", "supervisor", {"wp": False}, PF | 0x3),
+    (2, "fetch", "supervisor", {}, PF | 0x11),
+    (2, "fetch", "supervisor", {"ac": True}, PF | 0x11),
+    (2, "fetch", "supervisor", {"smep": False}, 0),
+    (0, "fetch", "supervisor", {"smep": False}, PF | 0x11),
+    (2, "read", "user", {"nxe": False}, 0),
+    (0, "read", "user", {"nxe": False}, PF | 0xd),
+    (0, "fetch", "user", {"nxe": False, "smep": False}, PF | 0xd),
+    (0, "fetch", "user", {"nxe": False}, PF | 0x1d),
+])
+def test_processor_state(pages, page, access, mode, state, error):
+    p, *at = pages
+    walked = p.walk([at[page]], access=access, mode=mode, **state)[0]
+    assert walked["error"] == error
+    assert walked["pa"] == (0 if error else p.translate(at[page]))
+    assert walked["level"] == 0 and bool(walked["rights"]) == (not error)
+
+
+def test_address_bits_that_the_processor_lacks_are_reserved(pages):
+    p, a, *_ = pages
+    pmd = next(e for e in p.walk([a])["pa"])
+    table = p.pgd
+    for shift in (39, 30, 21):
+        table = int(p.machine.table(table)[a >> shift & 511]) >> 12 & 0xffffffffff
+    old = int(p.machine.table(table)[a >> 12 & 511])
+    p.machine.poke_table(table, a >> 12 & 511, old | 1 << 45)
+    assert p.walk([a])["pa"][0] == pmd | 1 << 45
+    assert p.walk([a], pa_bits=45)["error"][0] == PF | 0xd
+    p.machine.poke_table(table, a >> 12 & 511, old | 1 << 46)
+    assert p.walk([a])["error"][0] == PF | 0xd
+    assert p.walk([a], pa_bits=52)["pa"][0] == pmd | 1 << 46
+    p.machine.poke_table(table, a >> 12 & 511, old)
+
+
+@pytest.mark.parametrize("words, message", [
+    ({"access": "execute"}, "access 'execute': valid are read, write, fetch"),
+    ({"mode": "kernel"}, "mode 'kernel': valid are user, supervisor"),
+    ({"pa_bits": 53}, "pa_bits 53: must be 32 to 52"),
+    ({"pan": True}, "pan=True: valid for x86_64 are nxe, wp, smep, smap, ac"),
+])
+def test_bad_arguments(pages, words, message):
+    p, a, *_ = pages
+    with pytest.raises(ValueError) as caught:
+        p.walk([a], **words)
+    assert str(caught.value) == message

@@ -25,6 +25,10 @@ cdef extern from *:
     const uint32_t WALK_HA, WALK_HD, WALK_PAN, WALK_WXN
     const uint32_t ARM_FSC_ADDRESS, ARM_FSC_TRANSLATION, ARM_FSC_ACCESS, ARM_FSC_PERMISSION
 
+cdef inline const char *walk_flag_names() noexcept nogil:
+    """Names of the processor's state for Python, from bit 8 on."""
+    return b"ha hd pan wxn"
+
 cdef inline uint32_t walk_linux_flags(const machine_t *m) noexcept nogil:
     return WALK_HA | WALK_HD | WALK_PAN if m.hw_afdbm else WALK_PAN
 

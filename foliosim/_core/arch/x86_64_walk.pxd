@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""What a page walk on x86-64 is made of.  Source: Intel SDM vol. 3 ch. 4 (paging), 4-level paging.
+"""What a page walk on x86-64 is made of.  Source: Intel SDM vol. 3 ch. 4 (paging), 4-level and 5-level paging.
 
 Fidelity: identical in translation, rights, error codes and accessed/dirty updates of completed walks.  No TLB, no
 protection keys, no memory types.
@@ -19,6 +19,10 @@ cdef extern from *:
     #define WALK_AC   0x1000U
     """
     const uint32_t WALK_NXE, WALK_WP, WALK_SMEP, WALK_SMAP, WALK_AC
+
+cdef inline const char *walk_flag_names() noexcept nogil:
+    """Names of the processor's state for Python, from bit 8 on."""
+    return b"nxe wp smep smap ac"
 
 cdef inline uint32_t walk_linux_flags(const machine_t *m) noexcept nogil:
     return WALK_NXE | WALK_WP | WALK_SMEP | WALK_SMAP
