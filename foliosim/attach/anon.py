@@ -32,9 +32,10 @@ class Pages:
         columns = []
         for number, picture in enumerate(pictures):
             for where, area in enumerate(picture.areas):
-                at = np.flatnonzero((area.words & proc.PRESENT != 0) & (area.words & proc.OF_A_FILE == 0))
-                columns.append((np.full(len(at), number), np.full(len(at), where), at.astype(np.uint64),
-                                area.words[at] & proc.PFN))
+                mine = (area.words & proc.PRESENT != 0) & (area.words & proc.OF_A_FILE == 0)
+                pages = area.pages[mine]
+                columns.append((np.full(len(pages), number), np.full(len(pages), where), pages,
+                                area.words[mine] & proc.PFN))
         self.pictures = pictures
         self.process, self.area, self.page, self.pfn = (np.concatenate(column) for column in zip(*columns))
         self.frames = proc.Frames(self.pfn, root)

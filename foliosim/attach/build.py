@@ -112,17 +112,15 @@ def _map_rest(attached, process, area, pages):
             _touch(attached, process, area, area.words & proc.PRESENT != 0)
         return
     words = area.words
-    guards = (words & proc.GUARD != 0) & (words & proc.PRESENT == 0)
-    for start, end in _stretches(guards):
-        process.madvise(area.start + start * PAGE, (end - start) * PAGE, MADV_GUARD_INSTALL)
-    swapped = (words & proc.SWAPPED != 0) & ~guards & (words & proc.PRESENT == 0)
-    attached.left_out["pages that are swapped out"] += int(swapped.sum())
     present = words & proc.PRESENT != 0
+    guards = (words & proc.GUARD != 0) & ~present
+    for start, end in _stretches(area.pages[guards]):
+        process.madvise(area.start + start * PAGE, (end - start) * PAGE, MADV_GUARD_INSTALL)
+    swapped = (words & proc.SWAPPED != 0) & ~guards & ~present
+    attached.left_out["pages that are swapped out"] += int(swapped.sum())
     _touch(attached, process, area, present & (words & proc.OF_A_FILE != 0))
-    anonymous = np.flatnonzero(present & (words & proc.OF_A_FILE == 0))
-    flags = pages.frames.flags[pages.frames.at(words[anonymous] & proc.PFN)]
-    zero = np.zeros(len(words), bool)
-    zero[anonymous[flags & np.uint64(KPF_ZERO_PAGE) != 0]] = True
+    zero = present & (words & proc.OF_A_FILE == 0)
+    zero[zero] = pages.frames.flags[pages.frames.at(words[zero] & proc.PFN)] & np.uint64(KPF_ZERO_PAGE) != 0
     _touch(attached, process, area, zero)
 
 
@@ -130,10 +128,12 @@ def _touch(attached, process, area, mask):
     if mask.any() and area.perms[0] != "r":
         attached.left_out["pages of files or zero pages in areas that cannot be read"] += int(mask.sum())
         return
-    for start, end in _stretches(mask):
+    for start, end in _stretches(area.pages[mask]):
         process.touch(area.start + start * PAGE, (end - start) * PAGE)
 
 
-def _stretches(mask):
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
-    return zip(edges[::2].tolist(), edges[1::2].tolist())
+def _stretches(pages):
+    """(first, behind the last) of pages in a row."""
+    first = np.flatnonzero(np.diff(pages.astype(np.int64), prepend=-2) != 1)
+    last = np.append(first[1:], len(pages)) - 1
+    return zip(pages[first].tolist(), (pages[last] + np.uint64(1)).tolist()) if len(pages) else ()

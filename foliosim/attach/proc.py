@@ -15,7 +15,9 @@ PRESENT, SWAPPED, OF_A_FILE, GUARD = (np.uint64(1 << bit) for bit in (63, 62, 61
 HEAD, TAIL = np.uint64(1 << 15), np.uint64(1 << 16)
 HUGE = 512
 _TRIES = 3
-_PAGEMAP_SCAN, _PAGE_IS_HUGE, _REGIONS = 0xC0606610, 1 << 6, 1024
+_PAGEMAP_SCAN, _REGIONS = 0xC0606610, 1024
+_PAGE_IS_PRESENT, _PAGE_IS_SWAPPED, _PAGE_IS_HUGE = 1 << 3, 1 << 4, 1 << 6
+_CHUNK = 1 << 16  # pages
 _HEADER = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) (\S{4}) ([0-9a-f]+) (\S+) (\d+) *(.*)$", re.M)
 _FIELD = re.compile(r"^(\w+): +(\d+)(?: kB)?$", re.M)
 
@@ -38,8 +40,8 @@ class Area:
         The codes of VmFlags.
     fields : dict of str to int
         The other lines of smaps.
-    words : numpy.ndarray of uint64
-        Pagemap, one word per page.
+    pages, words : numpy.ndarray of uint64
+        Pagemap where it is not empty: page from the start of the area, ascending, and its word.
     huge : set of int or None
         Addresses that PMDs map; None: this kernel does not tell (PAGEMAP_SCAN came with 6.7).
     """
@@ -53,6 +55,7 @@ class Area:
     name: str
     flags: str
     fields: dict
+    pages: np.ndarray = field(repr=False, default=None)
     words: np.ndarray = field(repr=False, default=None)
     huge: set = field(repr=False, default=None)
 
@@ -103,7 +106,7 @@ class Frames:
     def __init__(self, mapped, root="/proc"):
         blocks = np.unique(mapped // np.uint64(HUGE))
         self.pfns = (blocks[:, None] * np.uint64(HUGE) + np.arange(HUGE, dtype=np.uint64)).ravel()
-        self.flags, self.counts = (_by_block(f"{root}/{name}", blocks) for name in ("kpageflags", "kpagecount"))
+        self.flags, self.counts = (by_block(f"{root}/{name}", blocks) for name in ("kpageflags", "kpagecount"))
         at = np.arange(len(self.pfns))
         starts = self.flags & TAIL == 0
         first = np.maximum.accumulate(np.where(starts, at, 0))
@@ -116,8 +119,8 @@ class Frames:
         return np.searchsorted(self.pfns, pfns)
 
 
-def _by_block(path, blocks):
-    """Words of whole blocks of frames; neighbouring blocks are read at once."""
+def by_block(path, blocks):
+    """Words of whole blocks of `HUGE` frames; neighbouring blocks are read at once."""
     out = np.zeros(len(blocks) * HUGE, np.uint64)
     cuts = np.flatnonzero(np.diff(blocks) != 1) + 1
     with open(path, "rb", buffering=0) as file:
@@ -162,8 +165,7 @@ def read(pid, root="/proc"):
     check(pid, root)
     try:
         for _ in range(_TRIES):
-            areas = _areas(pid, root)
-            _read_pagemap(pid, areas, root)
+            areas = areas_of(pid, root)
             changed = _differing(areas, _areas(pid, root))
             if not changed:
                 break
@@ -173,6 +175,18 @@ def read(pid, root="/proc"):
                        re.search(r"^Name:\s+(.*)", status, re.M)[1], areas, heap, changed)
     except (FileNotFoundError, ProcessLookupError):
         raise AttachError(f"process {pid} ended while it was read") from None
+
+
+def areas_of(pid, root="/proc"):
+    """The areas of a process with their pages, read once.
+
+    Returns
+    -------
+    list of Area
+    """
+    areas = _areas(pid, root)
+    _read_pagemap(pid, areas, root)
+    return areas
 
 
 def _areas(pid, root):
@@ -190,28 +204,46 @@ def _areas(pid, root):
 
 def _read_pagemap(pid, areas, root):
     with open(f"{root}/{pid}/pagemap", "rb", buffering=0) as file:
+        fd, live = file.fileno(), root == "/proc"
         for area in areas:
-            pages = (area.end - area.start) // PAGE
-            data = b"" if area.name == "[vsyscall]" else os.pread(file.fileno(), pages * 8, area.start // PAGE * 8)
-            area.words = np.zeros(pages, np.uint64)
-            area.words[:len(data) // 8] = np.frombuffer(data, np.uint64)
-            if area.fields.get("AnonHugePages") and root == "/proc":
-                area.huge = _scan_huge(file.fileno(), area.start, area.end)
+            found = None
+            if live:
+                found = _scan(fd, area.start, area.end, any_of=_PAGE_IS_PRESENT | _PAGE_IS_SWAPPED)
+            area.pages, area.words = _words(fd, area, [(area.start, area.end)] if found is None else found)
+            if area.fields.get("AnonHugePages") and live:
+                huge = _scan(fd, area.start, area.end, all_of=_PAGE_IS_HUGE)
+                area.huge = None if huge is None else {at for one in huge for at in range(*one, PAGE * HUGE)}
 
 
-def _scan_huge(fd, start, end):
-    """What PMDs map in a range, by PAGEMAP_SCAN (fs/proc/task_mmu.c); None: there is no such ioctl."""
+def _words(fd, area, ranges):
+    """Pages and words of pagemap in ranges of addresses; those that say nothing are left out."""
+    pages, words = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint64)]
+    for start, end in ranges if area.name != "[vsyscall]" else ():
+        for at in range(start // PAGE, end // PAGE, _CHUNK):
+            data = os.pread(fd, (min(end // PAGE, at + _CHUNK) - at) * 8, at * 8)
+            some = np.frombuffer(data, np.uint64)
+            where = np.flatnonzero(some & (PRESENT | SWAPPED | GUARD))
+            pages.append((where + (at - area.start // PAGE)).astype(np.uint64))
+            words.append(some[where])
+    return np.concatenate(pages), np.concatenate(words)
+
+
+def _scan(fd, start, end, *, all_of=0, any_of=0):
+    """Ranges of pages of some kinds, by PAGEMAP_SCAN (fs/proc/task_mmu.c); None: there is no such ioctl."""
     regions = (ctypes.c_uint64 * (3 * _REGIONS))()
-    out = set()
+    out = []
     while start < end:
         argument = bytearray(struct.pack("<12Q", 96, 0, start, end, 0, ctypes.addressof(regions), _REGIONS, 0, 0,
-                                         _PAGE_IS_HUGE, 0, _PAGE_IS_HUGE))
+                                         all_of, any_of, _PAGE_IS_PRESENT))
         try:
             found = fcntl.ioctl(fd, _PAGEMAP_SCAN, argument)
         except OSError:
             return None
         for at in range(0, 3 * found, 3):
-            out.update(range(regions[at], regions[at + 1], PAGE * HUGE))
+            if out and out[-1][1] == regions[at]:
+                out[-1] = out[-1][0], regions[at + 1]
+            else:
+                out.append((regions[at], regions[at + 1]))
         start = struct.unpack_from("<Q", argument, 32)[0]
     return out
 

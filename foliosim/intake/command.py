@@ -57,7 +57,7 @@ def facts_of(like=None, memory=None):
 
 
 def save(events, complaints, program, facts, name, mode, path):
-    """Write the trace, and say what is in it and what could not be used."""
+    """Write the trace, and say what is in it and what could not be used.  Returns its header."""
     header, ordered = text.trace_of(events, program, facts, name=name, mode=mode)
     try:
         write.write_trace(header, ordered, path)
@@ -72,3 +72,4 @@ def save(events, complaints, program, facts, name, mode, path):
     for one in complaints.named[:_SHOWN]:
         click.echo(f"    {one}")
     click.echo(f"wrote {path}")
+    return header

@@ -21,13 +21,17 @@ class Events:
         Path to ``dev``, ``ino``, ``size`` of the files that are mapped.
     lost : int
         Records that were lost while recording.
+    numbers : dict
+        Pid or tid to its number in the trace; filled by `finish`.  Nobody is 0.
+    start : int
+        Time of the start, ns; set by `finish`.
     """
 
     def __init__(self):
         self._found = []
-        self._born = set()
         self.files = {}
-        self.lost = 0
+        self.lost = self.start = 0
+        self.numbers = {}
 
     def __len__(self):
         return len(self._found)
@@ -47,29 +51,30 @@ class Events:
         """A file that is mapped."""
         self.files.setdefault(path, {"dev": dev, "ino": ino, "size": None})
 
-    def finish(self, start=None):
-        """All events in order, with times from the start and pids from 100 on.
+    def drop_before_execve(self):
+        """Forget what was before the first execve: it was no part of the program."""
+        first = min((when for when, _, event in self._found if event[0] == "X"), default=0)
+        self._found = [one for one in self._found if one[0] >= first]
 
-        Parameters
-        ----------
-        start : int, optional
-            Time of the start, ns; left out: the first event's.
+    def finish(self):
+        """All events in order, with times from the first one's on and pids from 100 on.
 
         Returns
         -------
         list of list
         """
         ordered = [event for _, _, event in sorted(self._found, key=lambda one: one[:2])]
-        if start is None:
-            start = min((event[1] for event in ordered), default=0)
-        numbers = {}
+        self.start = min((event[1] for event in ordered), default=0)
         for event in ordered:
             for at in _PIDS.get(event[0], (2, 3)):
-                event[at] = numbers.setdefault(event[at], FIRST_PID + len(numbers))
-            event[1] -= start
+                event[at] = self._number(event[at])
+            event[1] -= self.start
             if event[0] == "c":
-                event[5] = max(0, event[5] - start)
+                event[5] = max(0, event[5] - self.start)
         return ordered
+
+    def _number(self, pid):
+        return self.numbers.setdefault(pid, FIRST_PID + len(self.numbers)) if pid else 0
 
 
 def counts(events):

@@ -4,11 +4,13 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
 
-from foliosim.intake import text
+from foliosim.intake import hold, observe, text, write
 from foliosim.intake.command import facts_of, save
 from foliosim.intake.events import TRACED
 from foliosim.replay.reader import TraceError
@@ -16,6 +18,7 @@ from foliosim.replay.reader import TraceError
 _TRACEFS = (Path("/sys/kernel/tracing/events"), Path("/sys/kernel/debug/tracing/events"))
 _FAULTS = ("exceptions:page_fault_user", "exceptions:page_fault_kernel")
 _TASKS = ("task:task_newtask", "sched:sched_process_exec", "sched:sched_process_exit")
+_ALLOCATIONS = "kmem:mm_page_alloc"
 _IN_USER_SPACE = "address < 0x7ffffffff000"
 _SCRIPT = ("--show-mmap-events", "--show-task-events", "--show-lost-events", "--ns", "-F",
            "comm,pid,tid,cpu,time,event,trace")
@@ -56,14 +59,15 @@ def _paranoid():
         return 2
 
 
-def record_command(data, program):
-    """The perf command that records a program.
+def record_command(data, *whom):
+    """The perf command that records.
 
     Parameters
     ----------
     data : path
         Where perf writes.
-    program : sequence of str
+    *whom : str
+        Options that say whom: a process, or a program and its arguments.
 
     Returns
     -------
@@ -72,12 +76,14 @@ def record_command(data, program):
     folder = tracepoints()
     events = [part for name in _FAULTS for part in ("-e", name, "--filter", _IN_USER_SPACE)]
     events += [part for name in _TASKS for part in ("-e", name)]
+    if (folder / _ALLOCATIONS.replace(":", "/")).exists():
+        events += ["-e", _ALLOCATIONS, "--filter", "order > 0"]
     for call in sorted(TRACED):
         for side in ("enter", "exit"):
             if (folder / f"syscalls/sys_{side}_{call}").exists():
                 events += ["-e", f"syscalls:sys_{side}_{call}"]
     options = ["-q", "-d", "-k", "CLOCK_MONOTONIC", "-m", "16M", "-o", str(data)]
-    return ["perf", "record", *options, *events, "--", *program]
+    return ["perf", "record", *options, *events, *whom]
 
 
 def first_touch():
@@ -93,13 +99,71 @@ def first_touch():
         raise OSError(ctypes.get_errno(), "prctl or personality")
 
 
+def witnessed(data, program, prepare, every):
+    """Record a program, and what the kernel says of it: after each execve, before each exit, and at checkpoints.
+
+    Parameters
+    ----------
+    data : path
+        Where perf writes.
+    program : sequence of str
+    prepare : callable or None
+        Called in the process that becomes the program.
+    every : float
+        Seconds between checkpoints; 0: none.
+
+    Returns
+    -------
+    status : int
+        The program's exit status.
+    snapshots : list of tuple
+        Time, why, pid, what `observe.process` says of each process.
+    """
+    snapshots = []
+
+    def look(why, pid, pids):
+        snapshots.append((time.monotonic_ns(), why, pid, {one: observe.process(one) for one in pids}))
+
+    pid, go = hold.start(program, prepare)
+    tree = hold.Tree(pid, look, every)
+    with _perf_on(data, pid):
+        go()
+        status = tree.run()
+    return os.waitstatus_to_exitcode(status), snapshots
+
+
+@contextmanager
+def _perf_on(data, pid):
+    """perf records a process, and all that it starts."""
+    (control, order), (answer, ack) = os.pipe(), os.pipe()
+    command = record_command(data, "-D", "-1", "--control", f"fd:{control},{ack}", "-p", str(pid))
+    with subprocess.Popen(command, pass_fds=(control, ack)) as perf:
+        os.close(control)
+        os.close(ack)
+        try:
+            os.write(order, b"enable\n")
+            if not os.read(answer, 4):
+                raise click.ClickException(f"perf record failed with status {perf.wait()}")
+            yield
+        finally:
+            with suppress(BrokenPipeError):  # it has ended with the program
+                os.write(order, b"stop\n")
+            os.close(order)
+            os.close(answer)
+
+
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path),
               help="The trace; left out: PROGRAM.trace.jsonl.xz.")
 @click.option("--huge", is_flag=True, help="Leave huge pages as they are set; addresses stay random.  Without it the "
               "program runs under PR_SET_THP_DISABLE, which shows every first touch of a page.")
+@click.option("--truth", type=click.Path(dir_okay=False, path_type=Path),
+              help="Also write what the kernel says of all processes, for `foliosim replay --against`: at each execve "
+              "and exit and at checkpoints, for which the program is held still.")
+@click.option("--every", type=click.FloatRange(0), default=0.5, show_default=True,
+              help="Seconds between checkpoints of --truth; 0: none.")
 @click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED)
-def trace(out, huge, program):
+def trace(out, huge, truth, every, program):
     """Run PROGRAM under perf and make a trace of what its memory saw.
 
     Write -- before PROGRAM.  Needs root, perf and an x86 kernel; what is missing is named.
@@ -109,22 +173,42 @@ def trace(out, huge, program):
         lacking.append(f"no program {program[0]}")
     if lacking:
         raise click.ClickException("cannot record: " + "; ".join(lacking))
-    name = Path(program[0]).name
+    name, snapshots = Path(program[0]).name, []
     with tempfile.TemporaryDirectory(prefix="foliosim-") as folder:
         data, script = Path(folder) / "perf.data", Path(folder) / "perf.txt"
-        done = subprocess.run(record_command(data, program), preexec_fn=None if huge else first_touch)
+        prepare = None if huge else first_touch
+        if truth:
+            status, snapshots = witnessed(data, program, prepare, every)
+        else:
+            status = subprocess.run(record_command(data, "--", *program), preexec_fn=prepare).returncode
         if not data.exists():
-            raise click.ClickException(f"perf record failed with status {done.returncode}")
-        with script.open("wb") as file:
-            made = subprocess.run(["perf", "script", "-i", str(data), *_SCRIPT], stdout=file, stderr=subprocess.PIPE)
-        if made.returncode:
-            raise click.ClickException(f"perf script: {made.stderr.decode(errors='replace').strip()[:200]}")
-        try:
-            events, complaints, _ = text.read("perf", script)
-        except TraceError as error:
-            raise click.ClickException(f"perf recorded nothing: {error.reason}") from None
+            raise click.ClickException(f"perf record failed with status {status}")
+        events, complaints = _read(data, script)
+    for number, (when, why, pid, _) in enumerate(snapshots):
+        events.add(when, ["S", when, pid, 0, number, why])
     facts = facts_of() | {"aslr": huge and facts_of()["aslr"]}
-    save(events, complaints, list(program), facts, name, None if huge else "never",
-         out or Path(f"{name}.trace.jsonl.xz"))
-    if done.returncode:
-        click.echo(f"{name} ended with status {done.returncode}", err=True)
+    mode = None if huge else "never"
+    header = save(events, complaints, list(program), facts, name, mode, out or Path(f"{name}.trace.jsonl.xz"))
+    if truth:
+        write.write_truth(header, snapshots, events, truth)
+        click.echo(f"wrote {truth}: {len(snapshots)} snapshots")
+    if status:
+        click.echo(f"{name} ended with status {status}", err=True)
+
+
+def _read(data, script):
+    with script.open("wb") as file:
+        made = subprocess.run(["perf", "script", "-i", str(data), *_SCRIPT], stdout=file, stderr=subprocess.PIPE)
+    if made.returncode:
+        raise click.ClickException(f"perf script failed with status {made.returncode}: {_last_line(made.stderr)}")
+    try:
+        events, complaints, _ = text.read("perf", script)
+    except TraceError as error:
+        raise click.ClickException(f"perf recorded nothing: {error.reason}") from None
+    events.drop_before_execve()
+    return events, complaints
+
+
+def _last_line(text):
+    lines = [line for line in text.decode(errors="replace").splitlines() if line and not line.endswith("Ignoring.")]
+    return lines[-1] if lines else "it does not say why"

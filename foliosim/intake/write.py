@@ -7,6 +7,8 @@ from pathlib import Path
 
 from foliosim.intake.events import counts
 from foliosim.replay.events import FORMAT, VERSION
+from foliosim.replay.truth import FORMAT as TRUTH
+from foliosim.replay.truth import VERSION as TRUTH_VERSION
 
 _THP = Path("/sys/kernel/mm/transparent_hugepage")
 # What a text does not say, and the header of another trace can: memory, settings, sizes of files.
@@ -95,7 +97,32 @@ def header_of(events, found, facts, *, name, program, mode):
 
 def write_trace(header, events, path):
     """Write a trace, compressed with xz if its name ends so; an interrupted write leaves an older file whole."""
-    text = "\n".join(json.dumps(one, separators=(",", ":")) for one in (header, *events)) + "\n"
+    _write("\n".join(json.dumps(one, separators=(",", ":")) for one in (header, *events)) + "\n", path)
+
+
+def write_truth(header, snapshots, found, path):
+    """Write what the kernel said of the processes of a trace.
+
+    Parameters
+    ----------
+    header : dict
+        Of the trace.
+    snapshots : list of tuple
+        Time, why, pid, and what was said of each process by its pid.
+    found : Events
+        Of the trace; it knows the numbers of processes.
+    path : pathlib.Path
+    """
+    number = found.numbers
+    told = [{"t": when - found.start, "why": why, "pid": number.get(pid, 0),
+             "procs": {str(number.get(one, one)): said for one, said in processes.items()}}
+            for when, why, pid, processes in snapshots]
+    truth = {"format": TRUTH, "version": TRUTH_VERSION, "name": header["name"], "mode": header["mode"],
+             "snapshots": told}
+    _write(json.dumps(truth, separators=(",", ":")) + "\n", path)
+
+
+def _write(text, path):
     part = path.with_name(path.name + ".part")
     part.write_bytes(lzma.compress(text.encode()) if path.suffix == ".xz" else text.encode())
     part.replace(path)

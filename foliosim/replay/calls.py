@@ -25,7 +25,7 @@ class Unsupported(Exception):
 
 
 def _mmap(replay, process, event):
-    _, _, pid, _, _, _, args, ret, extra = event
+    args, ret = event[6:8]
     addr, length, prot, flags, _, offset = args[:6]
     if flags & _MAP_HUGETLB:
         raise Unsupported("mmap of huge pages from the pool (MAP_HUGETLB)")
@@ -33,7 +33,7 @@ def _mmap(replay, process, event):
         raise Unsupported("mmap with MAP_DROPPABLE")
     file = None
     if not flags & MAP_ANONYMOUS:
-        file = replay.files.of_call(pid, args, extra)
+        file = replay.files.of_mmap(event)
     if not flags & (MAP_FIXED | MAP_FIXED_NOREPLACE):
         process.machine.core.binfmt.place_next(process, ret)
     return process.mmap(length, prot=prot, flags=flags, addr=addr, file=file, offset=offset)
@@ -113,19 +113,16 @@ def _prctl(replay, process, event):
     return 0
 
 
-def _memfd_create(replay, process, event):
-    replay.files.by_fd.pop((event[2], event[7]), None)
-    return event[7]
-
-
 def _ftruncate(replay, process, event):
-    replay.files.truncate(event[2], event[6][0], event[6][1])
+    file = replay.files.of_descriptor(event)
+    if file is not None:
+        file.ftruncate(event[6][1])
     return event[7]
 
 
 def _fallocate(replay, process, event):
-    fd, mode, offset, length = event[6][:4]
-    file = replay.files.by_fd.get((event[2], fd))
+    _, mode, offset, length = event[6][:4]
+    file = replay.files.of_descriptor(event)
     if file is not None and mode & _FALLOC_PUNCH_HOLE:
         file.punch(offset, length)
     return event[7]
@@ -166,7 +163,7 @@ CALLS = {
     "mmap": _mmap, "munmap": _munmap, "mprotect": _mprotect, "pkey_mprotect": _mprotect, "mremap": _mremap,
     "brk": _brk, "madvise": _madvise, "mlock": _mlock, "mlock2": _mlock2, "munlock": _munlock,
     "mlockall": _mlockall, "munlockall": _munlockall, "msync": _msync, "prctl": _prctl,
-    "memfd_create": _memfd_create, "ftruncate": _ftruncate, "fallocate": _fallocate, "shmget": _shmget,
+    "memfd_create": _nothing, "ftruncate": _ftruncate, "fallocate": _fallocate, "shmget": _shmget,
     "shmat": _shmat, "shmdt": _shmdt, "mincore": _nothing, "exit_group": _nothing,
 }
 

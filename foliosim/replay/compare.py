@@ -131,7 +131,8 @@ def anonymous_words(process, start):
 
 
 def keep_anonymous(at, words):
-    """Those pages that are anonymous or a zero page."""
+    """Those pages that are anonymous or a zero page; of a zero page a truth does not say head or tail."""
+    words = np.where(words & _truth.ANON, words, words & ~(_truth.HEAD | _truth.TAIL))
     wanted = (words & (_truth.ANON | _truth.ZERO)) != 0
     return at[wanted], words[wanted]
 

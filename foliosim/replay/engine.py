@@ -224,7 +224,6 @@ class Replay:
     def _exit(self, event):
         if event[4]:
             self._leave(event[2])
-            self.files.forget(event[2])
 
     def _alloc(self, event):
         self.allocations[event[4], "anon" if "TRANSHUGE" in event[5] else "file"] += 1
@@ -293,12 +292,17 @@ def _chosen(text):
     return text[start + 1:end] if 0 <= start < end else text.strip()
 
 
-def machine_for(header, **settings):
+def machine_for(header, policy="linux-6.18", **settings):
     """A machine as the one that a trace was recorded on.
+
+    A trace that was recorded with huge pages does not tell which of their pages are zeros: none is taken for one when
+    a folio is split, unless the policy decides that (`drop_zero_pages`).
 
     Parameters
     ----------
     header : dict
+    policy : str
+        A preset.
     **settings
         Of `Machine`, to be used instead.
 
@@ -306,4 +310,7 @@ def machine_for(header, **settings):
     -------
     Machine
     """
-    return Machine(**{"memory": header["mem_total_kb"] << 10, **recorded_thp(header), **settings})
+    machine = Machine(**{"memory": header["mem_total_kb"] << 10, "policy": policy, **recorded_thp(header), **settings})
+    if header["mode"] != "never":
+        machine.set_policy({"drop_zero_pages": "no"})
+    return machine

@@ -1,13 +1,7 @@
 """The files that a trace maps, as files of the machine: of the size the trace gives, and read before."""
-from foliosim.flags import MAP_SHARED, MAP_SHARED_VALIDATE, PROT_WRITE
+from foliosim.replay.descriptors import file_key, is_shared, open_files
 
 _TMPFS = ("/memfd:", "/dev/shm/", "/SYSV", "/dev/zero", "/anon_hugepage")
-_MAP_TYPE = 0x0f
-
-
-def is_shared(flags):
-    """Does an mmap with these flags make a shared mapping?"""
-    return flags & _MAP_TYPE in (MAP_SHARED, MAP_SHARED_VALIDATE)
 
 
 class Files:
@@ -25,8 +19,7 @@ class Files:
         self.sizes = {path: facts.get("size") for path, facts in trace.header["files"].items()}
         self.files = {}
         self.names = {}
-        self.by_fd = {}
-        self.written = _written(trace.events)
+        self.open_files = open_files(trace.events)
         self.code, self.data = (machine.create_file("disk", 16 * self.page_size) for _ in range(2))
         self.machine.core.binfmt.set_resident(self.code, True)
 
@@ -42,7 +35,7 @@ class Files:
         writable : bool
         """
         path = where.get("file", "")
-        key = (where.get("dev"), where.get("ino")) if where.get("ino") else path
+        key = file_key(where)
         file = self.files.get(key)
         size = self.sizes.get(path)
         if file is None:
@@ -57,44 +50,19 @@ class Files:
         file.writable = writable
         return file
 
-    def of_call(self, pid, args, where):
+    def of_mmap(self, event):
         """The file of an mmap call."""
-        _, length, prot, flags, fd, offset = args[:6]
-        shared = is_shared(flags)
-        writable = not shared or prot & PROT_WRITE or (pid, fd) in self.written
-        file = self.mapped(where, offset + length, bool(writable))
-        self.by_fd[pid, fd] = file if shared else None
-        return file
+        _, length, _, flags, _, offset = event[6][:6]
+        found = self.open_files.get((event[1], event[3]))
+        return self.mapped(event[8], offset + length, not is_shared(flags) or found is not None and found.writable)
 
-    def truncate(self, pid, fd, length):
-        """ftruncate of a file that the process has mapped shared through this descriptor; True if it is known."""
-        file = self.by_fd.get((pid, fd))
-        if file is not None:
-            file.ftruncate(length)
-        return file is not None
-
-    def forget(self, pid):
-        """The process has exited."""
-        for key in [key for key in self.by_fd if key[0] == pid]:
-            del self.by_fd[key]
+    def of_descriptor(self, event):
+        """The file that ftruncate or fallocate is on; None: it is not known, or nobody has mapped it yet."""
+        found = self.open_files.get((event[1], event[3]))
+        return self.files.get(found.key) if found is not None else None
 
     def close(self):
         """Drop all of them; what is mapped stays."""
         for file in (*self.files.values(), self.code, self.data):
             file.close()
 
-
-def _written(events):
-    # (pid, fd) that were open for writing: a call proves it
-    written = set()
-    for event in events:
-        if event[0] != "c" or event[7] < 0:
-            continue
-        name, pid, args = event[4], event[2], event[6]
-        if name == "mmap" and is_shared(args[3]) and args[2] & PROT_WRITE:
-            written.add((pid, args[4]))
-        elif name in ("ftruncate", "fallocate"):
-            written.add((pid, args[0]))
-        elif name == "memfd_create":
-            written.add((pid, event[7]))
-    return written

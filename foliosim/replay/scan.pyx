@@ -11,20 +11,32 @@ cdef enum:
     FAULT_KERNEL = 8
 
 
+cdef inline const char *blanks(const char *at, const char *end) noexcept nogil:
+    """Behind the blanks that JSON allows between values."""
+    while at < end and (at[0] == b' ' or at[0] == b'\t' or at[0] == b'\r'):
+        at += 1
+    return at
+
+
 cdef const char *number(const char *at, const char *end, uint64_t *value) noexcept nogil:
-    """Decimal digits; behind them, or NULL if there are none or more than 19."""
-    cdef const char *start = at
+    """Decimal digits and a comma; behind them, or NULL if there are none or more than 19."""
+    cdef const char *start
+    at = blanks(at, end)
+    start = at
     value[0] = 0
     while at < end and 0x30 <= at[0] <= 0x39:
         value[0] = value[0] * 10 + <uint64_t>(at[0] - 0x30)
         at += 1
-    return at if 0 < at - start <= 19 else NULL
+    if not 0 < at - start <= 19:
+        return NULL
+    at = blanks(at, end)
+    return at + 1 if at < end and at[0] == b',' else NULL
 
 
 cdef int fault_flags(const char *at, const char *end) noexcept nogil:
     """The bits of ``"wpk"]``; -1: something else."""
     cdef int flags
-    if end - at < 4 or at[0] != b'"' or end[-1] != b']' or end[-2] != b'"':
+    if end - at < 4 or at[0] != b'"':
         return -1
     flags = 0 if at[1] == b'r' else FAULT_WRITE if at[1] == b'w' else FAULT_EXEC if at[1] == b'x' else -1
     if flags < 0:
@@ -36,21 +48,30 @@ cdef int fault_flags(const char *at, const char *end) noexcept nogil:
     if at[0] == b'k':
         flags |= FAULT_KERNEL
         at += 1
-    return flags if at == end - 2 else -1
+    if at >= end or at[0] != b'"':
+        return -1
+    at = blanks(at + 1, end)
+    return flags if at < end and at[0] == b']' and blanks(at + 1, end) == end else -1
 
 
 cdef int fault_line(const char *at, const char *end, uint64_t *columns) noexcept nogil:
     """``["f",time,pid,tid,address,"flags"]``: its flags and the four numbers; -1: another line."""
     cdef int i
-    if end - at < 16 or at[0] != b'[' or at[1] != b'"' or at[2] != b'f' or at[3] != b'"' or at[4] != b',':
+    at = blanks(at, end)
+    if end - at < 16 or at[0] != b'[':
         return -1
-    at += 5
+    at = blanks(at + 1, end)
+    if end - at < 4 or at[0] != b'"' or at[1] != b'f' or at[2] != b'"':
+        return -1
+    at = blanks(at + 3, end)
+    if at >= end or at[0] != b',':
+        return -1
+    at += 1
     for i in range(4):
         at = number(at, end, columns + i)
-        if at == NULL or at >= end or at[0] != b',':
+        if at == NULL:
             return -1
-        at += 1
-    return fault_flags(at, end)
+    return fault_flags(blanks(at, end), end)
 
 
 def scan_lines(const uint8_t[::1] text, int64_t start):
@@ -86,7 +107,7 @@ def scan_lines(const uint8_t[::1] text, int64_t start):
             to_time[n], to_pid[n], to_address[n] = columns[0], <int64_t>columns[1], columns[3]
             to_bits[n] = <uint8_t>flags
             n += 1
-        elif end > at:
+        elif blanks(at, end) < end:
             others.append((at - base, end - base, n, line))
         line += 1
         at = end + 1

@@ -1,6 +1,5 @@
 """What is asked to be otherwise in a replay, and the machine that is so."""
-from foliosim.machine import Machine
-from foliosim.replay.engine import recorded_thp
+from foliosim.replay.engine import machine_for, recorded_thp
 from foliosim.sizes import parse_size
 
 
@@ -58,7 +57,6 @@ def machine_of(header, setting):
     if setting["thp"] is not None:
         thp |= {"thp": setting["thp"], "mthp": {}}
     thp["mthp"] = {**thp["mthp"], **setting["mthp"]}
-    machine = Machine(memory=header["mem_total_kb"] << 10, policy=setting["preset"], limit=setting["limit"],
-                      swap=setting["swap"], **thp)
+    machine = machine_for(header, setting["preset"], limit=setting["limit"], swap=setting["swap"], **thp)
     machine.set_policy(setting["policy"])
     return machine

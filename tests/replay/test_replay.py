@@ -99,3 +99,15 @@ def test_compressed_data_that_is_cut_off_is_refused(tmp_path):
     path.write_bytes(files("pipe-never")[0].read_bytes()[:-200])
     with pytest.raises(TraceError, match="damaged or cut off"):
         read_trace(path)
+
+
+@pytest.mark.parametrize("change", [
+    lambda text: "\n".join(json.dumps(json.loads(line)) for line in text.splitlines()),
+    lambda text: text.replace("\n", "\r\n"), lambda text: text.replace("\n", "\n\n \n"),
+    lambda text: text.replace('\n["f",', '\n\t[ "f" , ').replace('"]\n', '" ]  \n')])
+def test_blanks_do_not_matter(change, tmp_path):
+    path = tmp_path / "trace.jsonl"
+    path.write_bytes(change("\n".join(lines())).encode())
+    was, now = read_trace(files("pipe-never")[0]), read_trace(path)
+    assert now.events == was.events and now.before.tolist() == was.before.tolist()
+    assert all((getattr(now, name) == getattr(was, name)).all() for name in ("time", "pid", "address", "flags"))
