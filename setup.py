@@ -1,6 +1,7 @@
 """Extensions of the core, built once for each architecture and page size.
 
-FOLIOSIM_DEBUG=1 turns bounds checks and internal assertions on.  FOLIOSIM_CORES names the cores to build, for instance
+FOLIOSIM_DEBUG=1 turns bounds checks and internal assertions on.  FOLIOSIM_POLICY_SLOTS=0 leaves the policy slots out, to
+measure what they cost (bench.slots).  FOLIOSIM_CORES names the cores to build, for instance
 ``FOLIOSIM_CORES="_core _core_arm64_p12"``; all of them if it is not set.
 
 Cython runs once for each architecture: cores of one that differ in their page size come from the same C files, in
@@ -21,6 +22,7 @@ CORES = {
     "_core_arm64_p16": ("arm64", 16),
 }
 DEBUG = os.environ.get("FOLIOSIM_DEBUG", "") not in ("", "0")
+SLOTS = os.environ.get("FOLIOSIM_POLICY_SLOTS", "") != "0"
 SHARED = "foliosim._core._cyutility"
 SOURCE = Path("foliosim/_core")
 COPIES = Path("build/cores")
@@ -52,6 +54,8 @@ def extensions_of(package, page_shift, sources):
     optimize = ["-O1", "-g"] if DEBUG else ["-O3"] if package == SOURCE.name else ["-O1", "-g0"]
     macros = {"NPY_NO_DEPRECATED_API": "NPY_1_7_API_VERSION", "FOLIOSIM_DEBUG": int(DEBUG),
               "FOLIOSIM_PAGE_SHIFT": page_shift, "CYTHON_COMPRESS_STRINGS": 0}  # so that `renamed` sees all names
+    if not SLOTS:
+        macros["FOLIOSIM_POLICY_SLOTS"] = 0
     Path("foliosim", package).mkdir(exist_ok=True)
     return [Extension(f"foliosim.{package}.{path.stem}", [str(path)], extra_compile_args=optimize,
                       define_macros=[(name, str(value)) for name, value in macros.items()])

@@ -16,6 +16,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+ROOT = Path(__file__).parents[1]
 KEPT = Path(__file__).with_name("instructions.json")
 LIMIT = 1.02
 # Functions of the core, by module, that operations on ranges end in; with what they call.
@@ -28,8 +29,13 @@ HOT = {
 }
 
 
-def count():
+def count(folder=ROOT):
     """Instructions of each hot function, with what it calls.
+
+    Parameters
+    ----------
+    folder : path
+        Of the package whose core is counted.
 
     Returns
     -------
@@ -41,10 +47,11 @@ def count():
     click.ClickException
         No valgrind, or it failed, or a function was never called.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder, "callgrind.out")
-        _run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", sys.executable, "-m", "bench.workload"])
-        listing = _run(["callgrind_annotate", "--inclusive=yes", "--threshold=100", "--auto=no", str(out)])
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch, "callgrind.out")
+        _run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", sys.executable, "-m", "bench.workload"],
+             folder)
+        listing = _run(["callgrind_annotate", "--inclusive=yes", "--threshold=100", "--auto=no", str(out)], folder)
     counts = _parse(listing)
     missing = [name for name in _names() if name not in counts]
     if missing:
@@ -56,10 +63,10 @@ def _names():
     return [f"{module}.{function}" for module, functions in HOT.items() for function in functions]
 
 
-def _run(command):
-    environment = {**os.environ, "PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"}
+def _run(command, folder):
+    environment = {**os.environ, "PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(folder)}
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         raise click.ClickException(f"{command[0]} is not installed") from None
     if done.returncode:
@@ -88,6 +95,16 @@ def compare(kept, counts):
             for name, now in counts.items()]
 
 
+def show(rows, title, before, now):
+    """Rows of `compare` for a terminal; before, now: what the two counts are of."""
+    table = Table(title=title)
+    for name in ("function", before, now, "ratio", ""):
+        table.add_column(name, justify="left" if name in ("function", "") else "right")
+    for name, old, new, ratio in rows:
+        table.add_row(name, f"{old:,}", f"{new:,}", f"{ratio:.3f}", "GREW" if ratio > LIMIT else "")
+    Console(width=None if os.isatty(1) else 120).print(table)
+
+
 @click.command()
 @click.option("--update", is_flag=True, help="Keep the counts of this run.")
 def main(update):
@@ -98,12 +115,7 @@ def main(update):
         KEPT.write_text(json.dumps({"compiler": compiler.partition("\n")[0], "instructions": counts}, indent=1) + "\n")
         return
     rows = compare(json.loads(KEPT.read_text())["instructions"], counts)
-    table = Table(title="instructions, with what is called")
-    for name in ("function", "kept", "now", "ratio", ""):
-        table.add_column(name, justify="left" if name in ("function", "") else "right")
-    for name, before, now, ratio in rows:
-        table.add_row(name, f"{before:,}", f"{now:,}", f"{ratio:.3f}", "GREW" if ratio > LIMIT else "")
-    Console(width=None if os.isatty(1) else 120).print(table)
+    show(rows, "instructions, with what is called", "kept", "now")
     raise SystemExit(any(ratio > LIMIT for *_, ratio in rows))
 
 

@@ -10,6 +10,7 @@ from cpython.pycapsule cimport (PyCapsule_CheckExact, PyCapsule_GetContext, PyCa
 from cpython.ref cimport PyObject
 from foliosim._core.types cimport *
 from foliosim._core.machine cimport CoreMachine
+from foliosim._core.linux_rules cimport linux_answer
 from foliosim._core.policy cimport *
 from foliosim._core.policy import ANSWERS, NUMBERS, POINT_NAMES
 
@@ -144,7 +145,7 @@ cdef class Hook:
         except BaseException as error:
             if machine.hook_error is None:
                 machine.hook_error = error
-        return policy_linux(self.point, arg)
+        return linux_answer(self.point, arg)
 
 
 cdef int raised() except -1:
@@ -170,7 +171,7 @@ cdef int ask_python(void *ctx, int point, const int64_t *arg) noexcept:
     cdef PyObject *answer
     cdef int i, code
     if hook.in_hook[0]:
-        return policy_linux(point, arg)
+        return linux_answer(point, arg)
     for i in range(hook.nr_args):
         stack[1 + i] = argument(hook, hook.kinds[i], arg[i])
     hook.in_hook[0] = True

@@ -220,19 +220,11 @@ cdef bint cow_huge(machine_t *m, vma_t *vma, uint64_t *pmd, page_t *folio, uint6
     return True
 
 
-cdef bint may_reuse_pmd(machine_t *m, page_t *folio) noexcept nogil:
+cdef bint may_reuse_pmd(machine_t *m, page_t *folio, uint32_t head) noexcept nogil:
     """P07 for a folio that a PMD maps."""
-    cdef reuse_t known
     if folio.flags & PG_anon_exclusive and (folio_maybe_dma_pinned(folio) or policy_is_linux(m, POINT_COW_REUSE)):
         return True
-    known.order = FS_HPAGE_PMD_ORDER
-    known.pmd = True
-    known.exclusive = (folio.flags & PG_anon_exclusive) != 0
-    known.refcount = folio.refcount
-    known.mapcount = known.page_mapcount = folio_mapcount(folio)
-    known.shared = folio_maybe_mapped_shared(folio)
-    known.stopped = (folio_tail3(folio).marks & TAIL3_STOPPED) != 0
-    return ask_cow_reuse(m, &known)
+    return ask_cow_reuse(m, folio, head, True)
 
 
 cdef int do_huge_pmd_wp_page(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr, uint32_t flags) noexcept nogil:
@@ -255,7 +247,7 @@ cdef int do_huge_pmd_wp_page(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t a
     folio = page_of(m, head)
     if folio.refcount == 1 + FS_HPAGE_PMD_NR:
         folio_free_swap(m, head)
-    if not folio.flags & PG_anon or not may_reuse_pmd(m, folio):
+    if not folio.flags & PG_anon or not may_reuse_pmd(m, folio, head):
         if folio.flags & PG_anon and not flags & FAULT_FLAG_UNSHARE and cow_huge(m, vma, pmd, folio, haddr):
             return 0
         split_huge_pmd(m, vma, pmd, addr)

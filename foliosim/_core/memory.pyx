@@ -98,10 +98,7 @@ cdef bint pte_range_none(machine_t *m, const uint64_t *pte, uint32_t n) noexcept
 
 cdef uint32_t orders_after(machine_t *m, uint32_t orders, int order) noexcept nogil:
     """P15: of the lower orders that are enabled, those to try when there is no memory for this one."""
-    cdef int answer
-    if policy_is_linux(m, POINT_FAULT_FALLBACK):
-        return orders
-    answer = ask_fault_fallback(m, order)
+    cdef int answer = ask_fault_fallback(m, order)
     if answer == FALLBACK_NEXT_LOWER:
         return orders
     return 1U << PAGE_ALLOC_COSTLY_ORDER if answer == FALLBACK_COSTLY and order > PAGE_ALLOC_COSTLY_ORDER else 0
@@ -221,23 +218,10 @@ cdef void count_run(machine_t *m, uint32_t n) noexcept nogil:
 
 # ---- copy on write ----
 
-cdef void reuse_known(machine_t *m, page_t *folio, uint32_t pfn, reuse_t *known) noexcept nogil:
-    cdef bint large = folio_test_large(folio)
-    known.order = folio_order(folio)
-    known.pmd = False
-    known.exclusive = (page_of(m, pfn).flags & PG_anon_exclusive) != 0
-    known.refcount = folio.refcount
-    known.mapcount = folio_mapcount(folio)
-    known.shared = folio_maybe_mapped_shared(folio)
-    known.stopped = large and folio_tail3(folio).marks & TAIL3_STOPPED
-    known.page_mapcount = page_precise_mapcount(m, pfn)
-
-
-cdef bint wp_can_reuse_anon_folio(machine_t *m, uint32_t pfn, const vma_t *vma) noexcept nogil:
+cdef inline bint wp_can_reuse_anon_folio(machine_t *m, uint32_t pfn, const vma_t *vma) noexcept nogil:
     """Follows wp_can_reuse_anon_folio, P07.  No policy may take a page from under a pin."""
     cdef page_t *folio = folio_of(m, pfn)
     cdef bint exclusive = (page_of(m, pfn).flags & PG_anon_exclusive) != 0
-    cdef reuse_t known
     if exclusive and (policy_is_linux(m, POINT_COW_REUSE) or page_maybe_dma_pinned(m, folio, pfn)):
         return True
     if not folio_test_large(folio) and folio.refcount <= 3 and not folio.flags & PG_lru:
@@ -246,8 +230,7 @@ cdef bint wp_can_reuse_anon_folio(machine_t *m, uint32_t pfn, const vma_t *vma) 
         return False     # Linux only tries to lock it
     if folio_test_swapcache(folio) and (folio_test_large(folio) or folio.refcount == 2):
         folio_free_swap(m, head_of(m, pfn))
-    reuse_known(m, folio, pfn, &known)
-    if not ask_cow_reuse(m, &known):
+    if not ask_cow_reuse(m, folio, pfn, False):
         return False
     if folio.refcount == 1 and not folio_test_large(folio):
         folio_move_anon_rmap(folio, vma)

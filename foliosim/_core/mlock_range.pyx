@@ -38,19 +38,28 @@ cdef bint split_for_mlock(machine_t *m, uint32_t pfn) noexcept nogil:
     return split_folio(m, pfn, SPLIT_VMA) == 0
 
 
+cdef int allow_mlock_munlock(machine_t *m, const vma_t *vma, page_t *folio, uint32_t n, uint64_t start,
+                             uint64_t end) noexcept nogil:
+    """Follows allow_mlock_munlock, P02: n entries of the folio are met in [start, end).  Linux unlocks all it meets."""
+    cdef bint lock = (vma.flags & VM_LOCKED) != 0
+    if not lock and policy_is_linux(m, POINT_MLOCK_RULE):
+        return MLOCK_YES
+    return ask_mlock_rule(m, MLOCK_AT_SYSCALL if lock else MLOCK_AT_MUNLOCK, folio, n, False,
+                          folio_within_range(folio, vma, start, end))
+
+
 cdef uint32_t mlock_batch(machine_t *m, vma_t *vma, const uint64_t *pte, uint64_t addr, uint64_t start,
                           uint64_t end) noexcept nogil:
     """The folio mapped at addr; how many entries were dealt with, 0: look again."""
     cdef uint32_t pfn = pte_pfn(m, pte[0]), head, n
     cdef page_t *folio
-    cdef int event = MLOCK_AT_SYSCALL if vma.flags & VM_LOCKED else MLOCK_AT_MUNLOCK
     cdef int answer
     if pte_special(m, pte[0]):
         return 1
     n = folio_pte_batch(m, pte, pfn, <uint32_t>((end - addr) >> FS_PAGE_SHIFT))
     head = head_of(m, pfn)
     folio = page_of(m, head)
-    answer = ask_mlock_rule(m, event, folio, n, False, folio_within_range(folio, vma, start, end))
+    answer = allow_mlock_munlock(m, vma, folio, n, start, end)
     if answer == MLOCK_SPLIT and folio.flags & PG_anon and split_for_mlock(m, pfn):
         return 0
     if answer == MLOCK_COPY_OUT and n < folio_nr_pages(folio):

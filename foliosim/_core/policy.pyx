@@ -1,14 +1,15 @@
 # cython: language_level=3
-"""Compiled alternatives of the policy points; the first of each is what Linux 6.18 does.
+"""Compiled alternatives of the policy points.  What Linux 6.18 does is in linux_rules.pxd.
 
 A point's *answers* are what may be decided (answers.pxd has the numbers).  Each answer is an alternative of its name,
 that always decides so; a *rule* is an alternative that decides by the arguments.  The table of names, with sources,
 that users see is foliosim/policy/points.py; a test keeps the two alike.
 """
-from libc.string cimport memcpy
+from foliosim._core.linux_rules cimport *
 
-cdef enum:
-    POLICY_ABI = 3
+cdef int linux_decides(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """What an empty slot holds; param: the point."""
+    return linux_answer(param, arg)
 
 
 cdef int always(void *ctx, int param, const int64_t *arg) noexcept nogil:
@@ -18,16 +19,9 @@ cdef int always(void *ctx, int param, const int64_t *arg) noexcept nogil:
 
 # ---- P02 mlock_rule: event, order, nr_mapped, pmd, within ----
 
-cdef int mlock_contained_eager(void *ctx, int param, const int64_t *arg) noexcept nogil:
-    """Follows mlock_pte_range, __folio_add_rmap and munlock_vma_folio of 6.18."""
-    if arg[0] == MLOCK_AT_SYSCALL or arg[0] == MLOCK_AT_RMAP_ADD:
-        return MLOCK_YES if arg[3] or (arg[4] and arg[2] == 1 << arg[1]) else MLOCK_NO
-    return MLOCK_YES
-
-
 cdef int mlock_contained_lazy(void *ctx, int param, const int64_t *arg) noexcept nogil:
     """As 6.7: a large folio mapped into a locked VMA is not seen before mlock() or reclaim meets it."""
-    return MLOCK_NO if arg[0] == MLOCK_AT_RMAP_ADD else mlock_contained_eager(ctx, param, arg)
+    return MLOCK_NO if arg[0] == MLOCK_AT_RMAP_ADD else linux_mlock_rule(arg)
 
 
 cdef int mlock_pmd_only(void *ctx, int param, const int64_t *arg) noexcept nogil:
@@ -37,16 +31,13 @@ cdef int mlock_pmd_only(void *ctx, int param, const int64_t *arg) noexcept nogil
 
 cdef int mlock_split(void *ctx, int param, const int64_t *arg) noexcept nogil:
     """A folio that is only partly locked is split, so that the locked pages stand alone."""
-    if arg[0] == MLOCK_AT_SYSCALL and not (arg[3] or (arg[4] and arg[2] == 1 << arg[1])):
-        return MLOCK_SPLIT
-    return mlock_contained_eager(ctx, param, arg)
+    return MLOCK_SPLIT if arg[0] == MLOCK_AT_SYSCALL and linux_mlock_rule(arg) == MLOCK_NO else linux_mlock_rule(arg)
 
 
 cdef int mlock_copy_out(void *ctx, int param, const int64_t *arg) noexcept nogil:
     """The locked part of a folio that is only partly locked gets folios of its own."""
-    if arg[0] == MLOCK_AT_SYSCALL and not (arg[3] or (arg[4] and arg[2] == 1 << arg[1])):
-        return MLOCK_COPY_OUT
-    return mlock_contained_eager(ctx, param, arg)
+    return MLOCK_COPY_OUT if arg[0] == MLOCK_AT_SYSCALL and linux_mlock_rule(arg) == MLOCK_NO \
+        else linux_mlock_rule(arg)
 
 
 cdef int mlock_forbid(void *ctx, int param, const int64_t *arg) noexcept nogil:
@@ -58,23 +49,12 @@ cdef int mlock_forbid(void *ctx, int param, const int64_t *arg) noexcept nogil:
 
 # ---- P07 cow_reuse: reuse_t ----
 
-cdef int reuse_two_slots(void *ctx, int param, const int64_t *arg) noexcept nogil:
-    """Follows wp_can_reuse_anon_folio and __wp_can_reuse_large_anon_folio, and for PMDs do_huge_pmd_wp_page, of 6.15:
-    all references of a large folio are mappings of this process, and there is more than one."""
-    cdef const reuse_t *known = <const reuse_t *>arg
-    if known.exclusive:
-        return COW_REUSE
-    if known.pmd or not known.order:
-        return COW_REUSE if known.refcount == 1 else COW_COPY
-    return COW_REUSE if known.mapcount > 1 and not known.shared and known.mapcount == known.refcount else COW_COPY
-
-
 cdef int reuse_exclusive_only(void *ctx, int param, const int64_t *arg) noexcept nogil:
     """As 6.10 to 6.14: of a large folio mapped by PTEs only pages that were never shared."""
     cdef const reuse_t *known = <const reuse_t *>arg
     if known.order and not known.pmd:
         return COW_REUSE if known.exclusive else COW_COPY
-    return reuse_two_slots(ctx, param, arg)
+    return linux_cow_reuse(arg)
 
 
 cdef int reuse_exclusive_or_last(void *ctx, int param, const int64_t *arg) noexcept nogil:
@@ -100,7 +80,7 @@ cdef int reuse_exact(void *ctx, int param, const int64_t *arg) noexcept nogil:
 cdef int reuse_saturating(void *ctx, int param, const int64_t *arg) noexcept nogil:
     """A count of owners that stops for good once there were three."""
     cdef const reuse_t *known = <const reuse_t *>arg
-    return COW_COPY if known.stopped and not known.exclusive else reuse_two_slots(ctx, param, arg)
+    return COW_COPY if known.stopped and not known.exclusive else linux_cow_reuse(arg)
 
 
 # ---- P10 pin_short, P11 pin_long: order, nr_pages ----
@@ -111,13 +91,6 @@ cdef int pin_partly(void *ctx, int param, const int64_t *arg) noexcept nogil:
 
 
 # ---- P12 pin_account: order, nr_pages, again, known ----
-
-cdef int account_head_once(void *ctx, int param, const int64_t *arg) noexcept nogil:
-    """Follows io_buffer_account_pin and headpage_already_acct."""
-    if arg[0] == 0:
-        return PIN_ACCOUNT_PAGES
-    return PIN_ACCOUNT_NOTHING if arg[3] else PIN_ACCOUNT_FOLIO
-
 
 cdef int account_head_refcounted(void *ctx, int param, const int64_t *arg) noexcept nogil:
     return PIN_ACCOUNT_PAGES if arg[0] == 0 else PIN_ACCOUNT_SHARED
@@ -169,14 +142,6 @@ cdef int unmap_split_up_to(void *ctx, int param, const int64_t *arg) noexcept no
 
 # ---- P22 deferred_members: event, order ----
 
-cdef int members_all_new_thp(void *ctx, int param, const int64_t *arg) noexcept nogil:
-    """Follows map_anon_folio_pmd and __folio_remove_rmap since 6.12: new huge folios too, for the underused
-    shrinker."""
-    if arg[0] == DEFERRED_NEW:
-        return DEFERRED_YES if arg[1] == FS_HPAGE_PMD_ORDER else DEFERRED_NO
-    return DEFERRED_YES if arg[0] == DEFERRED_PARTIAL else DEFERRED_NO
-
-
 cdef int members_partially_mapped(void *ctx, int param, const int64_t *arg) noexcept nogil:
     """As before 6.10: also folios whose last pages went away page by page."""
     return DEFERRED_NO if arg[0] == DEFERRED_NEW else DEFERRED_YES
@@ -193,19 +158,6 @@ cdef int members_any_order(void *ctx, int param, const int64_t *arg) noexcept no
 
 
 # ---- P18 collapse_rule: none, zero_filled, swap, shared, max_none, max_swap, max_shared ----
-
-cdef int collapse_within(int64_t none, const int64_t *arg) noexcept nogil:
-    if none > arg[4]:
-        return COLLAPSE_EXCEED_NONE
-    if arg[2] > arg[5]:
-        return COLLAPSE_EXCEED_SWAP
-    return COLLAPSE_EXCEED_SHARED if arg[3] > arg[6] else COLLAPSE_YES
-
-
-cdef int collapse_pmd_only(void *ctx, int param, const int64_t *arg) noexcept nogil:
-    """Follows hpage_collapse_scan_pmd."""
-    return collapse_within(arg[0], arg)
-
 
 cdef int collapse_count_zero(void *ctx, int param, const int64_t *arg) noexcept nogil:
     """A page of zeros is as good as none: the shrinker would take it away again."""
@@ -232,9 +184,8 @@ cdef int free_respect(void *ctx, int param, const int64_t *arg) noexcept nogil:
 # ---- P23 underused: nr_zero, max_ptes_none, nr_accessed, one_half ----
 
 cdef int underused_zero_filled(void *ctx, int param, const int64_t *arg) noexcept nogil:
-    """Follows thp_underused: never, if khugepaged may fill a block of which one page is used.  param: another limit."""
-    cdef int64_t limit = param if param else arg[1]
-    return UNDERUSED_SPLIT if arg[0] > limit and limit != FS_HPAGE_PMD_NR - 1 else UNDERUSED_NO
+    """As thp_underused, with a limit of its own."""
+    return UNDERUSED_SPLIT if arg[0] > param and param != FS_HPAGE_PMD_NR - 1 else UNDERUSED_NO
 
 
 cdef int underused_incl_511(void *ctx, int param, const int64_t *arg) noexcept nogil:
@@ -247,36 +198,21 @@ cdef int underused_accessed_half(void *ctx, int param, const int64_t *arg) noexc
 
 # ---- P27 age_unit: order, nr_young, nr_mapped ----
 
-cdef int age_any(void *ctx, int param, const int64_t *arg) noexcept nogil:
-    """Follows folio_referenced: one accessed entry speaks for the folio."""
-    return AGE_YOUNG if arg[1] else AGE_OLD
-
-
 cdef int age_majority(void *ctx, int param, const int64_t *arg) noexcept nogil:
     return AGE_YOUNG if 2 * arg[1] > arg[2] else AGE_OLD
 
 
 cdef int age_per_page(void *ctx, int param, const int64_t *arg) noexcept nogil:
-    return AGE_SPLIT if 0 < arg[1] < arg[2] else age_any(ctx, param, arg)
+    return AGE_SPLIT if 0 < arg[1] < arg[2] else linux_age_unit(arg)
 
 
 # ---- P28 contpte: event ----
-
-cdef int contpte_opportunistic(void *ctx, int param, const int64_t *arg) noexcept nogil:
-    """contpte_set_ptes and contpte_try_fold."""
-    return CONTPTE_FOLD
-
 
 cdef int contpte_on_set(void *ctx, int param, const int64_t *arg) noexcept nogil:
     return CONTPTE_FOLD if arg[0] == CONTPTE_AT_SET else CONTPTE_PAGES
 
 
 # ---- P29 swap_large: event, order, enabled ----
-
-cdef int swap_whole(void *ctx, int param, const int64_t *arg) noexcept nogil:
-    """Out as it is (folio_alloc_swap), in by the sizes that faults may use (alloc_swap_folio)."""
-    return SWAP_WHOLE if arg[0] == SWAP_OUT or arg[2] else SWAP_ORDER0
-
 
 cdef int swap_pmd_mapped(void *ctx, int param, const int64_t *arg) noexcept nogil:
     """As before 6.10: out as it is if a PMD maps it (shrink_folio_list), in page by page."""
@@ -285,6 +221,22 @@ cdef int swap_pmd_mapped(void *ctx, int param, const int64_t *arg) noexcept nogi
 
 cdef int swap_in_order0(void *ctx, int param, const int64_t *arg) noexcept nogil:
     return SWAP_WHOLE if arg[0] == SWAP_OUT else SWAP_ORDER0
+
+
+# ---- asking ----
+
+cdef bint policy_cow_reuse(machine_t *m, page_t *folio, uint32_t pfn, bint pmd) noexcept nogil:
+    """What the owner slots do not tell is looked up."""
+    cdef reuse_t known
+    reuse_known(m, folio, pfn, pmd, &known)
+    known.stopped = folio_test_large(folio) and folio_tail3(folio).marks & TAIL3_STOPPED
+    known.page_mapcount = known.mapcount if pmd else page_precise_mapcount(m, pfn)
+    if policy_decide(m, POINT_COW_REUSE, NR_COW_REUSE, <const int64_t *>&known) != COW_REUSE:
+        return False
+    if known.page_mapcount == 1:
+        return True
+    policy_refuse(m, POINT_COW_REUSE, COW_REUSE)
+    return False
 
 
 # ---- the table ----
@@ -348,59 +300,48 @@ NUMBERS = {("vma_split", "retry"): (1, 100), ("cow_order", "fixed"): (2, 9), ("r
 # Alternatives that are not one answer always: the function, and its param where that is not the user's number.
 cdef dict RULES = {
     "mlock_rule": {
-        "contained_eager": <size_t>&mlock_contained_eager, "contained_lazy": <size_t>&mlock_contained_lazy,
-        "pmd_only": <size_t>&mlock_pmd_only, "split": <size_t>&mlock_split, "copy_out": <size_t>&mlock_copy_out,
-        "forbid": <size_t>&mlock_forbid},
+        "contained_lazy": <size_t>&mlock_contained_lazy, "pmd_only": <size_t>&mlock_pmd_only,
+        "split": <size_t>&mlock_split, "copy_out": <size_t>&mlock_copy_out, "forbid": <size_t>&mlock_forbid},
     "cow_reuse": {
-        "mm_owner_two_slots": <size_t>&reuse_two_slots, "anon_exclusive_only": <size_t>&reuse_exclusive_only,
-        "exclusive_or_last": <size_t>&reuse_exclusive_or_last, "refcount_one": <size_t>&reuse_refcount_one,
-        "exact_owner_set": <size_t>&reuse_exact, "saturating": <size_t>&reuse_saturating},
+        "anon_exclusive_only": <size_t>&reuse_exclusive_only, "exclusive_or_last": <size_t>&reuse_exclusive_or_last,
+        "refcount_one": <size_t>&reuse_refcount_one, "exact_owner_set": <size_t>&reuse_exact,
+        "saturating": <size_t>&reuse_saturating},
     "pin_short": {"split": <size_t>&pin_partly},
     "pin_long": {"split": <size_t>&pin_partly, "split_try": <size_t>&pin_partly, "move_out": <size_t>&pin_partly},
-    "pin_account": {
-        "head_once": <size_t>&account_head_once, "head_refcounted": <size_t>&account_head_refcounted,
-        "per_buffer": <size_t>&account_per_buffer},
+    "pin_account": {"head_refcounted": <size_t>&account_head_refcounted, "per_buffer": <size_t>&account_per_buffer},
     "fault_order": {"madvise": <size_t>&fault_advised, "defer": <size_t>&fault_defer,
                     "pmd_enabled": <size_t>&fault_pmd_enabled, "vma_scaled": <size_t>&fault_vma_scaled},
     "zero_page": {"huge_then_small": <size_t>&zero_then_small},
     "partial_unmap": {"split_now_if_order": <size_t>&unmap_split_up_to},
     "deferred_members": {
-        "+all_new_thp": <size_t>&members_all_new_thp, "partially_mapped": <size_t>&members_partially_mapped,
+        "partially_mapped": <size_t>&members_partially_mapped,
         "exclude_fully_unmapped": <size_t>&members_not_unmapped, "order>=2": <size_t>&members_any_order},
     "collapse_rule": {
-        "pmd_only": <size_t>&collapse_pmd_only, "count_zero_as_none": <size_t>&collapse_count_zero,
-        "bitmap_best_fit": <size_t>&collapse_bitmap, "bitmap_best_fit_capped": <size_t>&collapse_bitmap,
-        "bitmap_best_fit_scaled": <size_t>&collapse_bitmap},
+        "count_zero_as_none": <size_t>&collapse_count_zero, "bitmap_best_fit": <size_t>&collapse_bitmap,
+        "bitmap_best_fit_capped": <size_t>&collapse_bitmap, "bitmap_best_fit_scaled": <size_t>&collapse_bitmap},
     "collapse_vs_free": {"backoff": <size_t>&free_backoff, "respect_recent_dontneed": <size_t>&free_respect},
-    "underused": {"zero_filled": <size_t>&underused_zero_filled,
-                  "zero_filled_incl_511": <size_t>&underused_incl_511,
+    "underused": {"zero_filled": <size_t>&underused_zero_filled, "zero_filled_incl_511": <size_t>&underused_incl_511,
                   "accessed_half": <size_t>&underused_accessed_half},
-    "age_unit": {"folio_any": <size_t>&age_any, "majority": <size_t>&age_majority, "per_page": <size_t>&age_per_page},
-    "contpte": {"fold_opportunistic": <size_t>&contpte_opportunistic, "fold_on_set": <size_t>&contpte_on_set},
-    "swap_large": {"whole": <size_t>&swap_whole, "order0": <size_t>&swap_in_order0,
-                   "pmd_whole": <size_t>&swap_pmd_mapped},
+    "age_unit": {"majority": <size_t>&age_majority, "per_page": <size_t>&age_per_page},
+    "contpte": {"fold_on_set": <size_t>&contpte_on_set},
+    "swap_large": {"order0": <size_t>&swap_in_order0, "pmd_whole": <size_t>&swap_pmd_mapped},
 }
 cdef dict ALIASES = {"mlock_rule": {"whole": MLOCK_YES}, "pin_account": {"per_page": PIN_ACCOUNT_PAGES},
                      "collapse_rule": {"quadruple_active": COLLAPSE_QUADRUPLE},
                      "underused": {"off": UNDERUSED_NO}, "contpte": {"off": CONTPTE_PAGES},
                      "swap_large": {"split_first": SWAP_ORDER0, "original_order": SWAP_WHOLE}}
-# Answers of these points are only given by rules and hooks.
-cdef set RULES_ONLY = {"mlock_rule", "cow_reuse", "pin_account", "deferred_members", "collapse_rule", "underused",
-                       "age_unit", "contpte", "swap_large"}
-
-# Linux 6.18's alternative where it is a rule; elsewhere it is answer 0.
+# Linux 6.18's alternative where it is a rule; elsewhere it is the answer 0.  Answers of these points are only given by
+# rules and hooks.
 cdef dict LINUX_RULES = {"mlock_rule": "contained_eager", "cow_reuse": "mm_owner_two_slots",
                          "pin_account": "head_once", "deferred_members": "+all_new_thp",
                          "collapse_rule": "pmd_only", "underused": "zero_filled", "age_unit": "folio_any",
                          "contpte": "fold_opportunistic", "swap_large": "whole"}
-cdef point_t LINUX[NR_POINTS]
 
 
 cdef void policy_init(policy_t *policy) noexcept nogil:
-    policy.size = sizeof(policy_t)
-    policy.abi = POLICY_ABI
-    policy.custom = 0
-    memcpy(policy.point, LINUX, sizeof(LINUX))
+    cdef int point
+    for point in range(NR_POINTS):
+        policy_reset(policy, point)
 
 
 cdef int policy_point(str point) except -1:
@@ -423,19 +364,24 @@ cdef void policy_put(policy_t *policy, int point, decide_t decide, void *ctx, in
     policy.point[point].decide = decide
     policy.point[point].ctx = ctx
     policy.point[point].param = param
-    if decide == LINUX[point].decide and param == LINUX[point].param:
-        policy.custom &= ~(<uint64_t>1 << point)
-    else:
-        policy.custom |= <uint64_t>1 << point
+    policy.custom |= <uint64_t>1 << point
 
 
 cdef void policy_reset(policy_t *policy, int point) noexcept nogil:
-    policy_put(policy, point, LINUX[point].decide, NULL, LINUX[point].param)
+    policy_put(policy, point, linux_decides, NULL, point)
+    policy.custom &= ~(<uint64_t>1 << point)
+
+
+def linux_alternative(str point):
+    """The name of what Linux 6.18 does."""
+    return LINUX_RULES.get(point) or next(name for name, answer in ANSWERS[point].items() if answer == 0)
 
 
 cdef int policy_set(policy_t *policy, int point, str name, int param) except -1:
     cdef str which = POINT_NAMES[point]
-    if name in RULES.get(which, ()):
+    if name == linux_alternative(which) and not param:
+        policy_reset(policy, point)
+    elif name in RULES.get(which, ()):
         policy_put(policy, point, <decide_t><void *><size_t>RULES[which][name], NULL, ANSWERS[which].get(name, param))
     elif name in ALIASES.get(which, ()):
         policy_put(policy, point, always, NULL, ALIASES[which][name])
@@ -450,24 +396,8 @@ cdef void policy_refuse(machine_t *m, int point, int answer) noexcept nogil:
         m.refused_answer = answer
 
 
-cdef int policy_linux(int point, const int64_t *arg) noexcept nogil:
-    return LINUX[point].decide(NULL, LINUX[point].param, arg)
-
-
-cdef int fill_linux() except -1:
-    cdef int point
-    for point, name in enumerate(POINT_NAMES):
-        LINUX[point].decide = always
-        if name in LINUX_RULES:
-            LINUX[point].decide = <decide_t><void *><size_t>RULES[name][LINUX_RULES[name]]
-    return 0
-
-
-fill_linux()
-
-
 def compiled_alternatives():
-    """``{point: (names...)}`` of what is compiled in."""
+    """``{point: (names...)}`` of what is compiled in, Linux's first."""
     return {point: tuple(dict.fromkeys(
-        [name for name in answers if point not in RULES_ONLY] + list(RULES.get(point, ())) +
-        list(ALIASES.get(point, ())))) for point, answers in ANSWERS.items()}
+        [linux_alternative(point)] + [name for name in answers if point not in LINUX_RULES]
+        + list(RULES.get(point, ())) + list(ALIASES.get(point, ())))) for point, answers in ANSWERS.items()}

@@ -426,10 +426,9 @@ cdef struct point_t:
     int param                # "fixed(2)": 2
 
 cdef struct policy_t:
-    uint32_t size            # of this struct, bytes
-    uint32_t abi
     uint64_t custom          # bit p: point p is not decided as in Linux 6.18
     point_t point[NR_POINTS]
+    int64_t arg[8]           # of the question that is being asked
 
 cdef struct held_t:          # references that a caller holds: one per pfn
     uint32_t *pfns
