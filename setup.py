@@ -9,6 +9,7 @@ which only the package's name, of equal length, is another.
 """
 import os
 import re
+import sys
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -104,11 +105,16 @@ def cython(extensions):
     )
 
 
-shared = Extension(SHARED, sources=[str(SOURCE / "_cyutility.c")])
-scan = Extension("foliosim.replay.scan", ["foliosim/replay/scan.pyx"],
-                 extra_compile_args=["-O1", "-g"] if DEBUG else ["-O3"])
+def extensions():
+    shared = Extension(SHARED, sources=[str(SOURCE / "_cyutility.c")])
+    scan = Extension("foliosim.replay.scan", ["foliosim/replay/scan.pyx"],
+                     extra_compile_args=["-O1", "-g"] if DEBUG else ["-O3"])
+    return [*cython([shared, scan]), *of_all_cores(os.environ.get("FOLIOSIM_CORES", "").split() or list(CORES))]
+
+
+# What only asks for names and files (sdist, egg_info, dist_info) need not wait for Cython.
+BUILDS = {"build", "build_ext", "bdist_wheel", "editable_wheel", "develop", "install"}
 setup(
     options={"build_ext": {"parallel": os.cpu_count() or 1}},
-    ext_modules=[*cython([shared, scan]),
-                 *of_all_cores(os.environ.get("FOLIOSIM_CORES", "").split() or list(CORES))],
+    ext_modules=extensions() if BUILDS & set(sys.argv) else [],
 )

@@ -16,7 +16,7 @@ LAYERS = [
     # L1: services
     "fault_inject page_alloc memcontrol content maple_tree held deferred_split folio frame_ids",
     # L2: objects and their rules
-    "age swap swapfile swap_state mlock anon_vma mapping rmap folio_referenced mapcount ledger",
+    "age swap swapfile swap_state mlock anon_vma mapping mapcount rmap folio_referenced ledger",
     # L3: operations on mappings
     "shmem ext4 readahead filemap huge_memory zap_run zap copy_pages try_to_unmap split_folio partial_unmap"
     " vma_split shrinker"

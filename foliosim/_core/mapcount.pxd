@@ -1,6 +1,6 @@
 # cython: language_level=3
-"""P08: what /proc can say of a page's mappings, by the mapcounts that there are."""
-from libc.stdint cimport int32_t, uint32_t
+"""P08: which mapcounts there are, what it costs to keep them, and what /proc can say of a page's mappings by them."""
+from libc.stdint cimport int32_t, int64_t, uint32_t
 from foliosim._core.page cimport *
 from foliosim._core.policy cimport *
 from foliosim._core.types cimport *
@@ -11,6 +11,18 @@ cdef inline bint mapcount_is_exact(machine_t *m, const page_t *folio) noexcept n
     if policy_is_linux(m, POINT_MAPCOUNT_MODEL) or not folio_test_large(folio):
         return True
     return ask_mapcount_model(m, folio_order(folio)) == MAPCOUNT_PER_PAGE
+
+
+cdef inline int64_t mapcount_updates(machine_t *m, const page_t *folio, int64_t n, int64_t calls) noexcept nogil:
+    """How many mapcounts change when some calls map or unmap n pages of a folio, in one table, by PTEs."""
+    if mapcount_is_exact(m, folio):
+        return n + calls * folio_test_large(folio)
+    return calls if ask_mapcount_model(m, folio_order(folio)) == MAPCOUNT_LARGE_ONLY else 1
+
+
+cdef inline int64_t mapcount_updates_pmd(machine_t *m) noexcept nogil:
+    """The same for one folio that a PMD maps."""
+    return 1 if ask_mapcount_model(m, FS_HPAGE_PMD_ORDER) == MAPCOUNT_PER_VMA_TABLE else 2
 
 
 cdef inline int32_t folio_average_page_mapcount(page_t *folio) noexcept nogil:

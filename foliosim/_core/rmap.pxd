@@ -64,7 +64,7 @@ cdef void folio_split_rmap_pmd(machine_t *m, uint32_t head, const vma_t *vma) no
 cdef void folio_add_rmap_each(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *vma) noexcept nogil
 cdef void folio_remove_rmap_each(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *vma) noexcept nogil
 # Operation counts of n such calls.
-cdef void count_rmap_each(machine_t *m, bint large, int64_t n) noexcept nogil
+cdef void count_rmap_each(machine_t *m, const page_t *folio, int64_t n) noexcept nogil
 # fork: 0, or -EBUSY if an exclusive page may be pinned and must be copied.
 cdef int folio_try_dup_anon_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *dst,
                                       const vma_t *src) noexcept nogil

@@ -9,6 +9,7 @@ from foliosim._core.debug cimport BUG_ON
 from foliosim._core.folio cimport folio_materialize, folio_write_tails
 from foliosim._core.deferred_split cimport deferred_split_offer
 from foliosim._core.held cimport page_pinned, pins_per_page
+from foliosim._core.mapcount cimport mapcount_updates, mapcount_updates_pmd
 from foliosim._core.mlock cimport mlock_folio, munlock_folio
 from foliosim._core.policy cimport *
 
@@ -74,15 +75,21 @@ cdef void large_mapcount_sub(page_t *folio, int32_t n, const vma_t *vma) noexcep
 # ---- page by page ----
 
 cdef inline void count_rmap(machine_t *m, const page_t *folio, int64_t n) noexcept nogil:
-    """One call for n pages: each page's mapcount, and a large folio's own."""
+    """One call for n pages that PTEs map."""
     count_op(m, OP_RMAP_CALL, 1)
-    count_op(m, OP_MAPCOUNT, n + folio_test_large(folio))
+    count_op(m, OP_MAPCOUNT, mapcount_updates(m, folio, n, 1))
 
 
-cdef void count_rmap_each(machine_t *m, bint large, int64_t n) noexcept nogil:
+cdef inline void count_rmap_pmd(machine_t *m) noexcept nogil:
+    """One call for a folio that a PMD maps."""
+    count_op(m, OP_RMAP_CALL, 1)
+    count_op(m, OP_MAPCOUNT, mapcount_updates_pmd(m))
+
+
+cdef void count_rmap_each(machine_t *m, const page_t *folio, int64_t n) noexcept nogil:
     """n calls for a page each."""
     count_op(m, OP_RMAP_CALL, n)
-    count_op(m, OP_MAPCOUNT, n + large * n)
+    count_op(m, OP_MAPCOUNT, mapcount_updates(m, folio, n, n))
 
 
 cdef int32_t mapcounts_inc(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
@@ -151,13 +158,14 @@ cdef void folio_add_new_anon_rmap(machine_t *m, uint32_t head, const vma_t *vma,
     cdef uint32_t nr = folio_nr_pages(folio)
     folio.flags |= PG_swapbacked
     folio_set_anon(folio, vma, addr)
-    count_rmap(m, folio, 1 if order == FS_HPAGE_PMD_ORDER else nr)
     if order == FS_HPAGE_PMD_ORDER:
+        count_rmap_pmd(m)
         folio.flags |= PG_anon_exclusive
         large_mapcount_set(folio, 1, vma)
         folio_tail2(folio).entire_mapcount = 1
         folio_tail2(folio).nr_pages_mapped = FS_ENTIRELY_MAPPED
     else:
+        count_rmap(m, folio, nr)
         mapcounts_inc(m, head, nr)
         pages_set_exclusive(m, head, nr)
         if order:
@@ -201,7 +209,7 @@ cdef void folio_add_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const vma_
 
 cdef void folio_add_rmap_each(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *vma) noexcept nogil:
     cdef uint32_t head = head_of(m, pfn)
-    count_rmap_each(m, folio_test_large(page_of(m, head)), n)
+    count_rmap_each(m, page_of(m, head), n)
     mapped_by_ptes(m, head, page_of(m, head), n, mapcounts_inc(m, pfn, n), vma)
 
 
@@ -223,7 +231,7 @@ cdef void folio_add_rmap_pmd(machine_t *m, uint32_t head, const vma_t *vma) noex
     """Follows __folio_add_rmap at PMD level."""
     cdef page_t *folio = page_of(m, head)
     cdef tail2_t *two = folio_tail2(folio)
-    count_rmap(m, folio, 1)
+    count_rmap_pmd(m)
     two.entire_mapcount += 1
     if two.entire_mapcount == 1:
         two.nr_pages_mapped += FS_ENTIRELY_MAPPED
@@ -263,7 +271,7 @@ cdef void folio_remove_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const v
 
 cdef void folio_remove_rmap_each(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *vma) noexcept nogil:
     """n calls of it for a page each; in a locked VMA n must be 1."""
-    count_rmap_each(m, folio_test_large(folio_of(m, pfn)), n)
+    count_rmap_each(m, folio_of(m, pfn), n)
     remove_rmap_ptes(m, pfn, n, vma, True)
 
 
@@ -272,7 +280,7 @@ cdef void folio_remove_rmap_pmd(machine_t *m, uint32_t head, const vma_t *vma) n
     cdef page_t *folio = page_of(m, head)
     cdef tail2_t *two = folio_tail2(folio)
     cdef int32_t nr_pages = folio_nr_pages(folio)
-    count_rmap(m, folio, 1)
+    count_rmap_pmd(m)
     large_mapcount_sub(folio, 1, vma)
     two.entire_mapcount -= 1
     if two.entire_mapcount == 0:
@@ -366,7 +374,7 @@ cdef int folio_try_dup_anon_rmap_pmd(machine_t *m, uint32_t head, const vma_t *d
         if src.mm.has_pinned and folio_maybe_dma_pinned(folio):
             return -EBUSY
         folio.flags &= ~PG_anon_exclusive
-    count_rmap(m, folio, 1)
+    count_rmap_pmd(m)
     folio_tail2(folio).entire_mapcount += 1
     large_mapcount_add(folio, 1, dst)
     return 0

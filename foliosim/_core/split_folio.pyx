@@ -169,8 +169,8 @@ cdef uint32_t remap_pages(machine_t *m, const vma_t *vma, uint32_t pfn, uint32_t
     cdef page_t *folio
     if not vma.flags & VM_LOCKED:
         k = small_run(m, pfn, n)
-        count_rmap_each(m, False, k)
     if k:
+        count_rmap_each(m, page_of(m, pfn), k)
         return k
     head = head_of(m, pfn)
     folio = page_of(m, head)

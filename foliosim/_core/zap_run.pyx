@@ -6,6 +6,7 @@ from foliosim._core.pgtable cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.deferred_split cimport deferred_split_del_chain
 from foliosim._core.huge_memory cimport pgtables_free
+from foliosim._core.mapcount cimport mapcount_updates_pmd
 from foliosim._core.page_alloc cimport free_run
 from foliosim._core.swap cimport lru_del_chain
 
@@ -130,5 +131,5 @@ cdef uint32_t zap_huge_run(machine_t *m, vma_t *vma, uint64_t *pmd, uint32_t max
     count_op(m, OP_PTE_SET, n)
     count_op(m, OP_REF, n)
     count_op(m, OP_RMAP_CALL, n)
-    count_op(m, OP_MAPCOUNT, 2 * n)
+    count_op(m, OP_MAPCOUNT, n * mapcount_updates_pmd(m))
     return n

@@ -11,11 +11,10 @@ from foliosim import costs
 from foliosim.study import plot
 from foliosim.study.base import Key, Study, StudyError, size_text, size_value
 from foliosim.study.scene import Scene, block_of
-from foliosim.study.words import listed
 
 OPERATIONS = {"fork": "fork", "exit": "exit of the child", "mprotect_ro": "mprotect, read only",
               "mprotect_rw": "mprotect, writable", "zap": "MADV_DONTNEED", "munmap": "munmap",
-              "cow": "fork, then all pages written"}
+              "cow": "fork and a write to every page"}
 KINDS = ("pte_set", "mapcount", "rmap_call", "ref", "tlb_flush", "fault", "copy_page", "folio_alloc", "folio_free",
          "table_alloc", "table_free")
 _DRAWN = ("pte_set", "mapcount", "rmap_call", "ref", "fault", "copy_page")
@@ -115,15 +114,11 @@ def conclude(runs):
     out = []
     for operation in ("fork", "munmap", "cow"):
         small, large = work(least, operation), work(most, operation)
-        out.append(f"{OPERATIONS[operation]}: {small:.3g} updates a page with folios of order {low}"
+        out.append(f"{OPERATIONS[operation]} takes {small:.3g} updates a page with folios of order {low}"
                    + (f", {large:.3g} with order {high}" if high != low else ""))
-    sentences = [f"Under {first[0].label}, {'; '.join(out)}."]
-    constant = [OPERATIONS[name] for name in OPERATIONS if len(first) > 1 and work(least, name) and all(
-        abs(work(run, name) - work(least, name)) < 0.01 for run in first if run.metrics["entries"]
-        == least.metrics["entries"])]
-    if constant:
-        sentences.append(f"As long as PTEs map the range the size of folios makes no difference to {listed(constant)}.")
-    return " ".join(sentences + _prices(first) + _others(runs, high))
+    sentences = [f"Under {first[0].label} {'; '.join(out)}."]
+    return " ".join(sentences + _prices(first) + _others([run for run in runs if run.parameters["size"]
+                                                          == runs[0].parameters["size"]]))
 
 
 def price(runs, operation):
@@ -151,30 +146,39 @@ def _prices(runs):
     return [f"By the cost table {costs.DEFAULT} that is {' and '.join(told)}."]
 
 
-def _others(runs, order):
-    # What other policies make of copy-on-write with the largest folios.
-    last = {run.label: run for run in runs if run.parameters["orders"] == order}
-    return [f"Under {label} {OPERATIONS['cow']} takes {work(run, 'cow'):.3g}." for label, run in last.items()
-            if label != runs[0].label]
+def _others(runs):
+    # What each other policy saves most of, by share.
+    base = {run.parameters["orders"]: run for run in runs if run.label == runs[0].label}
+    out = []
+    for label in dict.fromkeys(run.label for run in runs if run.label != runs[0].label):
+        shares = [(work(run, name) / work(base[order], name), order, name, work(run, name))
+                  for run in runs if run.label == label for order in [run.parameters["orders"]]
+                  for name in OPERATIONS if work(base[order], name)]
+        share, order, name, now = min(shares, key=lambda one: one[0])
+        out.append(f"{label} needs {now:.3g} instead of {now / share:.3g} for {OPERATIONS[name]} with order {order}"
+                   if share < 0.995 else f"{label} saves nothing")
+    return [f"{'; '.join(out)}."] if out else []
 
 
 def picture(runs, path):
-    """A panel for each operation: updates per page by order, stacked by kind; other policies as marks."""
+    """A panel for each operation: updates per page by order, stacked by kind; marks where other policies differ."""
     shown = [run for run in runs if run.parameters["size"] == runs[0].parameters["size"]]
     orders = sorted({run.parameters["orders"] for run in shown})
     names = list(dict.fromkeys(run.label for run in shown))
+    base = {run.parameters["orders"]: run for run in shown if run.label == names[0]}
     size = size_text(runs[0].parameters["size"])
     figure = plot.figure_of(13, 6.4, f"Updates per page, by the size of folios ({size})")
     axes = figure.subplots(2, 4).ravel()
     for ax, (name, title) in zip(axes, OPERATIONS.items()):
         _operation(ax, name, title, [run for run in shown if run.label == names[0]], orders)
         for i, label in enumerate(names[1:], 1):
-            group = [run for run in shown if run.label == label]
-            ax.plot([orders.index(run.parameters["orders"]) for run in group], [work(run, name) for run in group],
-                    linestyle="none", marker="_x+"[i % 3], color="black", label=f"all, {label}")
+            places = [(orders.index(run.parameters["orders"]), work(run, name)) for run in shown if run.label == label
+                      and work(run, name) != work(base[run.parameters["orders"]], name)]
+            ax.plot(*zip(*places or [(0, float("nan"))]), linestyle="none", marker="_x+"[i % 3], color="black",
+                    label=f"all, {label}")
     handles, texts = axes[0].get_legend_handles_labels()
     axes[-1].set_axis_off()
-    axes[-1].legend(handles, texts, loc="center left", fontsize=8, frameon=False, 
+    axes[-1].legend(handles, texts, loc="center left", fontsize=8, frameon=False,
                     title=f"bars: {names[0]}\nnumbers: ns per page\nby the table {costs.DEFAULT}", title_fontsize=9)
     plot.save(figure, path)
 
@@ -201,7 +205,7 @@ STUDY = Study(
     name="batch-ops",
     question="What do fork, exit, mprotect, munmap, a zap and copy-on-write cost by the size of folios?",
     keys=KEYS,
-    points={"cow_order": ("order0", "inherit")},
+    points={"cow_order": ("order0", "inherit"), "mapcount_model": ("large_only",)},
     columns=COLUMNS,
     cases=cases,
     run=run,

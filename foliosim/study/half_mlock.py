@@ -14,23 +14,18 @@ from foliosim.policy import POINTS
 from foliosim.study import half_mlock_plot
 from foliosim.study.base import Key, Outcome, Study, StudyError, choice_value, machine_of, size_text, size_value
 from foliosim.study.resident import pageout_bytes, resident_pages
-from foliosim.study.scene import block_of
+from foliosim.study.scene import block_of, check_folio, folio_key
+from foliosim.study.words import labels, listed, spread
 
-_MAX = 1 << 30
 _LEAST_PAGES = 16  # of a memory limit
 _SMALL_MAPS = 8  # to a block that a PMD maps
 _START = 1 << 30  # where such a block begins
+_RIGHT = "exactly the locked pages"
+_NAMED = 3  # policies; more are only counted
 REJECTED = ("fail", "retry")  # of P01: mlock itself would fail, or do the same again
 
 # What one page can be; the picture's colours.
 LOCKED, UNDERSHOOT, OVERSHOOT, EVICTABLE, RECLAIMED = range(5)
-
-
-def _size(text):
-    size = size_value(1, _MAX)(text)
-    if size & (size - 1) and size % (2 << 20):
-        raise ValueError(text)
-    return size
 
 
 def _locked(text):
@@ -46,8 +41,7 @@ def _limit(text):
 
 
 KEYS = {
-    "size": Key("2M", _size, "a power of two from 4 pages to what a PMD maps (one folio of that size; 2M with 4K"
-                " pages), or a multiple of that up to 1G"),
+    "size": folio_key(),
     "locked": Key("half", _locked, "half, or whole pages up to size: bytes mlocked from the start"),
     "shape": Key("pmd", choice_value("pmd", "pte", "merged-maps"), "pmd (mapped by a PMD before mlock), pte (mapped by"
                  " PTEs), merged-maps (8 mappings a folio that merge, collapsed by khugepaged)"),
@@ -75,17 +69,14 @@ COLUMNS = {
 def cases(values):
     """The parameters of each block of runs; ``both`` becomes two."""
     size, locked, limit, page = (values[key] for key in ("size", "locked", "limit", "page_size"))
-    huge = block_of(page)
-    if size < 4 * page or (size > huge and size % huge):
-        raise StudyError(f"size={size}: valid are powers of two from {size_text(4 * page)} to {size_text(huge)}, and "
-                         f"multiples of {size_text(huge)} up to {size_text(_MAX)}")
+    check_folio(values, "size")
     locked = size // 2 if locked == "half" else locked
     if locked > size or locked % page:
         raise StudyError(f"locked={locked}: valid are half, or a multiple of {size_text(page)} up to size={size}")
     if limit != "none" and (limit % page or limit < _LEAST_PAGES * page):
         raise StudyError(f"limit={limit}: valid are none, or a multiple of {size_text(page)} from "
                          f"{size_text(_LEAST_PAGES * page)} on")
-    shape = "pte" if size < huge else values["shape"]  # smaller folios have no PMD
+    shape = "pte" if size < block_of(page) else values["shape"]  # smaller folios have no PMD
     fails = ("no", "yes") if values["split_fails"] == "both" else (values["split_fails"],)
     return [{**values, "locked": locked, "shape": shape, "split_fails": answer} for answer in fails]
 
@@ -169,61 +160,48 @@ def _exact(one):
     return one.metrics["mlock_overshoot"] == 0 and one.metrics["mlock_undershoot"] == 0
 
 
+def _leaves(one):
+    # "leaves 1 MiB of it on a list that reclaim takes from"
+    over, under = one.metrics["mlock_overshoot"], one.metrics["mlock_undershoot"]
+    parts = [f"leaves {size_text(under)} of it on a list that reclaim takes from"] if under else []
+    parts += [f"makes {size_text(over)} unevictable that nobody locked"] if over else []
+    return listed(parts or [f"keeps {_RIGHT}"])
+
+
 def _who(exact, group):
-    # "3 of 10 policies keep exactly the locked pages: these"
-    what = "exactly the locked pages"
+    # "2 of 13 policies keep exactly the locked pages (a and b; 512 TLB entries)"
     if len(group) == 1:
-        return f"{group[0].label} {'keeps' if exact else 'does not keep'} {what}"
-    if len(exact) == len(group):
-        return f"all {len(group)} policies keep {what}"
+        return f"{group[0].label} {'keeps' if exact else 'does not keep'} {_RIGHT}"
+    what = "policies" if len({one.label for one in group}) == len(group) else "runs"
     if not exact:
-        return f"none of {len(group)} policies keeps {what}"
-    many = len(exact) > len(group) // 2
-    named = [one.label for one in group if (one in exact) != many]
-    keep = "keep" if len(exact) > 1 else "keeps"
-    return f"{len(exact)} of {len(group)} policies {keep} {what}{', all but ' if many else ': '}{', '.join(named)}"
-
-
-def _miss(one):
-    over, under = (size_text(one.metrics[name]) for name in ("mlock_overshoot", "mlock_undershoot"))
-    return f"{over} is unevictable though nobody locked it, and {under} is locked but on a list that reclaim takes from"
-
-
-def _price(runs):
-    entries = sorted({one.metrics["tlb_entries.plain"] for one in runs})
-    between = str(entries[0]) if len(entries) == 1 else f"{entries[0]} to {entries[-1]}"
-    split = sum(one.metrics["splits.ok"] > 0 for one in runs)
-    how = {len(runs): "all", 0: "none"}.get(split, str(split))
-    return f"{between} TLB entries; {how} of these {len(runs)} split a folio"
+        return f"none of {len(group)} {what} keeps {_RIGHT}"
+    share = f"all {len(group)}" if len(exact) == len(group) else f"{len(exact)} of {len(group)}"
+    notes = [labels(exact)] if len(exact) <= _NAMED else []
+    notes.append(f"{spread(exact, 'tlb_entries.plain', str)} TLB entries")
+    return f"{share} {what} keep {_RIGHT} ({'; '.join(notes)})"
 
 
 def _under_pressure(group):
     limit = group[0].parameters["limit"]
     if limit == "none":
         return ""
-    missed = [one.label for one in group if one.metrics["oom"]]
+    missed = [one for one in group if one.metrics["oom"]]
     if not missed:
         return f"; all {len(group)} keep to a limit of {size_text(limit)}"
-    named = f": {', '.join(missed)}" if len(missed) <= len(group) // 2 else ""
+    named = f": {labels(missed)}" if len(missed) <= _NAMED else ""
     return f"; {len(missed)} of {len(group)} cannot keep to a limit of {size_text(limit)}{named}"
 
 
 def conclude(runs):
     """Two or three sentences from the numbers."""
     first = runs[0]
-    size, locked = size_text(first.parameters["size"]), size_text(first.parameters["locked"])
-    out = [f"With {locked} of {size} mlocked, {first.label} leaves this: {_miss(first)},"
-           f" while MADV_PAGEOUT could take {size_text(first.metrics['pageout_bytes'])}."]
+    size, locked = (size_text(first.parameters[name]) for name in ("size", "locked"))
+    out = [f"With {locked} of {size} mlocked, {first.label} {_leaves(first)}."]
     for fails, when in (("no", "When nothing hinders a split"), ("yes", "When a reference makes splits fail")):
         group = [one for one in runs if one.parameters["split_fails"] == fails]
-        exact = [one for one in group if _exact(one)]
-        if not group:
-            continue
-        price = f" (price: {_price(exact)})" if exact else ""
-        worst = max(group, key=lambda one: one.metrics["mlock_overshoot"])
-        over = worst.metrics["mlock_overshoot"]
-        overshoot = f"; the largest overshoot is {size_text(over)}, by {worst.label}" if over else ""
-        out.append(f"{when}, {_who(exact, group)}{price}{overshoot}{_under_pressure(group)}.")
+        if group:
+            exact = [one for one in group if _exact(one)]
+            out.append(f"{when}, {_who(exact, group)}{_under_pressure(group)}.")
     return " ".join(out)
 
 

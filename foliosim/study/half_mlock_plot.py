@@ -1,8 +1,7 @@
 """The picture of half-mlock: one bar of pages per policy, coloured by what reclaim may do to each page."""
-import itertools
-
 import numpy as np
 
+from foliosim.study import plot
 from foliosim.study.base import size_text
 
 # In the order of the states in half_mlock.
@@ -19,43 +18,21 @@ _MAX_FOLIOS = 64  # more are not drawn one by one
 
 
 def picture(runs, path):
-    """Write the picture.
-
-    Parameters
-    ----------
-    runs : list of Run
-    path : pathlib.Path
-
-    Raises
-    ------
-    ModuleNotFoundError
-        No matplotlib.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    groups = [list(group) for _, group in itertools.groupby(runs, key=lambda run: run.parameters["split_fails"])]
-    rows = len(groups[0])
-    figure = Figure(figsize=(3.2 + 6.4 * len(groups), 2.1 + 0.52 * rows), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
-    for ax, group in zip(axes, groups):
-        _panel(ax, group)
-    axes[0].set_yticks(range(rows), [run.label for run in groups[0]], fontfamily="monospace", fontsize=9)
-    _head(figure, groups[0][0].parameters)
-    figure.savefig(path, metadata={"Software": None})
+    """Write the picture; see `plot.grid`."""
+    policies = len({run.label for run in runs})
+    sizes = {tuple(size_text(run.parameters[name]) for name in ("locked", "size")) for run in runs}
+    what = "{} of {}".format(*sizes.pop()) if len(sizes) == 1 else "Part of a folio"
+    plot.grid(runs, path, _panel, columns=2, panel=(6.4, 0.52 * policies + 0.6), margin=(3.2, 1.7), named=True,
+              title=f"{what} mlocked: which pages does reclaim leave alone?", handles=_explained(runs))
 
 
-def _head(figure, values):
+def _explained(runs):
     from matplotlib.patches import Patch
 
-    figure.suptitle(f"{size_text(values['locked'])} of {size_text(values['size'])} mlocked: which pages does "
-                    "reclaim leave alone?", fontsize=13)
-    handles = [Patch(facecolor=colour, edgecolor="#777777", linewidth=0.5, label=text) for colour, text in _STATES
-               if text != "swapped out" or values["limit"] != "none"]
-    handles.append(Patch(facecolor="white", edgecolor="black", label="a large folio"))
-    handles.append(Patch(facecolor="white", edgecolor="#777777", hatch="|||||", linewidth=0, label="4 KiB folios"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+    handles = [Patch(facecolor=colour, edgecolor=plot.LINE, linewidth=0.5, label=text) for colour, text in _STATES
+               if text != "swapped out" or any(run.parameters["limit"] != "none" for run in runs)]
+    return [*handles, Patch(facecolor="white", edgecolor="black", label="a large folio"),
+            Patch(facecolor="white", edgecolor=plot.LINE, hatch="|||||", linewidth=0, label="folios of one page")]
 
 
 def _note(values):
@@ -79,12 +56,10 @@ def _panel(ax, runs):
         ax.axvline(locked, color="black", linewidth=1, linestyle=(0, (4, 3)))
     for start, end, text in ((0, locked, "mlocked"), (locked, nr_pages, "not mlocked")):
         if end - start > nr_pages // 8:
-            ax.text((start + end) / 2, -0.52, text, ha="center", va="bottom", fontsize=9)
-    fails = runs[0].parameters["split_fails"] == "yes"
-    ax.set_title("splits fail: an extra reference is held" if fails else "splits can succeed", fontsize=11, pad=16,
-                 x=0.5 / _WIDTH)
+            ax.text((start + end) / 2, -0.42, text, ha="center", va="bottom", fontsize=9)
     ax.set_xlim(0, nr_pages * _WIDTH)
-    ax.set_ylim(len(runs) - 0.4, -0.55)
+    ax.set_ylim(len(runs) - 0.4, -0.85)  # above the first bar: what is mlocked
+    ax.set_yticks([])
     ax.set_xticks([nr_pages * i // 4 for i in range(5)])
     ax.set_xlabel("page of the mapping", fontsize=9, loc="left")
     ax.tick_params(axis="y", length=0)
@@ -117,5 +92,5 @@ def _folios(ax, row, heads, page):
                     va="center", bbox={"facecolor": "white", "linewidth": 0, "pad": 0.4})
     for start, end in _spans(small):
         if small[start]:
-            ax.barh(top + _STRIP / 2, end - start, left=start, height=_STRIP, facecolor="white", edgecolor="#777777",
+            ax.barh(top + _STRIP / 2, end - start, left=start, height=_STRIP, facecolor="white", edgecolor=plot.LINE,
                     hatch="|||||", linewidth=0)

@@ -14,8 +14,8 @@ from functools import partial
 import foliosim as fs
 from foliosim.policy import POINTS
 from foliosim.study import plot
-from foliosim.study.base import Key, Study, choice_value, int_value, share_value, size_text, size_value
-from foliosim.study.scene import Scene, check_folio
+from foliosim.study.base import Key, Study, choice_value, int_value, share_value, size_text
+from foliosim.study.scene import Scene, check_folio, folio_key
 from foliosim.study.words import agree, counted, extremes, labels, listed, percent
 
 _ALL = "0..1"
@@ -27,7 +27,7 @@ def _writes(text):
 
 
 KEYS = {
-    "size": Key("2M", size_value(1, 1 << 30), "that of one folio from 16K to 2M, or a multiple of 2M up to 1G"),
+    "size": folio_key(),
     "parent_writes": Key(_ALL, _writes, f"a number from 0 to 1, or {_ALL} ({', '.join(f'{one:g}' for one in _SHARES)}):"
                          " share of the pages that the parent writes"),
     "child_exits": Key("after", choice_value("before", "after", "never"),
@@ -67,8 +67,7 @@ def run(parameters, policy, seed):
         child.mprotect(addr + size // 2, size - size // 2, fs.PROT_READ)
     scene.look()
     faults = _parent_writes(scene, parent, children, addr, parameters)
-    entries = _tlb_entries(scene, parent, addr, size)
-    return scene.outcome(parent_faults=faults, parent_tlb_entries=entries)
+    return scene.outcome(parent_faults=faults, parent_tlb_entries=scene.tlb_entries(parent, addr, size))
 
 
 def _parent_writes(scene, parent, children, addr, parameters):
@@ -95,13 +94,6 @@ def _parent_writes(scene, parent, children, addr, parameters):
 def _exit(children):
     for child in children:
         child.exit()
-
-
-def _tlb_entries(scene, process, addr, size):
-    # One for each page or PMD leaf.
-    levels = process.walk(range(addr, addr + size, scene.page))["level"]
-    leaves = int((levels > 0).sum()) // (scene.block // scene.page)
-    return leaves + int((levels == 0).sum())
 
 
 def conclude(runs):

@@ -10,12 +10,12 @@ from functools import partial
 from foliosim.errors import SyscallError
 from foliosim.policy import POINTS
 from foliosim.study import plot
-from foliosim.study.base import Key, Outcome, Study, int_value, size_text, size_value
-from foliosim.study.scene import Scene, check_folio
+from foliosim.study.base import Key, Outcome, Study, int_value, size_text
+from foliosim.study.scene import Scene, check_folio, folio_key
 from foliosim.study.words import counted, labels
 
 KEYS = {
-    "size": Key("2M", size_value(1, 1 << 30), "that of one folio from 16K to 2M, or a multiple of 2M up to 1G"),
+    "size": folio_key(),
     "extra_refs": Key("0", int_value(0, 64), "0 to 64: references that others hold on each folio from before the first"
                       " pin until memory becomes scarce"),
 }

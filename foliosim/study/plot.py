@@ -101,6 +101,52 @@ def picture(runs, path, *, title, panels, over=None):
     save(figure, path)
 
 
+def grid(runs, path, draw, *, title, columns, panel, margin, named=False, legend=3, handles=None):
+    """A picture of like panels, one for each group of runs that differ in nothing but their policy.
+
+    Parameters
+    ----------
+    runs : list of Run
+    path : pathlib.Path
+    draw : callable
+        ``draw(ax, group)`` draws the runs of a group.
+    title : str
+        What is asked.
+    columns : int
+        Panels beside each other, at most.
+    panel, margin : tuple of float
+        Width and height of a panel, and of what is around all of them, inches.
+    named : bool
+        Runs lie below each other: the leftmost panels bear the names of their policies.
+    legend : int
+        Columns of the legend.
+    handles : list, optional
+        What the legend explains; what the first panel has labels for, if left out.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        No matplotlib.
+    """
+    groups = groups_of(runs)
+    columns = min(columns, len(groups))
+    rows = -(-len(groups) // columns)
+    figure = figure_of(margin[0] + panel[0] * columns, margin[1] + panel[1] * rows, title)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for ax, (name, group) in zip(axes.flat, groups):
+        draw(ax, group)
+        ax.set_title(name, fontsize=10, loc="left")
+    for ax in axes.flat[len(groups):]:
+        ax.set_visible(False)
+    if named:
+        for first, (_, group) in zip(range(0, len(groups), columns), groups[::columns]):
+            _name_rows([axes.flat[first]], group)
+    handles = handles or axes[0][0].get_legend_handles_labels()[0]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(legend, len(handles)), fontsize=8,
+                  frameon=False)
+    save(figure, path)
+
+
 def groups_of(runs, over=None):
     """Runs that differ in nothing but their policy and the parameter ``over``: (what is special about them, runs)."""
     varying = {name for name in runs[0].parameters if len({run.parameters[name] for run in runs}) > 1} - {over}
@@ -120,8 +166,13 @@ def _bars(ax, group, panel, _):
             left += run.metrics[name]
         ax.text(left + 0.02 * most, row, panel.text(left), va="center", fontsize=8)
     ax.set_title(panel.title, fontsize=10, loc="left")
-    ax.set_xlim(0, 1.35 * most)
-    ax.set_ylim(len(group) - 0.4, -0.6)
+    bare(ax, 1.35 * most, len(group))
+
+
+def bare(ax, width, rows):
+    """Leave of the axes of ``rows`` bars the line where they begin."""
+    ax.set_xlim(0, width)
+    ax.set_ylim(rows - 0.4, -0.6)
     ax.set_xticks([])
     ax.set_yticks([])
     ax.spines[:].set_visible(False)

@@ -12,13 +12,13 @@ from foliosim.errors import MemoryFault
 from foliosim.policy import POINTS
 from foliosim.study import plot
 from foliosim.study.base import Key, Study, StudyError, size_text, size_value
-from foliosim.study.scene import Scene, check_folio
+from foliosim.study.scene import Scene, check_folio, folio_key
 from foliosim.study.words import agree, counted, extremes, labels, listed
 
 KEYS = {
     "pinned": Key("4K", size_value(0, 1 << 30), "bytes from the start of the range, 0 up to size; whole pages are"
                   " pinned"),
-    "size": Key("2M", size_value(1, 1 << 30), "that of one folio from 16K to 2M, or a multiple of 2M up to 1G"),
+    "size": folio_key(),
 }
 
 COLUMNS = {

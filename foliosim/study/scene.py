@@ -3,7 +3,7 @@
 A page has the machine's size, and a block is what one PMD entry maps: 2 MiB with pages of 4 KiB.
 """
 import foliosim as fs
-from foliosim.study.base import Outcome, StudyError, machine_of, size_text
+from foliosim.study.base import Key, Outcome, StudyError, machine_of, size_text, size_value
 
 _ALIGN = 2 << 20  # of every area, at least
 _FIXED = fs.MAP_PRIVATE | fs.MAP_ANONYMOUS | fs.MAP_FIXED_NOREPLACE
@@ -31,6 +31,23 @@ def check_multiple(values, key, unit, least=1):
     if values[key] % unit or values[key] < least * unit:
         raise StudyError(f"{key}={values[key]}: valid are multiples of {size_text(unit)}, at least "
                          f"{size_text(least * unit)}")
+
+
+def folio_key(default="2M", also=""):
+    """The key of a size that is made of folios as large as can be; `check_folio` knows the page size.
+
+    Parameters
+    ----------
+    default : str
+    also : str
+        What else may be written, for messages.
+
+    Returns
+    -------
+    Key
+    """
+    return Key(default, size_value(1, 1 << 30),
+               f"{also}that of one folio from 16K to 2M, or a multiple of 2M up to 1G (with pages of 4K)")
 
 
 def check_folio(values, key):

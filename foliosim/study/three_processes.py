@@ -8,8 +8,8 @@ import itertools
 
 from foliosim.policy import POINTS
 from foliosim.study import plot
-from foliosim.study.base import Key, Study, choice_value, size_text, size_value
-from foliosim.study.scene import Scene, check_folio
+from foliosim.study.base import Key, Study, choice_value, size_text
+from foliosim.study.scene import Scene, check_folio, folio_key
 from foliosim.study.words import agree, labels, listed
 
 ORDERS = tuple("".join(names) for names in itertools.permutations("ABC"))
@@ -22,7 +22,7 @@ def _order(text):
 KEYS = {
     "exit_order": Key("all", _order, f"all, or one of {', '.join(ORDERS)}: the first two exit,"
                       " the last writes every page"),
-    "size": Key("64K", size_value(1, 1 << 30), "4K, that of one folio from 16K to 2M, or a multiple of 2M up to 1G"),
+    "size": folio_key("64K", also="4K, "),
 }
 
 COLUMNS = {

@@ -39,6 +39,23 @@ def test_model_time_is_linear_in_entries_and_folios():
         assert price(runs, name) == pytest.approx((a + ns[table] / 512, b + freed), rel=0.05)
 
 
+@pytest.mark.parametrize("model, by_ptes, by_pmd", [("large_only", 1, 2), ("per_vma_table", 1, 1)])
+def test_other_mapcounts(model, by_ptes, by_pmd):
+    for run in run_study("batch-ops", {"size": "4M"}, policy=[f"mapcount_model={model}"]).runs:
+        order, got = run.parameters["orders"], run.metrics
+        each = by_pmd if order == 9 else by_ptes
+        for operation in ("fork", "exit", "zap", "munmap"):
+            assert got[f"{operation}.mapcount"] == each * got["folios"]
+        freed = run_study("batch-ops", {"size": "4M", "orders": order}, policy=["cow_order=order0"]).runs[0].metrics
+        assert got["fork.rmap_call"] == freed["fork.rmap_call"]
+
+
+def test_the_conclusion_names_what_is_saved():
+    text = run_study("batch-ops", {"size": "2M", "orders": "0+8+9"}).conclusion
+    assert "cow_order=inherit needs 1.02 instead of 11 for fork and a write to every page with order 9" in text
+    assert "mapcount_model=large_only needs 1.01 instead of 2.01 for fork with order 8." in text
+
+
 def test_orders_are_chosen():
     runs = run_study("batch-ops", {"size": "2M", "orders": "0+9"}).runs
     assert sorted({run.parameters["orders"] for run in runs}) == [0, 9]

@@ -153,9 +153,12 @@ def test_a_preset_is_the_ground_for_the_rest():
 def test_the_conclusion_follows_from_the_numbers(runs):
     conclude = base.load("half-mlock").conclude
     text = conclude(runs)
-    assert "linux-6.18 leaves this: 0 is unevictable though nobody locked it, and 1 MiB is locked" in text
-    assert "7 of 13 policies keep exactly the locked pages, all but linux-6.18, " in text
-    assert "2 of 13 policies keep exactly the locked pages: mlock_rule=copy_out, vma_split=copy_out" in text
+    assert "linux-6.18 leaves 1 MiB of it on a list that reclaim takes from. " in text
+    assert "7 of 13 policies keep exactly the locked pages (512 TLB entries). " in text
+    assert "2 of 13 policies keep exactly the locked pages (mlock_rule=copy_out and vma_split=copy_out; " in text
+    assert text.count(". ") == 2
+    over = conclude(runs_of(["split_fails=no"], ["mlock_rule=whole"]))
+    assert "mlock_rule=whole makes 1 MiB unevictable that nobody locked. " in over
     alone = conclude(runs_of(["split_fails=no"], ["mlock_rule=split"]))
     assert "mlock_rule=split keeps exactly the locked pages" in alone
     assert "all 13 policies keep exactly the locked pages" in conclude(runs_of(["locked=0"]))
@@ -205,8 +208,8 @@ class TestCommand:
 
     @pytest.mark.parametrize("arguments, named", [
         (["--set", "sizes=2M"], ["sizes", "size, locked, shape, limit, split_fails, arch, page_size"]),
-        (["--set", "size=3M"], ["size='3M'", "what a PMD maps"]),
-        (["--set", "size=12K"], ["12K"]),
+        (["--set", "size=3M"], ["size=3145728", "from 16 KiB to 2 MiB"]),
+        (["--set", "size=12K"], ["size=12288"]),
         (["--set", "size=big"], ["big"]),
         (["--set", "size=8K"], ["size=8192", "from 16 KiB to 2 MiB"]),
         (["--set", "page_size=64K"], ["65536", "valid for x86_64 are 4K"]),
