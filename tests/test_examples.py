@@ -1,4 +1,4 @@
-"""The example of a package with policies, as the documentation shows it: built, found and run."""
+"""The examples of the documentation, as it shows them: a package with policies, and tests of a policy."""
 import json
 import os
 import shutil
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLE = Path(__file__).parents[1] / "docs/examples/policies"
+EXAMPLES = Path(__file__).parents[1] / "docs/examples"
+EXAMPLE = EXAMPLES / "policies"
 RUN = """
 import json
 import foliosim as fs
@@ -52,3 +53,12 @@ def test_both_are_found_and_decide(installed):
 def test_they_are_listed(installed):
     listed = installed("-m", "foliosim", "policies")
     assert "installed: gentle (gentle:Gentle)" in listed and "cow_order.window (window:cow_order)" in listed
+
+
+def test_the_suite_that_tests_a_policy():
+    environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parents[1])}
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull,
+                           "--rootdir", EXAMPLES / "testing", EXAMPLES / "testing"],
+                          env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout.splitlines()[-1]

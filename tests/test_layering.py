@@ -59,7 +59,7 @@ PYTHON = [
     " intake.hold intake.observe intake.record",
     "policy.command",
     "bench bench.split bench.plot bench.command",
-    "testing testing.oracle testing.available testing.shapes testing.stateful testing.trouble testing.pytest_plugin",
+    "testing testing.oracle testing.available testing.shapes testing.strategies testing.stateful testing.trouble testing.pytest_plugin",
     "show.png show.html show.command",
     "dump.command",
     "cli __main__",

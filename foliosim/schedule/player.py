@@ -8,15 +8,13 @@ class Player(MachineEngine):
 
     Parameters
     ----------
-    program : Program
+    machine : Machine
     more : dict of str to callable, optional
         Further ops: ``call(player, step)``.
     """
 
-    def __init__(self, program, more=None):
-        import foliosim
-
-        self.machine = foliosim.Machine(**program.machine)
+    def __init__(self, machine, more=None):
+        self.machine = machine
         self.procs = {"p0": self.machine.spawn()}
         self.files = {}
         self._held = {}

@@ -131,7 +131,7 @@ def play(schedule, *, metric=None, more=None, validate=True):
 
 def _player(program, more):
     try:
-        return Player(program, more)
+        return Player(foliosim.Machine(**program.machine), more)
     except (TypeError, ValueError) as error:
         valid = list(inspect.signature(foliosim.Machine.__new__).parameters)[1:]
         raise ScheduleError(f"machine {program.machine}: {error}; it may have {', '.join(valid)}") from error

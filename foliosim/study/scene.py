@@ -46,8 +46,15 @@ def folio_key(default="2M", also=""):
     -------
     Key
     """
-    return Key(default, size_value(1, 1 << 30),
+    return Key(default, _folio_size,
                f"{also}that of one folio from 16K to 2M, or a multiple of 2M up to 1G (with pages of 4K)")
+
+
+def _folio_size(text):
+    size = size_value(1, 1 << 30)(text)
+    if size & (size - 1) and size % (2 << 20):
+        raise ValueError(text)
+    return size
 
 
 def check_folio(values, key):

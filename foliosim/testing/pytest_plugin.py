@@ -5,6 +5,9 @@ Name it in a top-level conftest.py: ``pytest_plugins = ["foliosim.testing.pytest
 ``machine``
     A `Machine` of 256 MiB; ``@pytest.mark.foliosim(thp="always", ...)`` gives its other arguments.  It is validated
     when the test ends.
+``arch``
+    A `foliosim.cores.Core`: the test runs once for each architecture and page size, and `machine` is of that.  One
+    that was not built is skipped.
 ``process``
     A process of that machine.
 ``folio_shape``
@@ -14,9 +17,14 @@ Name it in a top-level conftest.py: ``pytest_plugins = ["foliosim.testing.pytest
 """
 import pytest
 
+import foliosim
+from foliosim.cores import find, machines
+from foliosim.errors import UnsupportedError
+from foliosim.testing.shapes import build, shapes_of
 
 # Those that differ on arm64: contiguous blocks, whole, cut and left over.
 _FEW = ("thp_pte", "thp_partly_unmapped", "mthp_order4", "private_file")
+_CORES = [find(*one) for one in machines()]
 
 
 def pytest_addoption(parser):
@@ -31,9 +39,6 @@ def pytest_configure(config):
 def pytest_generate_tests(metafunc):
     if "folio_shape" not in metafunc.fixturenames:
         return
-    from foliosim.cores import machines
-    from foliosim.testing.shapes import shapes_of
-
     marker = metafunc.definition.get_closest_marker("folio_shapes")
     known = {name for arch, size in machines() for name in shapes_of(arch, size)}
     unknown = [name for name in marker.args if name not in known] if marker else []
@@ -46,24 +51,39 @@ def pytest_generate_tests(metafunc):
 
 
 def _wanted(everywhere):
-    from foliosim.cores import machines
-    from foliosim.testing.shapes import shapes_of
-
     for arch, size in machines():
         for name in shapes_of(arch, size):
             if everywhere or arch == "x86_64" or (size == 4096 and name in _FEW):
                 yield name, arch, size
 
 
+@pytest.fixture(params=_CORES, ids=[f"{core.arch}-{core.page_size >> 10}K" for core in _CORES])
+def arch(request):
+    """An architecture and page size."""
+    try:
+        request.param.machine
+    except AttributeError as error:
+        pytest.skip(f"not built: {error}")
+    return request.param
+
+
 @pytest.fixture
 def machine(request):
     """An emulated machine."""
-    import foliosim
-
     marker = request.node.get_closest_marker("foliosim")
-    built = foliosim.Machine(**{"memory": "256M", **(marker.kwargs if marker else {})})
+    settings = dict(marker.kwargs) if marker else {}
+    core = request.getfixturevalue("arch") if "arch" in request.fixturenames else None
+    if core in _CORES:  # and not a parameter of that name
+        settings.update(arch=core.arch, page_size=core.page_size)
+    built = foliosim.Machine(**{"memory": _memory(settings), **settings})
     yield built
     built.validate()
+
+
+def _memory(settings):
+    # 256 MiB; with large pages some PMD leaves.
+    core = find(settings.get("arch", "x86_64"), settings.get("page_size", "4K"))
+    return max(256 << 20, 16 * core.pmd_size)
 
 
 @pytest.fixture
@@ -75,9 +95,6 @@ def process(machine):
 @pytest.fixture
 def folio_shape(request):
     """Memory of one shape; skipped, with the reason, where this version cannot make it."""
-    from foliosim.errors import UnsupportedError
-    from foliosim.testing.shapes import build
-
     try:
         shape = build(*request.param)
     except UnsupportedError as error:

@@ -12,6 +12,7 @@ import click
 from foliosim.errors import UnsupportedError
 from foliosim.live.generate import Generator
 from foliosim.live.themes import ADVICES, THEMES
+from foliosim.machine import Machine
 from foliosim.policy import POINTS
 from foliosim.schedule.player import Player
 from foliosim.schedule.program import Program
@@ -77,7 +78,7 @@ def walk(seed, number, tally):
     if rng.random() < 0.5:
         machine["limit"] = rng.choice((6, 9, 16)) << 20
     program = Program(actors={"p0": steps}, machine=machine)
-    player = Player(program, {"policy": _set_policy})
+    player = Player(Machine(**machine), {"policy": _set_policy})
     done = []
     tally.programs += 1
     for step in _with_trouble(rng, steps, tally):

@@ -208,8 +208,8 @@ class TestCommand:
 
     @pytest.mark.parametrize("arguments, named", [
         (["--set", "sizes=2M"], ["sizes", "size, locked, shape, limit, split_fails, arch, page_size"]),
-        (["--set", "size=3M"], ["size=3145728", "from 16 KiB to 2 MiB"]),
-        (["--set", "size=12K"], ["size=12288"]),
+        (["--set", "size=3M"], ["size='3M'", "from 16K to 2M"]),
+        (["--set", "size=12K"], ["size='12K'"]),
         (["--set", "size=big"], ["big"]),
         (["--set", "size=8K"], ["size=8192", "from 16 KiB to 2 MiB"]),
         (["--set", "page_size=64K"], ["65536", "valid for x86_64 are 4K"]),
