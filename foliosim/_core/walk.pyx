@@ -26,7 +26,7 @@ cdef void walk_mmu_init(walk_mmu_t *mmu, const machine_t *m, const mm_t *mm) noe
 
 cdef inline uint64_t *entry_at(const walk_mmu_t *mmu, uint64_t table, uint64_t va, int level) noexcept nogil:
     """NULL if the table lies beyond the memory."""
-    cdef uint64_t pa = table + (<uint64_t>table_index(va, level) << 3)
+    cdef uint64_t pa = table + (<uint64_t>table_index(walk_translated(va), level) << 3)
     return <uint64_t *>(mmu.phys + pa) if pa + 8 <= mmu.size else NULL
 
 

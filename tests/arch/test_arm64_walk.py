@@ -68,6 +68,16 @@ def test_three_levels_are_enough_for_39_bits():
     assert beyond[1] == FAULT | 0x04
 
 
+@pytest.mark.parametrize("page_size, va_bits", [("4K", 48), ("4K", 39), ("16K", 48), ("16K", 36), ("64K", 48), ("64K", 42)])
+def test_tags_are_not_part_of_an_address(page_size, va_bits):
+    p = fs.Machine(arch="arm64", page_size=page_size, va_bits=va_bits, memory="2G").spawn()
+    a = p.mmap(1 << 16)
+    p.touch(a, 1 << 16)
+    found = p.walk([a, a + 1, *(a | tag << 56 for tag in (1, 2, 0x5a, 0xff))])
+    assert not found["error"].any()
+    assert set(found["pa"][2:]) == {found["pa"][0]}
+
+
 def test_the_processor_sets_accessed_and_dirty():
     memory = image()
     walk_image(memory.view(np.uint8), ROOT, 0xfedcb9878000, USER, flags=HA | SET)

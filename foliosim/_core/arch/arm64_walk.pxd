@@ -35,9 +35,13 @@ cdef inline uint32_t walk_linux_flags(const machine_t *m) noexcept nogil:
 cdef inline int walk_pa_bits(const machine_t *m) noexcept nogil:
     return 48
 
+cdef inline uint64_t walk_translated(uint64_t va) noexcept nogil:
+    """The bits of an address that are looked at: the top byte is ignored (TBI0)."""
+    return va & 0x00ffffffffffffffULL
+
 cdef inline bint walk_address_ok(const walk_mmu_t *mmu, uint64_t va) noexcept nogil:
-    """In TTBR0's range; the top byte is ignored (TBI0)."""
-    return (va & 0x00ffffffffffffffULL) >> mmu.va_bits == 0
+    """In TTBR0's range."""
+    return walk_translated(va) >> mmu.va_bits == 0
 
 cdef inline void walk_bad_address(const walk_mmu_t *mmu, walk_result_t *out) noexcept nogil:
     """A translation fault at level 0, whatever level walks start at."""

@@ -35,6 +35,10 @@ cdef inline bint walk_address_ok(const walk_mmu_t *mmu, uint64_t va) noexcept no
     """Canonical: all bits from the highest translated one on are equal."""
     return (va + (1ULL << (mmu.va_bits - 1))) >> mmu.va_bits == 0
 
+cdef inline uint64_t walk_translated(uint64_t va) noexcept nogil:
+    """The bits of an address that tables are indexed by, at most."""
+    return va
+
 cdef inline void walk_bad_address(const walk_mmu_t *mmu, walk_result_t *out) noexcept nogil:
     out.pa = 0
     out.error = WALK_GP
