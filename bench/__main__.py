@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from bench import calls, floors, kernel, ranges, splits
+from bench import calls, floors, judges, kernel, ranges, splits
 from bench.measure import Row, run
 
 # Name for --only, and how the case is made; the rounds are a share of --rounds.
@@ -21,6 +21,7 @@ CASES = {
     **{f"folio split {order}": (lambda order=order: splits.FolioSplit("1G", order), 1)
        for order in (0, 2, 3, 4, 5, 6, 7, 8)},
     "walk 1G": (lambda: calls.Walks("1G"), 4), "walk 64G": (lambda: calls.Walks("64G"), 4),
+    "walk beside judges": (calls.BesideJudges, 1),
     "walk 1T": (lambda: calls.Walks("1T"), 4), "calls": (calls.Calls, 1),
     "areas 1000": (lambda: calls.Areas(1000), 1), "areas 65000": (lambda: calls.Areas(65000), 1),
     "hooks": (calls.Hooks, 1), "import": (calls.Import, 0.3),
@@ -48,10 +49,11 @@ def measure(names, rounds, with_kernel, progress):
 
 
 def _ask_kernel(row, part):
-    if part.probe is None:
+    if part.probe is None and part.judge is None:
         return
     try:
-        row.kernel = kernel.seconds(*part.probe) * 1e9 * part.scale
+        took = judges.seconds(part.judge) if part.judge else kernel.seconds(*part.probe)
+        row.kernel = took * 1e9 * part.scale
         row.speedup = row.kernel / row.ours
     except kernel.Skip as reason:
         row.skipped = str(reason)

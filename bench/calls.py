@@ -127,6 +127,23 @@ class Walks:
         return {"walk": timed(library().walk, self.memory.phys, at.ctypes.data, self.memory.out, self.batch)[0]}
 
 
+class BesideJudges(Walks):
+    """The same walk of 1 GiB, beside those of processor emulators and forensic tools."""
+
+    def __init__(self):
+        super().__init__("1G")
+        self.name = "walk, 1G mapped, and others' walks"
+        self.parts = {"unicorn": Part("walk of random addresses", "address", None, 25, judge="unicorn"),
+                      "volatility3": Part("walk of random addresses", "address", None, 1000, judge="volatility3")}
+
+    def ours(self, after):
+        took = super().ours(after)["walk"]
+        return dict.fromkeys(self.parts, took)
+
+    def floor(self):
+        return {}
+
+
 class Areas:
     """A process with many areas of three pages."""
 

@@ -438,6 +438,17 @@ void floor_walk(const uint8_t *phys, const uint64_t *va, struct walked *out, siz
 	}
 }
 
+/* n addresses asked of another's MMU, Unicorn's uc_vmem_translate; how many failed */
+size_t floor_translate(int (*translate)(void *uc, uint64_t va, int access, uint64_t *pa), void *uc, const uint64_t *va,
+		       uint64_t *pa, size_t n)
+{
+	size_t failed = 0;
+
+	for (size_t i = 0; i < n; i++)
+		failed += translate(uc, va[i], 1, pa + i) != 0;
+	return failed;
+}
+
 /* ---- areas: the blocked sorted array of the reference, 64 ends a block ---- */
 
 #define BLOCK 64

@@ -20,6 +20,7 @@ _SIGNATURES = {
     "unlock_huge": (None, _P, _P, _N), "pin_huge": (None, _P, _P, _P, _N), "unpin_huge": (None, _P, _P, _N),
     "split_pmd": (None, _P, _P, _P, _N), "split_folio": (None, _P, _P, _N, _I),
     "build_tables": (_N, _P, _N), "walk": (None, _P, _P, _P, _N),
+    "translate": (_N, _P, _P, _P, _P, _N),
     "areas": (_P, _N, _U, _U, _U), "areas_free": (None, _P), "find": (_U, _P, _P, _N),
     "split_merge": (None, _P, _P, _N),
 }

@@ -25,6 +25,8 @@ class Part:
         At least so many times faster than the kernel.
     probe : tuple of (str, int), optional
         Operation and folio order for kernel.py.
+    judge : str, optional
+        Who stands in the kernel's place: a name for judges.py.
     scale : int
         Units of ours per unit of the probe, 512 where the probe counts pages and we count 2 MiB blocks.
     limit : float, optional
@@ -38,6 +40,7 @@ class Part:
     probe: tuple | None = None
     scale: int = 1
     limit: float | None = None
+    judge: str | None = None
 
 
 @dataclass
@@ -57,6 +60,7 @@ class Row:
     floor_goal: float | None = None
     kernel_goal: float | None = None
     limit: float | None = None
+    judge: str | None = None
 
     @property
     def goals(self):
@@ -64,7 +68,7 @@ class Row:
         if self.floor_goal is not None:
             yield f"<= {self.floor_goal:g}x floor", self.ratio <= self.floor_goal
         if self.kernel_goal is not None:
-            yield f">= {self.kernel_goal:g}x kernel", None if self.speedup is None else self.speedup >= self.kernel_goal
+            yield f">= {self.kernel_goal:g}x {self.judge or 'kernel'}", None if self.speedup is None else self.speedup >= self.kernel_goal
         if self.limit is not None:
             yield f"<= {self.limit:g} ns", self.ours <= self.limit
 
@@ -102,7 +106,7 @@ def _row(case, key, part, samples):
     units = case.units[key] if isinstance(case.units, dict) else case.units
     ours = [sample[key] for sample, _ in samples]
     row = Row(case.name, part.name, part.unit, statistics.median(ours) / units * 1e9, floor_goal=part.floor,
-              kernel_goal=part.kernel, limit=part.limit)
+              kernel_goal=part.kernel, limit=part.limit, judge=part.judge)
     floors = [floor[key] for _, floor in samples if key in floor]
     if floors:
         ratios = [mine / floor for mine, floor in zip(ours, floors, strict=True)]
