@@ -60,6 +60,10 @@ PYTHON = [
     "policy.command",
     "bench bench.split bench.plot bench.command",
     "testing testing.oracle testing.available testing.shapes testing.strategies testing.stateful testing.trouble testing.pytest_plugin",
+    "testing.judge testing.judge.answers testing.judge.engine testing.judge.unicorn_x86_64 testing.judge.unicorn_arm64"
+    " testing.judge.volatility testing.judge.machines testing.judge.addresses testing.judge.entries"
+    " testing.judge.verdict testing.judge.trial testing.judge.with_unicorn testing.judge.with_volatility"
+    " testing.judge.run testing.judge.__main__",
     "show.png show.html show.command",
     "dump.command",
     "cli __main__",

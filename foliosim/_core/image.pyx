@@ -2,6 +2,7 @@
 """Page tables as one outside the machine reads them: copies of frames, and walks in an image of physical memory."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
+from posix.mman cimport MAP_NORESERVE
 import numpy as np
 from foliosim._core.arch.x86_64_walk cimport *
 from foliosim._core.flags cimport *
@@ -11,12 +12,14 @@ from foliosim._core.pgtable cimport table_of
 from foliosim._core.types cimport *
 from foliosim._core.walk cimport walk_batch, walk_mmu_init, walk_mmu_levels
 
+NORESERVE = MAP_NORESERVE  # a flag that Python's mmap has no name for
+
 
 def processor(CoreProcess process):
-    """How the processor is set up that runs a process: bits of addresses, the root's address, flags of `walk`."""
+    """How the processor is set up for a process: the root's address, bits of an address and a physical one, flags."""
     cdef walk_mmu_t mmu
     walk_mmu_init(&mmu, &process.machine.m, process.enter())
-    return {"root": mmu.root, "va_bits": mmu.va_bits, "pa_bits": mmu.pa_bits, "flags": mmu.flags}
+    return mmu.root, mmu.va_bits, mmu.pa_bits, mmu.flags
 
 
 cdef uint64_t collect(const walk_mmu_t *mmu, uint64_t table, int level, uint64_t *out, uint64_t n) noexcept nogil:

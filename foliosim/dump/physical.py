@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from foliosim.dump.registers import registers_of
+from foliosim._core.image import NORESERVE
+from foliosim.dump.registers import processor_of
 from foliosim.saved import whole_file
 
 FORMATS = ("lime", "raw")
@@ -35,7 +36,8 @@ class PhysicalDump:
     tables : numpy.ndarray of uint64, shape (n, page_size // 8)
         Their entries.
     registers : dict of int to dict of str to int
-        By pid, what a processor's registers hold while the process runs: see `foliosim.dump.registers`.
+        By pid, what a processor's registers hold while the process runs: see
+        `foliosim.dump.registers.Processor`.
     """
 
     arch: str
@@ -72,7 +74,7 @@ class PhysicalDump:
         numpy.ndarray of uint8, shape (memory,)
             Its own copy; it takes host memory only where tables are, or where it is written to.
         """
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE
         out = np.frombuffer(mmap.mmap(-1, self.memory, flags=flags), np.uint8)
         for start, content in self.runs():
             out[start:start + len(content)] = content
@@ -121,10 +123,9 @@ def dump_physical(machine, processes):
         if process.machine is not machine:
             raise ValueError(f"{process!r} belongs to another machine")
     core = machine.core.image
-    states = {process.pid: core.processor(process) for process in processes}
+    processors = {process.pid: processor_of(process) for process in processes}
     frames = np.unique(np.concatenate([core.table_frames(process) for process in processes]))
-    registers = {pid: registers_of(machine.arch, machine.page_size, state) for pid, state in states.items()}
     total, _ = machine.core.procfs.frames(machine)
-    state = states[processes[0].pid]
-    return PhysicalDump(machine.arch, machine.page_size, total * machine.page_size, state["va_bits"], state["pa_bits"],
-                        frames, core.contents(machine, frames), registers)
+    one = processors[processes[0].pid]
+    return PhysicalDump(machine.arch, machine.page_size, total * machine.page_size, one.va_bits, one.pa_bits, frames,
+                        core.contents(machine, frames), {pid: one.registers() for pid, one in processors.items()})

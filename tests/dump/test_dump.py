@@ -50,10 +50,10 @@ def test_walks_of_a_dump_are_those_of_the_machine(machine):
     dump = machine.dump_physical()
     image = dump.image()
     for p in machine.processes():
-        state = machine.core.image.processor(p)
+        root, va_bits, pa_bits, flags = machine.core.image.processor(p)
         for access, bits in (("read", 4), ("write", 6), ("fetch", 0x14)):
-            walked = machine.core.image.walk_in(image, state["root"], addresses(machine), bits, flags=state["flags"],
-                                                pa_bits=state["pa_bits"], va_bits=state["va_bits"])
+            walked = machine.core.image.walk_in(image, root, addresses(machine), bits, flags=flags, pa_bits=pa_bits,
+                                                va_bits=va_bits)
             assert walked.tolist() == p.walk(addresses(machine), access=access).tolist()
     assert len(set(walked["error"])) >= 2
 
