@@ -12,6 +12,7 @@ from foliosim.ledger import Ledger
 from foliosim.process import Process
 from foliosim.show import inline as _inline
 from foliosim.show.scene import scene as _scene
+from foliosim.sizes import integer as _integer
 from foliosim.sizes import parse_size
 from foliosim.views import Folio
 
@@ -20,7 +21,8 @@ _THP_MODES = {"never": 0, "madvise": 1, "always": 2}
 _MTHP_MODES = ("never", "madvise", "inherit", "always")
 _SHMEM_MODES = {"never": 0, "always": 1, "within_size": 2, "advise": 3, "deny": -1, "force": -2}
 _MTHP_SHMEM_MODES = ("never", "always", "within_size", "inherit", "advise")
-_KHUGEPAGED = ("max_ptes_none", "max_ptes_swap", "max_ptes_shared", "pages_to_scan")
+_KHUGEPAGED = ("max_ptes_none", "max_ptes_swap", "max_ptes_shared", "pages_to_scan", "scan_sleep_steps",
+               "wake_at_limit")
 
 
 class Machine:
@@ -403,7 +405,7 @@ class Machine:
         return self.core.pressure.shrink_deferred(self, 1 << 62 if folios is None else folios)
 
     def khugepaged_scan(self, process=None, *, pages=None):
-        """Let khugepaged look for blocks to collapse (P18, P19).
+        """Let khugepaged look for blocks to collapse (P18, P19).  With `set_khugepaged` it does so by itself.
 
         Parameters
         ----------
@@ -423,7 +425,7 @@ class Machine:
         return self.core.pressure.khugepaged_scan(self, process, pages or 0)
 
     def khugepaged(self):
-        """Settings and counters of khugepaged, by their names in sysfs.
+        """Settings and counters of khugepaged, by their names in sysfs, and when it wakes up here.
 
         Returns
         -------
@@ -441,18 +443,23 @@ class Machine:
             folios (half).
         pages_to_scan : int
             Pages it looks at each time it wakes up (4096).
+        scan_sleep_steps : int
+            It wakes up by itself each time so many steps of the machine are over (`steps`), as it does in the kernel
+            after scan_sleep_millisecs; the machine has no clock.  0: only `khugepaged_scan` wakes it.
+        wake_at_limit : bool
+            It also wakes up when a step is over that hit the limit.  The kernel's does not (False).
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             An unknown setting, or a value out of range; nothing is changed.
         """
+        entries = (1 << self.core.pmd_order) - 1
+        ranges = {"pages_to_scan": (1, 1 << 31), "scan_sleep_steps": (0, 1 << 31), "wake_at_limit": (0, 1)}
         for name, value in settings.items():
-            least, most = (1, 1 << 31) if name == "pages_to_scan" else (0, (1 << self.core.pmd_order) - 1)
             if name not in _KHUGEPAGED:
                 raise ValueError(f"khugepaged setting {name!r}: valid are {', '.join(_KHUGEPAGED)}")
-            if not isinstance(value, int) or not least <= value <= most:
-                raise ValueError(f"khugepaged {name}={value!r}: must be {least} to {most}")
+            _integer(f"khugepaged {name}", value, *ranges.get(name, (0, entries)))
         self.core.pressure.set_khugepaged(self, settings)
 
     # ---- views ----

@@ -1,4 +1,5 @@
-"""Sizes as people write them: ``"64G"``, ``"2048kB"``, ``4096``."""
+"""Numbers from users: sizes as people write them (``"64G"``, ``"2048kB"``, ``4096``), and integers in a range."""
+import operator
 import re
 
 _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
@@ -31,3 +32,33 @@ def parse_size(size):
     if match is None:
         raise ValueError(f"size {size!r}: not a number with a unit K, M, G or T")
     return int(float(match[1]) * (1 << _UNITS[match[2].lower()]))
+
+
+def integer(what, value, least=0, most=None):
+    """An integer in a range.
+
+    Parameters
+    ----------
+    what : str
+        Its name, for the message.
+    value : int
+        Or what can stand for one (``__index__``), as numpy's integers can.
+    least, most : int, optional
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    TypeError, ValueError
+        Not an integer; out of range.  The message names the value.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{what} {value!r}: must be an integer") from None
+    if number < least or most is not None and number > most:
+        valid = f"at least {least}" if most is None else f"{least} to {most}"
+        raise ValueError(f"{what} {value!r}: must be {valid}")
+    return number

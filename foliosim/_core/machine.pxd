@@ -24,6 +24,7 @@ cdef class CoreMachine:
     cdef int enter(self) except -1
     cdef int settle(self) except -1
     cdef int leave(self) except -1
+    cdef int wake_khugepaged(self) except -1
     cdef int refuse(self) except -1
     cdef int count_fail(self, object which) except -1
     cdef mm_t *find_mm(self, uint32_t pid) noexcept

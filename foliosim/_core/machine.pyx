@@ -28,6 +28,7 @@ from foliosim._core.file_ops cimport do_msync
 from foliosim._core.gup cimport get_user_pages_fast
 from foliosim._core.gup_fast cimport put_user_pages
 from foliosim._core.hooks cimport install_hook, remove_hooks
+from foliosim._core.khugepaged cimport khugepaged_do_scan, khugepaged_wakes
 from foliosim._core.kpage cimport get_kpage_count, stable_page_flags
 from foliosim._core.madvise cimport FS_ENOTSIM, do_madvise, prctl_set_vma
 from foliosim._core.mapping cimport mapping_put
@@ -132,15 +133,27 @@ cdef class CoreMachine:
     cdef int enter(self) except -1:
         if self.in_hook:
             raise ReentryError("a policy hook called back into its machine")
-        self.m.memcg.oom = False
+        self.m.memcg.oom = self.m.memcg.hit = False
         return 0
 
     cdef int leave(self) except -1:
-        """End of a public operation, which is a step; what was put off until now is done."""
+        """End of a public operation, which is a step; what was put off until now is done, and khugepaged may wake up."""
         self.steps += 1
         self.settle()
+        if khugepaged_wakes(&self.m, self.steps):
+            self.wake_khugepaged()
         if self.steps >= self.wake:
             self.wake = self.waken()
+        return 0
+
+    cdef int wake_khugepaged(self) except -1:
+        """Another thread: no charge of it fails the operation."""
+        cdef bint oom = self.m.memcg.oom
+        cdef int result = khugepaged_do_scan(&self.m, self.m.khugepaged.pages_to_scan)
+        self.m.memcg.oom = oom
+        if result < 0:
+            raise MemoryError("khugepaged: the host has no memory")
+        self.settle()
         return 0
 
     def waken(self):

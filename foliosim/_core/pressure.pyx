@@ -118,10 +118,11 @@ def khugepaged_scan(CoreMachine machine, CoreProcess process, int64_t pages):
 
 
 def khugepaged(CoreMachine machine):
-    """Settings and counters, by their names in sysfs."""
+    """Settings and counters, by their names in sysfs, and when it wakes up here."""
     cdef const khugepaged_t *daemon = &machine.m.khugepaged
     return {"max_ptes_none": daemon.max_ptes_none, "max_ptes_swap": daemon.max_ptes_swap,
             "max_ptes_shared": daemon.max_ptes_shared, "pages_to_scan": daemon.pages_to_scan,
+            "scan_sleep_steps": daemon.scan_sleep_steps, "wake_at_limit": daemon.wake_at_limit,
             "pages_collapsed": daemon.pages_collapsed, "full_scans": daemon.full_scans}
 
 
@@ -133,6 +134,8 @@ def set_khugepaged(CoreMachine machine, dict settings):
     daemon.max_ptes_swap = settings.get("max_ptes_swap", daemon.max_ptes_swap)
     daemon.max_ptes_shared = settings.get("max_ptes_shared", daemon.max_ptes_shared)
     daemon.pages_to_scan = settings.get("pages_to_scan", daemon.pages_to_scan)
+    daemon.scan_sleep_steps = settings.get("scan_sleep_steps", daemon.scan_sleep_steps)
+    daemon.wake_at_limit = settings.get("wake_at_limit", daemon.wake_at_limit)
 
 
 def swappiness(CoreMachine machine):

@@ -103,6 +103,7 @@ cdef struct swap_t:          # swap_info_struct: one device, written and read at
 cdef struct memcg_t:         # mem_cgroup: the one that all processes are in
     int64_t limit            # pages, memory.max; 0: none
     bint oom                 # a charge failed in this operation
+    bint hit                 # a charge had to reclaim in this operation
     int64_t anon_cost, file_cost     # lruvec: what reclaim of either has cost so far
     int64_t nonresident_age  # lruvec: folios reclaimed or activated, pages
     int64_t deferred_scan    # do_shrink_slab: what the deferred split shrinker was too impatient to scan
@@ -111,6 +112,8 @@ cdef struct memcg_t:         # mem_cgroup: the one that all processes are in
 cdef struct khugepaged_t:    # /sys/kernel/mm/transparent_hugepage/khugepaged
     int64_t max_ptes_none, max_ptes_swap, max_ptes_shared
     int64_t pages_to_scan
+    int64_t scan_sleep_steps # it wakes up by itself when so many operations are over; 0: never
+    bint wake_at_limit       # and when an operation is over that hit the limit
     int64_t pages_collapsed, full_scans
     uint32_t pid             # scan cursor: process and address
     uint64_t address

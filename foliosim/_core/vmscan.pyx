@@ -528,6 +528,7 @@ cdef bint try_charge(machine_t *m, int64_t nr) noexcept nogil:
     cdef int retries = MAX_RECLAIM_RETRIES
     cdef int64_t reclaimed
     while mem_cgroup_margin(m) < nr:
+        m.memcg.hit = True
         reclaimed = try_to_free_mem_cgroup_pages(m, nr)
         if reclaimed and nr <= 1 << PAGE_ALLOC_COSTLY_ORDER:
             continue

@@ -4,6 +4,7 @@ ENABLED = ("always", "madvise", "never")
 SHMEM_ENABLED = {1: "always", 2: "within_size", 3: "advise", 0: "never", -1: "deny", -2: "force"}
 DEFRAG = ("always", "defer", "defer+madvise", "madvise", "never")
 KHUGEPAGED = {"alloc_sleep_millisecs": 60000, "defrag": 1, "scan_sleep_millisecs": 10000}  # and what the machine has
+OURS = ("scan_sleep_steps", "wake_at_limit")
 _SWAP_STATS = ("swpin", "swpin_fallback", "swpin_fallback_charge", "swpout", "swpout_fallback", "zswpout")
 _SHMEM_STATS = ("shmem_alloc", "shmem_fallback", "shmem_fallback_charge", "split", "split_failed")
 _ANON_STATS = ("anon_fault_alloc", "anon_fault_fallback", "anon_fault_fallback_charge", "nr_anon",
@@ -30,7 +31,8 @@ def transparent_hugepage(machine):
         "use_zero_page": f"{int(thp['use_zero_page'])}\n", "shrink_underused": "1\n",
         "hpage_pmd_size": f"{machine.core.pmd_size}\n",
     }
-    files |= {f"khugepaged/{name}": f"{value}\n" for name, value in (KHUGEPAGED | machine.khugepaged()).items()}
+    files |= {f"khugepaged/{name}": f"{value}\n" for name, value in (KHUGEPAGED | machine.khugepaged()).items()
+              if name not in OURS}
     stats = machine.mthp_stats()
     for order in range(1, machine.core.pmd_order + 1):
         folder = f"hugepages-{machine.page_size >> 10 << order}kB"

@@ -77,6 +77,8 @@ def walk(seed, number, tally):
     machine = {"memory": "64M", "swap": "8M", **rng.choice(MACHINES), "policy": _policies(rng, rng.randint(0, 4))}
     if rng.random() < 0.5:
         machine["limit"] = rng.choice((6, 9, 16)) << 20
+    if rng.random() < 0.4:
+        machine["khugepaged"] = {"scan_sleep_steps": rng.choice((1, 3, 10)), "wake_at_limit": rng.random() < 0.5}
     program = Program(actors={"p0": steps}, machine=machine)
     player = Player(Machine(**machine), {"policy": _set_policy})
     done = []

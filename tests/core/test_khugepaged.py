@@ -95,14 +95,70 @@ class TestScan:
         assert machine.khugepaged()["full_scans"] >= 1
         machine.validate()
 
-    @pytest.mark.parametrize("settings", [{"max_ptes_none": 512}, {"max_ptes_none": -1}, {"pages_to_scan": 0},
-                                          {"max_ptes_none": "1"}, {"nonsense": 1}])
-    def test_bad_settings(self, settings):
-        machine = machine_with()
+
+class TestByItself:
+    """Without a clock it wakes up by steps, if it is told to, and at the limit, if it is told to."""
+
+    def steps_until(self, machine, process, addr, most=20):
+        """How many steps pass until the block is huge; None: it never is."""
+        for step in range(most):
+            if machine.khugepaged()["pages_collapsed"]:
+                return step
+            process.touch(addr, PAGE)
+        return None
+
+    @pytest.mark.parametrize("settings, steps", [({}, None), ({"scan_sleep_steps": 1}, 0), ({"scan_sleep_steps": 7}, 2)])
+    def test_it_wakes_up_each_time_so_many_steps_are_over(self, settings, steps):
+        machine = machine_with(khugepaged=settings)
+        process, addr = block(machine)
+        assert machine.steps == 5                              # the limit, mmap, madvise, write, madvise
+        assert self.steps_until(machine, process, addr) == steps
+        machine.validate()
+        assert order(process, addr) == (0 if steps is None else 9)
+
+    @pytest.mark.parametrize("wakes", [False, True])
+    def test_it_wakes_up_when_the_limit_was_hit(self, wakes):
+        machine = machine_with(limit="12M", swap="32M", khugepaged={"wake_at_limit": wakes})
+        process, addr = block(machine)
+        other = process.mmap(16 << 20, addr=ARENA + (64 << 20), flags=fs.MAP_PRIVATE | fs.MAP_ANONYMOUS | fs.MAP_FIXED)
+        process.madvise(other, 16 << 20, fs.MADV_NOHUGEPAGE)
+        process.write(other, 2 << 20, value=3)
+        assert machine.khugepaged()["pages_collapsed"] == 0      # the limit is not hit yet
+        before = machine.khugepaged()["full_scans"]
+        process.write(other, 16 << 20, value=3)
+        machine.validate()
+        assert (machine.khugepaged()["full_scans"] > before) is wakes
+        assert process.read(addr, HUGE) == b"\1" * 512 and process.read(other, 16 << 20) == b"\3" * 4096
+
+    def test_a_copy_goes_on_alike(self):
+        machine = machine_with(khugepaged={"scan_sleep_steps": 4})
+        process, addr = block(machine, pages=100)
+        copy = machine.branch()
+        for one in (machine, copy):
+            self.steps_until(one, one.processes()[0], addr)
+        assert machine.steps == copy.steps and machine.khugepaged() == copy.khugepaged()
+        assert machine.ledger() == copy.ledger()
+
+    def test_what_its_policy_raises_reaches_the_caller_of_the_step(self):
+        def broken(*arguments):
+            raise RuntimeError("no answer")
+
+        machine = machine_with(policy={"collapse_rule": broken}, khugepaged={"scan_sleep_steps": 1})
+        with pytest.raises(RuntimeError, match="no answer"):
+            block(machine)
+        machine.validate()
+
+    @pytest.mark.parametrize("setting, value", [("scan_sleep_steps", -1), ("scan_sleep_steps", 1 << 40),
+                                                ("wake_at_limit", 2), ("wake_at_limit", "yes"), ("max_ptes_none", 512),
+                                                ("max_ptes_none", "1"), ("pages_to_scan", 0), ("pages_to_scan", 1.5),
+                                                ("nonsense", 1)])
+    def test_bad_settings_are_named_and_change_nothing(self, setting, value):
+        machine = machine_with(khugepaged={"scan_sleep_steps": 3})
         before = machine.khugepaged()
-        with pytest.raises(ValueError):
-            machine.set_khugepaged(**settings)
+        with pytest.raises((TypeError, ValueError), match=f"khugepaged .*{setting}.*: "):
+            machine.set_khugepaged(**{"max_ptes_swap": 1, setting: value})
         assert machine.khugepaged() == before
+
 
 
 class TestCollapseRule:
