@@ -12,7 +12,7 @@ from foliosim._core.types cimport *
 from foliosim._core.machine cimport CoreMachine
 from foliosim._core.linux_rules cimport linux_answer
 from foliosim._core.policy cimport *
-from foliosim._core.policy import ANSWERS, NUMBERS, POINT_NAMES
+from foliosim._core.policy import ANSWERS, NUMBERS, OPTIONAL, POINT_NAMES
 
 cdef extern from "Python.h":
     const size_t PY_VECTORCALL_ARGUMENTS_OFFSET
@@ -66,7 +66,7 @@ cdef int answer_of(str point, answer) except -1:
     """A name, or a name with a number: ``"fixed(2)"``."""
     cdef dict answers = ANSWERS[point]
     try:
-        if answer in answers and (point, answer) not in NUMBERS:
+        if answer in answers and ((point, answer) not in NUMBERS or (point, answer) in OPTIONAL):
             return answers[answer]
         name, number = NUMBERED.fullmatch(answer).groups()
         least, greatest = NUMBERS[point, name]

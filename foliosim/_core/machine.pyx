@@ -137,7 +137,7 @@ cdef class CoreMachine:
         return 0
 
     cdef int leave(self) except -1:
-        """End of a public operation, which is a step; what was put off until now is done, and khugepaged may wake up."""
+        """End of a public operation, which is a step: what was put off until now is done, khugepaged may wake up."""
         self.steps += 1
         self.settle()
         if khugepaged_wakes(&self.m, self.steps):

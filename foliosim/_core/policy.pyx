@@ -297,6 +297,9 @@ ANSWERS = {
 NUMBERS = {("vma_split", "retry"): (1, 100), ("cow_order", "fixed"): (2, 9), ("reuse_around", "window"): (1, 9),
            ("fault_order", "up_to"): (2, 9), ("split_target", "lower_uniform"): (2, 8)}
 
+# Of these, those whose number may be left out.
+OPTIONAL = {("vma_split", "retry")}
+
 # Alternatives that are not one answer always: the function, and its param where that is not the user's number.
 cdef dict RULES = {
     "mlock_rule": {

@@ -17,6 +17,10 @@ from foliosim._core.split_folio cimport folio_split, split_folio, split_folio_he
 from foliosim._core.swap cimport folio_put
 
 
+cdef enum:
+    MAX_RETRIES = 100        # "retry" without a number: nothing else happens meanwhile, so that it has to end
+
+
 cdef uint32_t folio_across(machine_t *m, const vma_t *vma, uint64_t addr, bint *pmd_mapped) noexcept nogil:
     """The page at addr if it belongs to an anonymous folio and is not its first; else FS_NO_PFN."""
     cdef uint64_t *pmd = pmd_offset(m, vma.mm, addr)
@@ -106,7 +110,7 @@ cdef int vma_split_policy(machine_t *m, vma_t *vma, uint64_t addr, bint above, b
     if what == VMA_SPLIT_DEFER_ALWAYS or what == VMA_SPLIT_DEFER_RECHECK:
         queue(m, head, what == VMA_SPLIT_DEFER_RECHECK)
         return 0
-    tries = 1 + (answer_number(answer) if what == VMA_SPLIT_RETRY else 0)
+    tries = 1 + (answer_number(answer) or MAX_RETRIES if what == VMA_SPLIT_RETRY else 0)
     result = split_at(m, pfn, what == VMA_SPLIT_NONUNIFORM)
     while result < 0 and tries > 1:
         result = split_at(m, pfn, False)

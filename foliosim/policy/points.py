@@ -121,7 +121,8 @@ POINTS = {point.name: point for point in (
               Alternative("split_nonuniform", "split it only along the boundary, in ever smaller halves",
                           "folio_split"),
               Alternative("copy_out", "split; if that fails, the changed part gets a copy of its own", _WILCOX),
-              Alternative("retry", "try up to n more times, then leave it; rejected", _THREAD, ("n", 1, 100)),
+              Alternative("retry", "try up to n more times, 100 if it is left out, then leave it; rejected", _THREAD,
+                          ("n", 1, 100), optional=True),
               Alternative("fail", "the system call fails if the folio cannot be split; rejected", _THREAD),
           )),
     Point("P02", "mlock_rule", "Which large folios become unevictable when part of them is in a VM_LOCKED VMA?",
@@ -366,5 +367,5 @@ PRESETS = {name: {**_LINUX, **changes} for name, changes in {
                     "pin_long": "split", "collapse_rule": "quadruple_active", "underused": "accessed_half"},
     "oracle": {"mlock_rule": "split", "cow_reuse": "exact_owner_set", "pin_short": "per_page_count",
                "pin_long": "move_out", "pin_account": "per_page", "fork_pinned": "copy_pinned_page",
-               "partial_unmap": "free_part_only", "age_unit": "per_page"},
+               "partial_unmap": "free_part_only", "age_unit": "per_page", "swap_large": "original_order"},
 }.items()}

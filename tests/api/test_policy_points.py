@@ -42,7 +42,8 @@ def copied(machine):
 
 @pytest.mark.parametrize("answer, orders, copies, queued", [
     ("keep", (9, 9), 0, False), ("split_try", (9, 9), 0, False), ("copy_out", (8, 9), HALF, True),
-    ("retry(3)", (9, 9), 0, False), ("defer_recheck", (9, 9), 0, True)])
+    ("retry(3)", (9, 9), 0, False), ("retry", (9, 9), 0, False), (lambda *_: "retry", (9, 9), 0, False),
+    ("defer_recheck", (9, 9), 0, True)])
 def test_vma_split_that_fails(answer, orders, copies, queued):
     machine, process, addr = written({"vma_split": answer})
     with process.get_user_pages(addr + HALF, PAGE):
@@ -51,7 +52,7 @@ def test_vma_split_that_fails(answer, orders, copies, queued):
     assert (order(machine, process, addr), order(machine, process, addr + HALF)) == orders
     assert copied(machine) == copies
     assert folio(machine, process, addr + HALF).partially_mapped == queued
-    tries = {"keep": 0, "defer_recheck": 0, "retry(3)": 4}.get(answer, 1)
+    tries = 101 if callable(answer) else {"keep": 0, "defer_recheck": 0, "retry(3)": 4, "retry": 101}.get(answer, 1)
     assert machine.mthp_stats()[9]["split_failed"] == tries
     assert process.read(addr, HUGE) == b"\x07" * 512
 
