@@ -1,10 +1,11 @@
-"""Files that processes map: memfds, files on tmpfs and on disk."""
-from foliosim._core.file_handle import KINDS
+"""Files that processes map: memfds, files on tmpfs and on disk, memory of devices."""
+from foliosim._core.file_handle import DEVICE, KINDS
 from foliosim.cores import Tied
 
 
 class File(Tied):
-    """An open file of a machine; made by `Machine.create_file`.  A context manager that closes it.
+    """An open file of a machine; made by `Machine.create_file` or `Machine.create_device`.  A context manager that
+    closes it.
 
     Attributes
     ----------
@@ -14,6 +15,8 @@ class File(Tied):
         Its number, as `Process.maps` shows it.
     cached_pages : int
         Pages in its page cache.
+    physical : int or None
+        Physical address of a device's memory; None: it is no device.
     """
 
     _core_class = ("file_handle", "CoreFile")
@@ -27,7 +30,7 @@ class File(Tied):
         Raises
         ------
         SyscallError
-            EINVAL: negative; EFBIG: more than the file system can hold.
+            EINVAL: negative, or a device; EFBIG: more than the file system can hold.
         """
         self.sys_ftruncate(length)
 
@@ -37,7 +40,7 @@ class File(Tied):
         Raises
         ------
         SyscallError
-            EINVAL: offset negative or length not positive; EFBIG.
+            EINVAL: offset negative or length not positive; ENODEV: a device; EFBIG.
         """
         self.sys_punch(offset, length)
 
@@ -55,6 +58,18 @@ class File(Tied):
 def _of_machine(machine, inode):
     """For copies of objects that hold files: that of the machine's copy."""
     return machine.core.branch.open_files(machine)[inode]
+
+
+def check_device(machine, physical, length):
+    """ValueError if a device's memory cannot be there."""
+    page, (frames, _) = machine.page_size, machine.core.procfs.frames(machine)
+    limit = page << 32                       # frame numbers have 32 bits here, and the last one is no frame
+    if physical % page or not frames * page <= physical < limit:
+        raise ValueError(f"device at {physical:#x}: must be a multiple of {page:#x}, from {frames * page:#x}, where "
+                         f"memory ends, to {limit:#x}")
+    if length % page or not 0 < length < limit - physical:
+        raise ValueError(f"device of {length:#x} bytes: must be a multiple of {page:#x}, and end before {limit:#x}")
+    return physical // page
 
 
 def check_kind(kind):

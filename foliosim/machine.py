@@ -6,7 +6,7 @@ from foliosim import policy as _policy
 from foliosim import saved as _saved
 from foliosim.dump import check_format, dump_physical
 from foliosim.errors import ValidationError
-from foliosim.file import File, check_kind
+from foliosim.file import DEVICE, File, check_device, check_kind
 from foliosim.inject import Injector
 from foliosim.ledger import Ledger
 from foliosim.process import Process
@@ -303,6 +303,44 @@ class Machine:
             ENOMEM: the machine has no memory for it.
         """
         return File(self, check_kind(kind), length, fill)
+
+    def create_device(self, physical, length):
+        """Open a device whose memory can be mapped, as vfio-pci lets a BAR of a PCI device be mapped.
+
+        A shared mapping of it gets leaves of 1 GiB (x86-64 only), of a PMD's size, or pages, whatever fits; huge ones
+        where sysfs has "always", or "madvise" and MADV_HUGEPAGE was given.  No folio is behind them (VM_PFNMAP), and
+        the memory has no content: accesses are made with `Process.touch`.
+
+        Parameters
+        ----------
+        physical, length : int
+            Where its memory is, behind the machine's, and its size; bytes, multiples of the page size.
+
+        Returns
+        -------
+        File
+            To be mapped with MAP_SHARED (else: EINVAL), up to its end (else: EINVAL).
+
+        Raises
+        ------
+        ValueError
+            It would lie in the machine's memory, or behind what 32 bits of a frame number reach.
+        UnsupportedError
+            The machine tracks soft-dirty.
+
+        Examples
+        --------
+        >>> import foliosim as fs
+        >>> m = fs.Machine(memory="64M", thp="always")
+        >>> bar = m.create_device(physical=1 << 40, length=4 << 30)
+        >>> p = m.spawn()
+        >>> a = p.mmap(4 << 30, file=bar, flags=fs.MAP_SHARED, addr=1 << 45)
+        >>> p.touch(a, 4096)
+        1
+        >>> p.walk([a + 0x12345678])["level"], hex(p.translate(a + 0x12345678))
+        (array([2], dtype=int8), '0x10012345678')
+        """
+        return File(self, DEVICE, length, first_pfn=check_device(self, physical, length))
 
     # ---- memory pressure ----
 

@@ -14,11 +14,11 @@ LAYERS = [
     "debug flags answers types arch.x86_64 arch.arm64 page linux_rules policy pgtable contpte pte_ops stat arch.x86_64_walk"
     " arch.arm64_walk",
     # L1: services
-    "fault_inject page_alloc memcontrol content maple_tree held deferred_split folio frame_ids",
+    "fault_inject page_alloc pgalloc memcontrol content maple_tree held deferred_split folio frame_ids",
     # L2: objects and their rules
     "age swap swapfile swap_state mlock anon_vma mapping mapcount rmap folio_referenced ledger",
     # L3: operations on mappings
-    "shmem ext4 readahead filemap huge_memory zap_run zap copy_pages try_to_unmap split_folio partial_unmap"
+    "shmem ext4 readahead filemap huge_memory pfnmap zap_run zap copy_pages try_to_unmap split_folio partial_unmap"
     " vma_split shrinker"
     " truncate page_writeback swap_fault vmscan memory guard"
     " fork change_prot mremap_tables mlock_range madvise_cold madvise_free expand_stack fault gup_policy gup_fast gup"

@@ -29,10 +29,11 @@ cdef void age_accessed(machine_t *m, const mm_t *mm, uint64_t start, uint64_t en
     while addr < end:
         pmd = pmd_offset(m, mm, addr)
         if pmd != NULL and pmd[0] and pmd_leaf(m, pmd[0]):
-            m.age.stamp[pte_pfn(m, pmd[0]) + pte_index(addr)] = m.age.clock
+            if not pte_special(m, pmd[0]):
+                m.age.stamp[pte_pfn(m, pmd[0]) + pte_index(addr)] = m.age.clock
         elif pmd != NULL and pmd[0]:
             pte = pte_offset(m, pmd[0], addr)[0]
-            if pte_hw_present(m, pte):
+            if pte_hw_present(m, pte) and not pte_special(m, pte):
                 m.age.stamp[pte_pfn(m, pte)] = m.age.clock
         addr += stride
     m.age.used = True

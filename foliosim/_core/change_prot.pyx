@@ -6,6 +6,8 @@ from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
 from foliosim._core.pte_ops cimport *
 from foliosim._core.huge_memory cimport split_huge_pmd
+from foliosim._core.mapping cimport vma_is_device
+from foliosim._core.pfnmap cimport change_device_range
 from foliosim._core.stat cimport count_op
 from foliosim._core.zap cimport folio_pte_batch_write
 
@@ -163,6 +165,9 @@ cdef void change_protection(machine_t *m, vma_t *vma, uint64_t start, uint64_t e
     cdef uint64_t *pmd = NULL
     cdef uint32_t n
     cdef int64_t entries = m.ledger.ops[<int>OP_PTE_SET]
+    if vma_is_device(vma):
+        change_device_range(m, vma, addr, end)
+        addr = end
     while addr < end:
         pmd = next_pmd(m, vma.mm, pmd, addr)
         if pmd == NULL:

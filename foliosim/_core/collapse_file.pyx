@@ -16,7 +16,7 @@ from foliosim._core.folio cimport folio_materialize
 from foliosim._core.huge_memory cimport TVA_FORCED_COLLAPSE, thp_vma_allowable_orders
 from foliosim._core.mapping cimport (filemap_add_folio, filemap_remove_folio, mapping_grow, mapping_lookup,
                                      mapping_next_cached)
-from foliosim._core.memory cimport pmd_alloc
+from foliosim._core.pgalloc cimport pmd_alloc
 from foliosim._core.page_alloc cimport table_free
 from foliosim._core.rmap cimport folio_remove_rmap_ptes, linear_page_index, vma_address
 from foliosim._core.split_folio cimport folio_expected_ref_count

@@ -187,6 +187,20 @@ cdef int access_table(machine_t *m, mm_t *mm, access_t *a, uint64_t *pmd, uint64
     return 0
 
 
+cdef int access_pud_leaf(machine_t *m, mm_t *mm, access_t *a, bint *present) noexcept nogil:
+    """Accesses through a leaf above the PMDs, which maps device memory; 1: there is none, or it refuses."""
+    cdef int level
+    cdef uint64_t *pud = leaf_offset(m, mm, a.addr, &level)
+    if not pud[0]:
+        return 1
+    present[0] = pte_hw_present(m, pud[0])
+    if not pte_hw_allows(m, pud[0], is_write(a)):
+        return 1
+    store_entry(m, pud, pte_hw_access(m, pud[0], is_write(a)))
+    advance(a, steps_below(a, level_addr_end(a.addr, a.end, level)))
+    return 0
+
+
 cdef int user_access(machine_t *m, mm_t *mm, access_t *a) noexcept nogil:
     cdef uint64_t *pmd
     cdef uint64_t limit, before
@@ -208,6 +222,8 @@ cdef int user_access(machine_t *m, mm_t *mm, access_t *a) noexcept nogil:
                 result = access_leaf(m, a, pmd, limit)
             else:
                 present = pte_hw_present(m, pmd[0])
+        elif pmd == NULL and m.nr_devices and a.addr < m.task_size:
+            result = access_pud_leaf(m, mm, a, &present)
         if m.age.stamp != NULL and a.addr != before:
             age_accessed(m, mm, before, a.addr if a.addr < a.end else a.end, a.stride)
         if result == 1:

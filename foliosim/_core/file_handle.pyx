@@ -2,21 +2,24 @@
 """The border for files: what Python can do with an open file of a machine."""
 from libc.errno cimport ENOMEM
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from foliosim.errors import syscall_error
+from foliosim.errors import UnsupportedError, syscall_error
 from foliosim._core.flags cimport *
 from foliosim._core.file_ops cimport *
 from foliosim._core.machine cimport CoreMachine, CoreMapping
-from foliosim._core.mapping cimport mapping_put
+from foliosim._core.mapping cimport mapping_alloc, mapping_put
 from foliosim._core.types cimport *
 
+DEVICE = "device"
 KINDS = {"memfd": MAPPING_MEMFD, "tmpfs": MAPPING_TMPFS, "disk": MAPPING_DISK}
 
 
 cdef class CoreFile(CoreMapping):
     """An open file; the machine that it belongs to keeps its pages as long as it is open or mapped."""
 
-    def __cinit__(self, CoreMachine machine, str kind, uint64_t length=0, fill=None, *_, uint32_t mapping_id=0, **__):
-        """A new file; with a mapping id, the open file of that page cache, which nothing in Python stands for yet."""
+    def __cinit__(self, CoreMachine machine, str kind, uint64_t length=0, fill=None, *_, uint32_t mapping_id=0,
+                  uint32_t first_pfn=0, **__):
+        """A new file, or a device whose memory begins at a frame; with a mapping id, the open file of that page cache,
+        which nothing in Python stands for yet."""
         cdef bint filled = fill is not None
         machine.enter()
         self.machine = machine
@@ -25,11 +28,17 @@ cdef class CoreFile(CoreMapping):
             self.mapping = <mapping_t *>machine.m.mappings[mapping_id]
             machine.opened[self.mapping.ino] = self
             return
-        self.mapping = file_create(&machine.m, KINDS[kind], length, filled, <uint8_t>((fill or 0) & 0xff))
+        if kind == DEVICE:
+            if machine.m.soft_dirty:
+                raise UnsupportedError("create_device: soft-dirty of device memory is not emulated")
+            self.mapping = mapping_alloc(&machine.m, MAPPING_DEVICE, length)
+        else:
+            self.mapping = file_create(&machine.m, KINDS[kind], length, filled, <uint8_t>((fill or 0) & 0xff))
         machine.leave()
         if self.mapping == NULL:
             machine.count_fail(ENOMEM)
             raise syscall_error(ENOMEM, "create_file", (kind, length))
+        self.mapping.first_pfn = first_pfn
         machine.opened[self.mapping.ino] = self
 
     cdef mapping_t *enter(self) except NULL:
@@ -69,6 +78,12 @@ cdef class CoreFile(CoreMapping):
     def length(self):
         """Bytes."""
         return self.enter().size
+
+    @property
+    def physical(self):
+        """Where a device's memory begins, a physical address; None: it is no device."""
+        cdef mapping_t *mapping = self.enter()
+        return (<uint64_t>mapping.first_pfn << FS_PAGE_SHIFT) if mapping.kind == MAPPING_DEVICE else None
 
     @property
     def inode(self):

@@ -1,7 +1,7 @@
 # cython: language_level=3
 """System calls on open files.  Follows do_truncate and vfs_fallocate (fs/open.c), shmem_setattr and shmem_fallocate
 (mm/shmem.c), ext4_setattr and ext4_punch_hole (fs/ext4/inode.c), mm/msync.c, and mm/madvise.c for two advices."""
-from libc.errno cimport EBUSY, EFBIG, EINVAL, ENOMEM
+from libc.errno cimport EBUSY, EFBIG, EINVAL, ENODEV, ENOMEM
 from libc.stdint cimport uint32_t
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
@@ -101,7 +101,7 @@ cdef inline int64_t max_bytes(const mapping_t *mapping) noexcept nogil:
 
 
 cdef int do_truncate(machine_t *m, mapping_t *mapping, int64_t length) noexcept nogil:
-    if length < 0:
+    if length < 0 or mapping.kind == MAPPING_DEVICE:
         return -EINVAL
     if length > max_bytes(mapping):
         return -EFBIG
@@ -126,6 +126,8 @@ cdef int ext4_punch_hole(machine_t *m, mapping_t *mapping, uint64_t start, uint6
 cdef int do_punch_hole(machine_t *m, mapping_t *mapping, int64_t offset, int64_t length) noexcept nogil:
     if offset < 0 or length <= 0:
         return -EINVAL
+    if mapping.kind == MAPPING_DEVICE:
+        return -ENODEV
     if offset > max_bytes(mapping) or length > max_bytes(mapping) - offset:
         return -EFBIG
     if shmem_mapping(mapping):
@@ -165,6 +167,8 @@ cdef int do_msync(machine_t *m, mm_t *mm, uint64_t start, uint64_t len, uint64_t
             unmapped_error = -ENOMEM
         if flags & FS_MS_INVALIDATE and vma.flags & VM_LOCKED:
             return -EBUSY
+        if flags & FS_MS_SYNC and vma_is_device(vma):
+            return -EINVAL      # it has no fsync
         if flags & FS_MS_SYNC:
             sync_vma(m, vma, start, vma.end if vma.end < end else end)
         start = vma.end
@@ -179,8 +183,8 @@ cdef int madvise_remove(machine_t *m, const vma_t *vma, uint64_t start, uint64_t
 
 
 cdef int madvise_willneed(machine_t *m, const vma_t *vma, uint64_t start, uint64_t end) noexcept nogil:
-    """tmpfs would only read from swap, and there is none."""
-    if shmem_mapping(vma.file):
+    """tmpfs would only read from swap, and there is none; nothing is read from a device."""
+    if shmem_mapping(vma.file) or vma_is_device(vma):
         return 0
     return do_page_cache_ra(m, vma.file, vma.pgoff + ((start - vma.start) >> FS_PAGE_SHIFT),
                             (end - start) >> FS_PAGE_SHIFT)

@@ -10,7 +10,9 @@ from foliosim._core.content cimport content_copy
 from foliosim._core.folio cimport folio_alloc
 from foliosim._core.ledger cimport count_fork_copy
 from foliosim._core.huge_memory cimport pgtable_deposit, split_huge_pmd
-from foliosim._core.memory cimport pmd_alloc, pte_alloc
+from foliosim._core.mapping cimport vma_is_device
+from foliosim._core.pfnmap cimport copy_device_range
+from foliosim._core.pgalloc cimport pmd_alloc, pte_alloc
 from foliosim._core.memcontrol cimport MEMCG_TABLES
 from foliosim._core.mlock cimport folio_add_lru_vma
 from foliosim._core.page_alloc cimport table_alloc, table_free
@@ -216,6 +218,8 @@ cdef int copy_page_range(machine_t *m, vma_t *dst, vma_t *src) noexcept nogil:
     cdef uint64_t *from_pmd = NULL
     cdef uint64_t *to_pmd = NULL
     cdef int result
+    if vma_is_device(src):
+        return copy_device_range(m, dst, src)
     while addr < src.end:
         if m.pressure and not charge_table(m, src.mm):
             return -ENOMEM

@@ -8,7 +8,7 @@ from foliosim._core.flags cimport *
 from foliosim._core.pgtable cimport *
 from foliosim._core.pte_ops cimport *
 from foliosim._core.anon_vma cimport anon_vma_prepare
-from foliosim._core.memory cimport pmd_alloc, pte_alloc
+from foliosim._core.pgalloc cimport pmd_alloc, pte_alloc
 from foliosim._core.zap cimport zap_page_range_single
 
 

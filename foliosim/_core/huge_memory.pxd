@@ -11,6 +11,8 @@ cdef enum tva_type_e:        # who asks which orders a VMA may use
 
 # Orders that the VMA may use for a tva_type_e: a mask, of `orders`.
 cdef uint32_t thp_vma_allowable_orders(machine_t *m, const vma_t *vma, int type, uint32_t orders) noexcept nogil
+# May memory that is mapped by frame number have huge leaves?
+cdef bint special_huge_allowed(const machine_t *m, const vma_t *vma) noexcept nogil
 # Does the aligned block of 2^order pages around addr lie in the VMA (and, for a file, fit its offset)?
 cdef bint thp_vma_suitable_order(const vma_t *vma, uint64_t addr, int order) noexcept nogil
 cdef enum:

@@ -10,7 +10,7 @@ from foliosim._core.deferred_split cimport deferred_split_offer
 from foliosim._core.content cimport content_copy
 from foliosim._core.folio cimport folio_alloc, folio_materialize, folio_write_tails
 from foliosim._core.ledger cimport count_copy
-from foliosim._core.mapping cimport shmem_mapping
+from foliosim._core.mapping cimport shmem_mapping, vma_is_device
 from foliosim._core.memcontrol cimport mem_cgroup_full
 from foliosim._core.mlock cimport folio_add_lru_vma
 from foliosim._core.page_alloc cimport table_alloc, table_free, tables_free
@@ -69,11 +69,32 @@ cdef uint32_t anon_orders(machine_t *m, const vma_t *vma, int type) noexcept nog
     return sysfs
 
 
+cdef bint special_huge_allowed(const machine_t *m, const vma_t *vma) noexcept nogil:
+    """Follows hugepage_global_enabled and hugepage_global_always, which rule what is no anonymous memory."""
+    if vma_thp_disabled(vma, False):
+        return False
+    return m.thp.enabled == THP_ALWAYS or (m.thp.enabled == THP_MADVISE and (vma.flags & VM_HUGEPAGE) != 0)
+
+
+cdef uint32_t special_orders(const machine_t *m, const vma_t *vma, int type) noexcept nogil:
+    """THP_ORDERS_ALL_SPECIAL_DAX: those of whole leaves.  Nothing is there to be collapsed."""
+    cdef int pud_order = FS_HPAGE_PMD_ORDER + FS_TABLE_SHIFT
+    if type != TVA_SMAPS or not special_huge_allowed(m, vma):
+        return 0
+    if FS_PUD_PFNMAP and thp_vma_suitable_order(vma, vma.end - (FS_PAGE_SIZE << pud_order), pud_order):
+        return 1U << pud_order
+    if thp_vma_suitable_order(vma, vma.end - FS_PMD_SIZE, FS_HPAGE_PMD_ORDER):
+        return 1U << FS_HPAGE_PMD_ORDER
+    return 0
+
+
 cdef uint32_t thp_vma_allowable_orders(machine_t *m, const vma_t *vma, int type, uint32_t orders) noexcept nogil:
     """Follows thp_vma_allowable_orders and __thp_vma_allowable_orders.  Forced collapse ignores the sizes that sysfs
     gives to anonymous memory, but wants memory that has been written to."""
     cdef bint forced = type == TVA_FORCED_COLLAPSE, collapse = forced or type == TVA_KHUGEPAGED
     cdef int order = FS_HPAGE_PMD_ORDER
+    if vma_is_device(vma):
+        return special_orders(m, vma, type)
     if vma.file == NULL:
         orders &= FS_ORDERS_ANON if forced else FS_ORDERS_ANON & anon_orders(m, vma, type)
     else:
@@ -327,6 +348,9 @@ cdef void split_huge_pmd(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr)
     count_op(m, OP_TLB_FLUSH, 1)
     if head == m.huge_zero_pfn:
         split_huge_zero_pmd(m, vma, pmd)
+        return
+    if pte_special(m, pmd[0]):      # mapped by frame number: faults will map the parts anew
+        store_entry(m, pmd, 0)
         return
     folio = page_of(m, head)
     if not folio.flags & PG_anon:

@@ -45,6 +45,7 @@ from foliosim._core.observe cimport observe_state
 from foliosim._core.page_alloc cimport page_alloc_deinit, page_alloc_init
 from foliosim._core.held cimport held_add, held_del
 from foliosim._core.partial_unmap cimport split_marked
+from foliosim._core.pfnmap cimport range_has_device
 from foliosim._core.policy cimport *
 from foliosim._core.split_folio cimport split_folio_to_order
 from foliosim._core.stat cimport get_mm_rss
@@ -618,6 +619,8 @@ cdef class CoreProcess:
         a.stride, a.kind, a.value, a.delta = stride, kind, value, delta
         if a.end > a.addr:
             count = (a.end - a.addr + stride - 1) // stride
+        if kind > ACCESS_TOUCH_WRITE and range_has_device(&self.machine.m, mm, a.addr, a.end):
+            raise UnsupportedError(f"access({addr:#x}, {length:#x}): device memory has no content; touch() uses it")
         out = b""
         if kind == ACCESS_READ:
             out = PyBytes_FromStringAndSize(NULL, count)
@@ -685,17 +688,11 @@ cdef class CoreProcess:
         """Physical address of a byte; SegvError if nothing is mapped there."""
         cdef mm_t *mm = self.enter()
         cdef machine_t *m = &self.machine.m
-        cdef uint64_t *pmd = pmd_offset(m, mm, addr) if addr < m.task_size else NULL
-        cdef uint64_t entry = 0, size = FS_PAGE_SIZE
-        if pmd != NULL and pmd[0]:
-            if pmd_leaf(m, pmd[0]):
-                entry = pmd[0]
-                size = FS_PMD_SIZE
-            else:
-                entry = pte_offset(m, pmd[0], addr)[0]
-        if not entry or not pte_hw_present(m, entry):
+        cdef int level = 0
+        cdef uint64_t entry = leaf_offset(m, mm, addr, &level)[0] if addr < m.task_size else 0
+        if not pte_hw_present(m, entry):
             raise SegvError(addr, "MAPERR", "read")
-        return (<uint64_t>pte_pfn(m, entry) << FS_PAGE_SHIFT) + (addr & (size - 1))
+        return (<uint64_t>pte_pfn(m, entry) << FS_PAGE_SHIFT) + (addr & (level_size(level) - 1))
 
     def walk_array(self, addrs, uint32_t access, uint32_t on=0, uint32_t off=0, int pa_bits=0):
         """Hardware walks of an array of addresses; on, off: what differs from the processor as Linux sets it up."""

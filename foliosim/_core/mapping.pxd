@@ -1,7 +1,7 @@
 # cython: language_level=3
 """Page caches: which folio holds which page of a file (mm/filemap.c)."""
 from libc.stdint cimport uint32_t, uint64_t
-from foliosim._core.flags cimport FS_NO_PFN, FS_PAGE_SHIFT, FS_PAGE_SIZE
+from foliosim._core.flags cimport FS_NO_PFN, FS_PAGE_SHIFT, FS_PAGE_SIZE, VM_PFNMAP
 from foliosim._core.types cimport *
 
 # A new object of size bytes with one reference; NULL if the host has no memory.
@@ -27,4 +27,8 @@ cdef inline uint64_t mapping_pages(const mapping_t *mapping) noexcept nogil:
     return (mapping.size + FS_PAGE_SIZE - 1) >> FS_PAGE_SHIFT
 
 cdef inline bint shmem_mapping(const mapping_t *mapping) noexcept nogil:
-    return mapping.kind != MAPPING_DISK
+    return mapping.kind < MAPPING_DISK
+
+cdef inline bint vma_is_device(const vma_t *vma) noexcept nogil:
+    """Does it map a device's memory?  Such entries have no folios behind them, and leaves at any level."""
+    return vma.flags & VM_PFNMAP and vma.file != NULL and vma.file.kind == MAPPING_DEVICE

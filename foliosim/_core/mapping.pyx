@@ -24,6 +24,7 @@ cdef mapping_t *mapping_alloc(machine_t *m, uint32_t kind, uint64_t size) noexce
     m.next_ino += 1
     mapping.size = size
     mapping.refcount = 1
+    m.nr_devices += kind == MAPPING_DEVICE
     return mapping
 
 
@@ -35,6 +36,7 @@ cdef void mapping_put(machine_t *m, mapping_t *mapping) noexcept nogil:
     while mapping.nrpages:
         i = mapping_next_cached(mapping, i, mapping.cap)
         filemap_remove_folio(m, mapping, mapping.pfns[i])
+    m.nr_devices -= mapping.kind == MAPPING_DEVICE
     mapping_id_free(m, mapping.id)
     for i in range(mapping.cap if mapping.blocks != NULL else 0):
         content_forget(&mapping.blocks[i].content)

@@ -6,11 +6,6 @@ from foliosim._core.types cimport *
 # Resolve a fault in the VMA: 0 or VM_FAULT_*; VM_FAULT_RETRY: something was read from the disk, fault again.
 # The caller has checked the VMA's rights.
 cdef int handle_mm_fault(machine_t *m, vma_t *vma, uint64_t addr, uint32_t flags) noexcept nogil
-# The PUD or PMD entry of an address, upper tables made; NULL: no frame for a table.
-cdef uint64_t *pud_alloc(machine_t *m, mm_t *mm, uint64_t addr) noexcept nogil
-cdef uint64_t *pmd_alloc(machine_t *m, mm_t *mm, uint64_t addr) noexcept nogil
-# Make the PTE table of an empty PMD entry.  0, or -ENOMEM.
-cdef int pte_alloc(machine_t *m, mm_t *mm, uint64_t *pmd) noexcept nogil
 # Write faults on n empty PTEs of private anonymous memory that may only use single pages; how many were mapped.
 cdef uint32_t do_anonymous_run(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, uint32_t n) noexcept nogil
 # Orders below the PMD's that a write fault in the VMA may use.

@@ -15,9 +15,12 @@ from foliosim._core.folio cimport folio_alloc, folio_init
 from foliosim._core.held cimport page_maybe_dma_pinned
 from foliosim._core.huge_memory cimport *
 from foliosim._core.ledger cimport count_copy
+from foliosim._core.mapping cimport vma_is_device
 from foliosim._core.memcontrol cimport MEMCG_TABLES, mem_cgroup_full, mem_cgroup_margin
 from foliosim._core.mlock cimport folio_add_lru_vma, lru_add_drain
-from foliosim._core.page_alloc cimport alloc_run, table_alloc
+from foliosim._core.page_alloc cimport alloc_run
+from foliosim._core.pfnmap cimport do_device_fault
+from foliosim._core.pgalloc cimport pmd_alloc, pte_alloc
 from foliosim._core.rmap cimport *
 from foliosim._core.policy cimport *
 from foliosim._core.swap cimport folio_put, lru_add_drain_cpu, lru_link_run
@@ -28,45 +31,6 @@ from foliosim._core.vmscan cimport mem_cgroup_charge
 cdef enum:
     PAGE_ALLOC_COSTLY_ORDER = 3
     FAULT_FLAG_NO_HUGE = 0x10000     # ours: there was no memory for a huge folio
-
-
-# ---- tables ----
-
-cdef uint64_t *entry_alloc(machine_t *m, mm_t *mm, uint64_t addr, int level) noexcept nogil:
-    """The entry of a level above the PTEs, missing tables made; NULL: no frame for a table."""
-    cdef uint64_t *entry = pgd_offset(m, mm, addr)
-    cdef int at = m.top_level
-    cdef uint32_t table
-    while at > level:
-        at -= 1
-        if not entry[0]:
-            table = table_alloc(m)
-            if table == FS_NO_PFN:
-                return NULL
-            store_entry(m, entry, mk_table(m, table))
-            nr_tables_of(mm, at)[0] += 1
-        entry = table_of(m, table_pfn(m, entry[0])) + table_index(addr, at)
-    return entry
-
-
-cdef uint64_t *pud_alloc(machine_t *m, mm_t *mm, uint64_t addr) noexcept nogil:
-    return entry_alloc(m, mm, addr, 2)
-
-
-cdef uint64_t *pmd_alloc(machine_t *m, mm_t *mm, uint64_t addr) noexcept nogil:
-    return entry_alloc(m, mm, addr, 1)
-
-
-cdef int pte_alloc(machine_t *m, mm_t *mm, uint64_t *pmd) noexcept nogil:
-    cdef uint32_t table
-    if pmd[0]:
-        return 0
-    table = table_alloc(m)
-    if table == FS_NO_PFN:
-        return -ENOMEM
-    store_entry(m, pmd, mk_table(m, table))
-    mm.nr_ptes += 1
-    return 0
 
 
 # ---- anonymous memory: first touch ----
@@ -464,6 +428,8 @@ cdef int do_handle_mm_fault(machine_t *m, vma_t *vma, uint64_t addr, uint32_t fl
     addr &= ~(FS_PAGE_SIZE - 1)
     if m.pressure and not charge_fault(m, vma, addr):
         return VM_FAULT_OOM
+    if vma_is_device(vma):
+        return do_device_fault(m, vma, addr, flags)
     pmd = pmd_alloc(m, vma.mm, addr)
     if pmd == NULL:
         return VM_FAULT_OOM

@@ -235,6 +235,10 @@ cdef int mmap_region(machine_t *m, mm_t *mm, mapping_t *file, uint64_t addr, uin
         vm_flags |= VM_ACCOUNT
     if first != NULL:
         unmap_region(m, mm, first, find_vma(mm, addr + len))
+    if file != NULL and file.kind == MAPPING_DEVICE:
+        err = vfio_pci_core_mmap(file, len, pgoff, &vm_flags)
+        if err:
+            return err
     vmg_init(&vmg, mm, addr, addr + len, vm_flags)
     vmg.pgoff = pgoff
     vmg.file = file
@@ -251,6 +255,14 @@ cdef int mmap_region(machine_t *m, mm_t *mm, mapping_t *file, uint64_t addr, uin
     if m.soft_dirty:
         vma.flags |= VM_SOFTDIRTY
     vma_set_page_prot(m, vma)
+    return 0
+
+cdef int vfio_pci_core_mmap(const mapping_t *file, uint64_t len, uint64_t pgoff, uint64_t *vm_flags) noexcept nogil:
+    """A device refuses when old mappings are gone already.  Such memory is never locked (vma_supports_mlock)."""
+    if not vm_flags[0] & VM_SHARED or (pgoff << FS_PAGE_SHIFT) + len > file.size:
+        return -EINVAL
+    vm_flags[0] |= VM_ALLOW_ANY_UNCACHED | VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP
+    vm_flags[0] &= ~VM_LOCKED_MASK
     return 0
 
 cdef int mmap_new_vma(machine_t *m, mm_t *mm, mapping_t *file, uint64_t addr, uint64_t len, uint64_t vm_flags,

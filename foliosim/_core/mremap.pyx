@@ -11,9 +11,11 @@ from foliosim._core.types cimport *
 from foliosim._core.anon_vma cimport unlink_anon_vmas
 from foliosim._core.fault_inject cimport slab_errno
 from foliosim._core.gup cimport mm_populate
+from foliosim._core.madvise cimport FS_ENOTSIM
 from foliosim._core.maple_tree cimport vma_find, vma_lookup
 from foliosim._core.mmap cimport do_munmap
 from foliosim._core.mremap_tables cimport move_page_tables
+from foliosim._core.pfnmap cimport range_has_device
 from foliosim._core.unmapped_area cimport get_unmapped_area
 from foliosim._core.vma cimport *
 
@@ -54,6 +56,12 @@ cdef int check_mremap_params(const machine_t *m, const vrm_t *vrm) noexcept nogi
     if vrm.addr + vrm.old_len > vrm.new_addr and vrm.new_addr + vrm.new_len > vrm.addr:
         return -EINVAL
     return -ENOMEM if vrm.mm.map_count + 2 >= m.max_map_count - 3 else 0
+
+cdef inline bint moves_device(const machine_t *m, const vrm_t *vrm) noexcept nogil:
+    """Device memory is not moved here (move_huge_pud, and what has no rule if a leaf is cut)."""
+    if not vrm.flags & MREMAP_FIXED or vrm.flags & MREMAP_DONTUNMAP or vrm.new_len > vrm.old_len:
+        return False
+    return range_has_device(m, vrm.mm, vrm.addr, vrm.addr + vrm.old_len)
 
 cdef int check_prep_vma(vrm_t *vrm) noexcept nogil:
     """Follows: check_prep_vma."""
@@ -275,6 +283,8 @@ cdef int64_t do_mremap(machine_t *m, mm_t *mm, uint64_t addr, uint64_t old_len, 
     vrm.new_addr = new_addr
     vrm.flags = flags
     result = check_mremap_params(m, &vrm)
+    if result == 0 and moves_device(m, &vrm):
+        result = -FS_ENOTSIM
     if result:
         return result
     if flags & MREMAP_FIXED and vrm.old_len == vrm.new_len:

@@ -13,7 +13,7 @@ from foliosim._core.stat cimport count_op
 from foliosim._core.huge_memory cimport pgtable_deposit, pgtable_withdraw, split_huge_pmd
 from foliosim._core.maple_tree cimport vma_find
 from foliosim._core.memcontrol cimport MEMCG_TABLES
-from foliosim._core.memory cimport pmd_alloc, pte_alloc, pud_alloc
+from foliosim._core.pgalloc cimport pmd_alloc, pte_alloc, pud_alloc
 from foliosim._core.vmscan cimport mem_cgroup_charge
 from foliosim._core.zap cimport folio_pte_batch_write
 

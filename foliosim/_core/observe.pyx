@@ -331,7 +331,7 @@ cdef void count_tables(const machine_t *m, uint32_t table, int level, uint64_t b
     cdef uint64_t i, low
     for i in range(FS_PTRS_PER_PTE):
         low = base + (i << level_shift(level))
-        if low >= end or low + level_size(level) <= start or not entry[i] or (level == 1 and pmd_leaf(m, entry[i])):
+        if low >= end or low + level_size(level) <= start or not pmd_table(m, entry[i]):
             continue
         nr[level - 1] += 1
         if level > 1:

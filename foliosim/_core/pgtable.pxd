@@ -72,7 +72,7 @@ cdef inline uint32_t pte_index(uint64_t addr) noexcept nogil:
 
 cdef inline uint64_t *lower_entry(const machine_t *m, const uint64_t *entry, uint64_t addr, int level) noexcept nogil:
     """The entry of the level in the table that an entry one level up points to; NULL if it points to none."""
-    return table_of(m, table_pfn(m, entry[0])) + table_index(addr, level) if entry[0] else NULL
+    return table_of(m, table_pfn(m, entry[0])) + table_index(addr, level) if pmd_table(m, entry[0]) else NULL
 
 cdef inline uint64_t *pgd_offset(const machine_t *m, const mm_t *mm, uint64_t addr) noexcept nogil:
     return table_of(m, mm.pgd) + (<uint32_t>(addr >> m.pgd_shift) & (FS_PTRS_PER_PTE - 1))
@@ -87,12 +87,21 @@ cdef inline uint64_t *entry_offset(const machine_t *m, const mm_t *mm, uint64_t 
     return entry
 
 cdef inline uint64_t *pmd_offset(const machine_t *m, const mm_t *mm, uint64_t addr) noexcept nogil:
-    """The PMD entry of an address; NULL if an upper table is missing."""
+    """The PMD entry of an address; NULL if an upper table is missing, or an upper entry is a leaf."""
     cdef uint64_t *entry
     if m.top_level != 3:
         return entry_offset(m, mm, addr, 1)
     entry = lower_entry(m, pgd_offset(m, mm, addr), addr, 2)
     return lower_entry(m, entry, addr, 1) if entry != NULL else NULL
+
+cdef inline uint64_t *leaf_offset(const machine_t *m, const mm_t *mm, uint64_t addr, int *level) noexcept nogil:
+    """The entry that maps an address, or the empty one under which nothing is mapped, and its level."""
+    cdef uint64_t *entry = pgd_offset(m, mm, addr)
+    level[0] = m.top_level
+    while level[0] and pmd_table(m, entry[0]):
+        level[0] -= 1
+        entry = table_of(m, table_pfn(m, entry[0])) + table_index(addr, level[0])
+    return entry
 
 cdef inline uint64_t *next_pmd(const machine_t *m, const mm_t *mm, uint64_t *pmd, uint64_t addr) noexcept nogil:
     """pmd_offset in a loop over an address range: pmd is the entry before that of addr, NULL if it is not known."""
@@ -120,11 +129,8 @@ cdef inline uint32_t pmds_from(uint64_t addr, uint64_t end) noexcept nogil:
 
 cdef inline uint64_t next_pmd_addr(const machine_t *m, const mm_t *mm, uint64_t addr, uint64_t end) noexcept nogil:
     """Where to go on when pmd_offset gave NULL: past the missing upper table, at most end."""
-    cdef const uint64_t *entry = pgd_offset(m, mm, addr)
-    cdef int level = m.top_level
-    while level > 1 and entry[0]:
-        level -= 1
-        entry = lower_entry(m, entry, addr, level)
+    cdef int level
+    leaf_offset(m, mm, addr, &level)
     return level_addr_end(addr, end, level)
 
 cdef inline int64_t *nr_tables_of(mm_t *mm, int level) noexcept nogil:

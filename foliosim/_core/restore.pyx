@@ -14,7 +14,7 @@ from foliosim._core.folio cimport folio_alloc
 from foliosim._core.huge_memory cimport pgtable_deposit
 from foliosim._core.machine cimport CoreMachine, CoreMapping, CoreProcess
 from foliosim._core.maple_tree cimport vma_find, vma_lookup
-from foliosim._core.memory cimport pmd_alloc, pte_alloc
+from foliosim._core.pgalloc cimport pmd_alloc, pte_alloc
 from foliosim._core.mlock cimport lru_add_drain, mlock_folio, munlock_folio
 from foliosim._core.page cimport *
 from foliosim._core.page_alloc cimport table_alloc

@@ -138,6 +138,8 @@ cdef void smap_gather_stats(machine_t *m, const vma_t *vma, uint64_t start, mem_
     cdef uint64_t addr = start if start > vma.start else vma.start
     cdef uint64_t next
     cdef uint64_t *pmd
+    if vma.flags & VM_PFNMAP:      # walk_page_test: nothing is looked at
+        return
     while addr < vma.end:
         pmd = pmd_offset(m, vma.mm, addr)
         if pmd == NULL:
@@ -300,7 +302,7 @@ cdef bint pagemap_pmd_range(machine_t *m, const vma_t *vma, uint64_t pmd, uint64
     """Follows pagemap_pmd_range and pagemap_pte_hole."""
     cdef uint64_t word = PM_SOFT_DIRTY if m.soft_dirty and vma.flags & VM_SOFTDIRTY else 0
     cdef uint32_t n = <uint32_t>((end - addr) >> FS_PAGE_SHIFT), i
-    if not pmd:
+    if not pmd or vma.flags & VM_PFNMAP:
         for i in range(n):
             out[i] = word
         return word != 0
@@ -344,7 +346,7 @@ cdef void mincore_pmd_range(machine_t *m, const vma_t *vma, uint64_t addr, uint6
     cdef uint64_t *pmd = pmd_offset(m, vma.mm, addr)
     cdef const uint64_t *pte
     cdef uint64_t i, n = (end - addr) >> FS_PAGE_SHIFT
-    if pmd == NULL or not pmd[0]:
+    if pmd == NULL or not pmd[0] or vma.flags & VM_PFNMAP:
         for i in range(n):
             vec[i] = mincore_unmapped(m, vma, addr + (i << FS_PAGE_SHIFT))
     elif pmd_leaf(m, pmd[0]):

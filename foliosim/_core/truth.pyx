@@ -119,7 +119,7 @@ cdef void see_leaf(truth_t *t, const mm_t *mm, vma_t **vma, uint64_t e, uint64_t
     if pte_hw_present(t.m, e):
         for model in range(NR_TLBS):
             t.tlb[model] += 1
-    if head == t.m.huge_zero_pfn:
+    if pte_special(t.m, e):
         return
     while vma[0] != NULL and vma[0].end <= addr:
         vma[0] = vma[0].next
@@ -153,7 +153,9 @@ cdef void see_upper(truth_t *t, const mm_t *mm, vma_t **vma, uint32_t table, uin
         see_pmds(t, mm, vma, table, addr)
         return
     for i in range(FS_PTRS_PER_PTE):
-        if entry[i]:
+        if entry[i] and pmd_leaf(t.m, entry[i]):
+            see_leaf(t, mm, vma, entry[i], 0)
+        elif entry[i]:
             see_upper(t, mm, vma, table_pfn(t.m, entry[i]), addr + (i << level_shift(level)), level - 1)
 
 

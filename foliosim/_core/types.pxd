@@ -71,6 +71,7 @@ cdef enum mapping_e:         # what a page cache belongs to
     MAPPING_MEMFD            # memfd_create: on the kernel's own tmpfs mount, as shared anonymous memory is
     MAPPING_TMPFS            # an unlinked file on a tmpfs mount without huge=
     MAPPING_DISK             # a file on ext4 with blocks of one page
+    MAPPING_DEVICE           # a device's memory, as vfio-pci lets a BAR be mapped: no page cache, no folios
 
 cdef struct content_t:       # what a page that is not in memory holds (content.pyx)
     uint32_t flags           # fill byte and its flags, as in page_t.flags
@@ -136,6 +137,7 @@ cdef struct mapping_t:       # address_space: the page cache of one file or shar
     file_ra_t ra             # of the open file: all processes share it
     bint resident            # every page counts as read before: it is cached when it is asked for
     bint special             # pages that the kernel provides (vdso): mapped one by one, without fault-around
+    uint32_t first_pfn       # MAPPING_DEVICE: where its memory begins
     vma_t *i_mmap            # VMAs that map it
 
 cdef struct vma_t:
@@ -498,6 +500,7 @@ cdef struct machine_t:
     mm_t *mm_last
     uint32_t next_pid
     uint64_t next_ino
+    uint32_t nr_devices      # mapping_t of kind MAPPING_DEVICE; 0: no table has leaves above the PMDs
     void *content            # content store (content.pyx)
     # settings
     thp_settings_t thp

@@ -155,11 +155,11 @@ cdef int64_t get_unmapped_area(machine_t *m, mm_t *mm, mapping_t *file, uint64_t
             return -ENOMEM
     elif file != NULL and file.kind == MAPPING_DISK:
         found = thp_search(mm, addr, len, pgoff << FS_PAGE_SHIFT, flags)
-    elif file != NULL:
+    elif file != NULL and file.kind != MAPPING_DEVICE:
         found = shmem_search(m, mm, file, addr, len, pgoff, flags)
-    elif flags & FS_MAP_SHARED:
+    elif file == NULL and flags & FS_MAP_SHARED:
         found = shmem_search(m, mm, NULL, addr, len, 0, flags)
-    elif addr == 0 and len & (FS_PMD_SIZE - 1) == 0 and not flags & FS_MAP_FIXED:
+    elif file == NULL and addr == 0 and len & (FS_PMD_SIZE - 1) == 0 and not flags & FS_MAP_FIXED:
         found = thp_search(mm, 0, len, 0, flags)
     else:
         found = search(mm, addr, len, flags)

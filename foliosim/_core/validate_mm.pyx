@@ -10,6 +10,8 @@ from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
 from foliosim._core.maple_tree cimport find_vma
 from foliosim._core.anon_vma cimport mapping_id_used
+from foliosim._core.mapping cimport vma_is_device
+from foliosim._core.pfnmap cimport device_pfn
 from foliosim._core.rmap cimport linear_page_index
 
 cdef struct mm_tally_t:
@@ -143,6 +145,8 @@ cdef int check_pte(tally_t *t, mm_tally_t *mt, uint64_t addr, uint64_t e, list o
     cdef bint exclusive
     if vma == NULL:
         return wrong_entry(out, mt.mm, addr, "vma", e, 0)
+    if vma_is_device(vma):
+        return check_device_leaf(t, mt, vma, addr, e, 0, out)
     if not pte_present(t.m, e):
         if pte_swap(t.m, e):
             return check_swap_entry(t, mt, addr, e, out)
@@ -176,6 +180,8 @@ cdef int check_pmd_leaf(tally_t *t, mm_tally_t *mt, uint64_t addr, uint64_t e, l
     if vma == NULL or vma.end < addr + FS_PMD_SIZE:
         wrong_entry(out, mt.mm, addr, "vma", e, 0)
         return 0
+    if vma_is_device(vma):
+        return check_device_leaf(t, mt, vma, addr, e, 1, out)
     if head == t.m.huge_zero_pfn:
         mt.huge_zero = True
         if not pte_special(t.m, e):
@@ -198,6 +204,19 @@ cdef int check_pmd_leaf(tally_t *t, mm_tally_t *mt, uint64_t addr, uint64_t e, l
     check_protection(t, mt, vma, addr, e, exclusive, out)
     check_mapping(t, mt, vma, addr, head, out)
     return (mt.folio.flags & PG_anon) != 0
+
+
+cdef int check_device_leaf(tally_t *t, mm_tally_t *mt, const vma_t *vma, uint64_t addr, uint64_t e, int level,
+                           list out) except -1:
+    """It lies in its VMA and maps the frames that belong there; nothing is counted."""
+    cdef uint32_t pfn = pud_pfn(t.m, e) if level == 2 else pte_pfn(t.m, e)
+    if vma.end < addr + level_size(level):
+        return wrong_entry(out, mt.mm, addr, "vma", e, 0)
+    if pfn != device_pfn(vma, addr):
+        wrong_entry(out, mt.mm, addr, "pfn", pfn, device_pfn(vma, addr))
+    if not pte_special(t.m, e):
+        wrong_entry(out, mt.mm, addr, "special", 0, 1)
+    return check_protection(t, mt, vma, addr, e, False, out)
 
 
 # ---- tables ----
@@ -259,6 +278,7 @@ cdef int walk_pmds(tally_t *t, mm_tally_t *mt, uint64_t addr, uint32_t table, li
 cdef int walk_upper(tally_t *t, mm_tally_t *mt, uint64_t addr, uint32_t table, int level, list out) except -1:
     """A table of the level, and those below it."""
     cdef const uint64_t *entry = table_of(t.m, table)
+    cdef const vma_t *vma
     cdef uint64_t i, at
     if level == 1:
         return walk_pmds(t, mt, addr, table, out)
@@ -267,7 +287,10 @@ cdef int walk_upper(tally_t *t, mm_tally_t *mt, uint64_t addr, uint32_t table, i
         if not entry[i]:
             continue
         at = addr + (i << level_shift(level))
-        if entry[i] != mk_table(t.m, table_pfn(t.m, entry[i])):
+        vma = vma_at(mt, at) if pmd_leaf(t.m, entry[i]) else NULL
+        if vma != NULL and vma_is_device(vma) and level == 2:
+            check_device_leaf(t, mt, vma, at, entry[i], level, out)
+        elif entry[i] != mk_table(t.m, table_pfn(t.m, entry[i])):
             wrong_entry(out, mt.mm, at, "table entry", entry[i], mk_table(t.m, table_pfn(t.m, entry[i])))
         elif use_table(t, mt, at, table_pfn(t.m, entry[i]), out):
             walk_upper(t, mt, at, table_pfn(t.m, entry[i]), level - 1, out)

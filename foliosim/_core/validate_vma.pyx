@@ -7,7 +7,8 @@ struct anon_vma (include/linux/rmap.h).
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
-from foliosim._core.pgtable cimport vm_get_page_prot
+from foliosim._core.mapping cimport vma_is_device
+from foliosim._core.pgtable cimport pgprot_noncached, vm_get_page_prot
 from foliosim._core.anon_vma cimport mapping_id_used
 
 
@@ -40,7 +41,7 @@ cdef int check_chain(const vma_t *vma, list out) except -1:
 
 
 cdef int check_vma(machine_t *m, const mm_t *mm, const vma_t *vma, const vma_t *prev, list out) except -1:
-    cdef uint64_t mask = FS_PAGE_SIZE - 1
+    cdef uint64_t mask = FS_PAGE_SIZE - 1, prot = vm_get_page_prot(m, vma.flags)
     if vma.mm != mm:
         wrong_vma(out, vma, "mm", vma.mm.pid, mm.pid)
     if vma.start >= vma.end or (vma.start | vma.end) & mask or vma.end > m.task_size:
@@ -49,9 +50,10 @@ cdef int check_vma(machine_t *m, const mm_t *mm, const vma_t *vma, const vma_t *
         wrong_vma(out, vma, "prev", <size_t>vma.prev, <size_t>prev)
     if prev != NULL and prev.end > vma.start:
         wrong_vma(out, vma, "start", vma.start, prev.end)
-    if vma.page_prot != vm_get_page_prot(m, vma.flags):
-        if vma.page_prot != vm_get_page_prot(m, vma.flags & ~VM_SHARED):
-            wrong_vma(out, vma, "page_prot", vma.page_prot, vm_get_page_prot(m, vma.flags))
+    if vma_is_device(vma):
+        prot = pgprot_noncached(prot)
+    if vma.page_prot != prot and vma.page_prot != vm_get_page_prot(m, vma.flags & ~VM_SHARED):
+        wrong_vma(out, vma, "page_prot", vma.page_prot, prot)
     if vma.file == NULL and vma.flags & VM_SHARED:
         wrong_vma(out, vma, "file", 0, 1)
     return check_chain(vma, out)

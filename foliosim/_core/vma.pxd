@@ -8,7 +8,8 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memset
 from foliosim._core.flags cimport *
 from foliosim._core.types cimport *
-from foliosim._core.pgtable cimport vm_get_page_prot
+from foliosim._core.mapping cimport vma_is_device
+from foliosim._core.pgtable cimport pgprot_noncached, vm_get_page_prot
 
 cdef struct vmg_t:           # vma_merge_struct: a range that shall become part of its neighbours
     mm_t *mm
@@ -69,6 +70,8 @@ cdef inline void vma_set_page_prot(const machine_t *m, vma_t *vma) noexcept nogi
     if vma_wants_writenotify(m, vma):
         flags &= ~VM_SHARED
     vma.page_prot = vm_get_page_prot(m, flags)
+    if vma_is_device(vma):
+        vma.page_prot = pgprot_noncached(vma.page_prot)
 
 cdef inline bint vm_enough_memory(const machine_t *m, uint64_t pages) noexcept nogil:
     """__vm_enough_memory with overcommit_memory 0: refuses only what exceeds the whole memory (no swap)."""

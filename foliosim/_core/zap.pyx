@@ -6,7 +6,9 @@ from foliosim._core.pgtable cimport *
 from foliosim._core.pte_ops cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.huge_memory cimport split_huge_pmd, zap_huge_pmd
+from foliosim._core.mapping cimport vma_is_device
 from foliosim._core.page_alloc cimport table_free
+from foliosim._core.pfnmap cimport zap_device_range
 from foliosim._core.policy cimport policy_is_linux
 from foliosim._core.rmap cimport folio_remove_rmap_ptes, vma_address
 from foliosim._core.swap cimport folio_mark_accessed, folio_put_refs
@@ -141,6 +143,9 @@ cdef void zap_range(machine_t *m, vma_t *vma, uint64_t addr, uint64_t end, const
     cdef uint32_t n
     cdef int64_t entries = m.ledger.ops[<int>OP_PTE_SET]
     update_hiwater_rss(vma.mm)
+    if vma_is_device(vma):
+        zap_device_range(m, vma, addr, end)
+        addr = end
     while addr < end:
         pmd = next_pmd(m, vma.mm, pmd, addr)
         if pmd == NULL:

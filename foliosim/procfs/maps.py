@@ -9,6 +9,7 @@ FILES = {
     2: ("/memfd:foliosim (deleted)", (0, 1)),
     3: ("/dev/shm/foliosim (deleted)", (0, 0x1b)),
     4: ("/var/tmp/foliosim (deleted)", (0xfe, 0)),
+    5: ("/dev/vfio/devices/vfio0", (0, 5)),
 }
 # The page at the end of kernel space that every x86-64 process shows, as vsyscall=xonly maps it.
 GATE = (0xffffffffff600000, 0xffffffffff601000)

@@ -7,7 +7,7 @@ arch/arm64/include/asm/pgtable-hwdef.h and pgtable-prot.h.
     bit  name        page (level 3), block             table
     0    VALID       valid                             same
     1    PAGE        1 in a page, 0 in a block         1
-    4:2  AttrIndx    memory type: 0, normal            ignored
+    4:2  AttrIndx    memory type: 0 normal, 3 device   ignored
     6    USER        AP[1]: EL0 may access             ignored
     7    RDONLY      AP[2]: read-only                  ignored
     9:8  SHARED      inner shareable                   ignored
@@ -35,6 +35,7 @@ cdef extern from *:
     #define ARM_PAGE     (1ULL << 1)
     #define ARM_TYPE     3ULL
     #define ARM_ATTRINDX (7ULL << 2)
+    #define ARM_DEVICE_NGNRNE (3ULL << 2)
     #define ARM_USER     (1ULL << 6)
     #define ARM_RDONLY   (1ULL << 7)
     #define ARM_SHARED   (3ULL << 8)
@@ -63,6 +64,7 @@ cdef extern from *:
     #define FS_CONT_PTES (FS_PAGE_SHIFT == 12 ? 16 : FS_PAGE_SHIFT == 14 ? 128 : 32)
     """
     const uint64_t ARM_VALID, ARM_PAGE, ARM_TYPE, ARM_USER, ARM_RDONLY, ARM_SHARED, ARM_AF, ARM_NG, ARM_ATTRINDX
+    const uint64_t ARM_DEVICE_NGNRNE
     const uint64_t ARM_WRITE, ARM_CONT, ARM_PXN, ARM_UXN, ARM_DIRTY, ARM_SPECIAL, ARM_PXNTABLE, ARM_UXNTABLE
     const uint64_t ARM_APTABLE_NO_EL0, ARM_APTABLE_RDONLY
     const uint64_t ARM_ADDR, ARM_PMD_ADDR, ARM_TABLE, ARM_PROT_MASK, ARM_SWP_EXCLUSIVE, ARM_SWP_TYPE, ARM_GUARD
@@ -71,6 +73,7 @@ cdef extern from *:
 
 cdef enum:
     FS_BREAK_BEFORE_MAKE = 1     # must a valid entry be cleared before it becomes another?
+    FS_PUD_PFNMAP = 0            # may a PUD entry map a device's memory (CONFIG_ARCH_SUPPORTS_PUD_PFNMAP)?
 
 cdef inline uint64_t arm64_protection(uint64_t vm_flags) noexcept nogil:
     """protection_map: entry bits of a VMA's pages.  Private writable memory is mapped read-only; faults add WRITE."""
@@ -213,6 +216,16 @@ cdef inline uint64_t pte_modify(const machine_t *m, uint64_t e, uint64_t prot) n
 
 cdef inline uint64_t pmd_modify(const machine_t *m, uint64_t e, uint64_t prot) noexcept nogil:
     return arm64_modify(e, prot)
+
+cdef inline uint64_t pud_modify(const machine_t *m, uint64_t e, uint64_t prot) noexcept nogil:
+    return arm64_modify(e, prot)
+
+cdef inline uint32_t pud_pfn(const machine_t *m, uint64_t e) noexcept nogil:
+    return pte_pfn(m, e)
+
+cdef inline uint64_t pgprot_noncached(uint64_t prot) noexcept nogil:
+    """MT_DEVICE_nGnRnE, and nothing to be executed."""
+    return (prot & ~ARM_ATTRINDX) | ARM_DEVICE_NGNRNE | ARM_PXN | ARM_UXN
 
 cdef inline uint64_t pte_hw_access(const machine_t *m, uint64_t e, bint write) noexcept nogil:
     """What the CPU makes of a valid entry when it is used: AF; for a store to a writable clean one, RDONLY goes."""

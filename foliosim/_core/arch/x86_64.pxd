@@ -47,6 +47,7 @@ cdef extern from *:
     #define X86_NX          (1ULL << 63)
     #define X86_PFN_MASK    0x000ffffffffff000ULL
     #define X86_PMD_PFN_MASK 0x000fffffffe00000ULL
+    #define X86_PUD_PFN_MASK 0x000fffffc0000000ULL
     #define X86_TABLE       (X86_PRESENT | X86_RW | X86_USER | X86_ACCESSED | X86_DIRTY)
     /* _PAGE_CHG_MASK: what pte_modify keeps */
     #define X86_CHG_MASK    (X86_PFN_MASK | X86_PCD | X86_PWT | X86_SPECIAL | X86_ACCESSED | X86_DIRTY | \\
@@ -62,7 +63,8 @@ cdef extern from *:
     """
     const uint64_t X86_PRESENT, X86_RW, X86_USER, X86_PWT, X86_PCD, X86_ACCESSED, X86_DIRTY, X86_PSE, X86_GLOBAL
     const uint64_t X86_PROTNONE, X86_SPECIAL, X86_UFFD_WP, X86_SOFT_DIRTY, X86_PAT_LARGE, X86_SAVED_DIRTY, X86_NX
-    const uint64_t X86_PFN_MASK, X86_PMD_PFN_MASK, X86_TABLE, X86_CHG_MASK, X86_GUARD
+    const uint64_t X86_PMD_PFN_MASK, X86_PUD_PFN_MASK
+    const uint64_t X86_PFN_MASK, X86_TABLE, X86_CHG_MASK, X86_GUARD
     const uint64_t X86_SWP_SOFT_DIRTY, X86_SWP_EXCLUSIVE
     const uint32_t X86_PF_PROT, X86_PF_WRITE, X86_PF_USER, X86_PF_RSVD, X86_PF_INSTR
 
@@ -244,6 +246,21 @@ cdef inline uint64_t pmd_modify(const machine_t *m, uint64_t e, uint64_t prot) n
     cdef uint64_t keep = X86_CHG_MASK | X86_PSE | X86_PAT_LARGE
     return x86_64_modify(e, prot, keep if m.pmd_modify_keeps_dirty else keep & ~X86_DIRTY)
 
+cdef inline uint64_t pud_modify(const machine_t *m, uint64_t e, uint64_t prot) noexcept nogil:
+    """Of a 1 GiB leaf: fewer address bits are inverted."""
+    cdef uint64_t keep = X86_CHG_MASK | X86_PSE | X86_PAT_LARGE
+    cdef uint64_t new = (e & keep) | (prot & ~keep)
+    if (e ^ new) & X86_PRESENT:
+        new ^= X86_PUD_PFN_MASK
+    return x86_64_save_dirty(new)
+
+cdef inline uint32_t pud_pfn(const machine_t *m, uint64_t e) noexcept nogil:
+    return <uint32_t>(((e ^ (0 if e & X86_PRESENT else X86_PUD_PFN_MASK)) & X86_PUD_PFN_MASK) >> 12)
+
+cdef inline uint64_t pgprot_noncached(uint64_t prot) noexcept nogil:
+    """UC-: not cached, unless an MTRR says write-combining."""
+    return prot | X86_PCD
+
 cdef inline uint64_t pte_hw_access(const machine_t *m, uint64_t e, bint write) noexcept nogil:
     """What the CPU makes of a present entry when it is used: accessed, and dirty for a store."""
     return e | X86_ACCESSED | (X86_DIRTY if write else 0)
@@ -315,6 +332,7 @@ cdef inline void arch_address_space(machine_t *m) noexcept nogil:
 cdef enum:
     FS_CONT_PTES = 1             # entries of a contiguous block; 1: there are none
     FS_BREAK_BEFORE_MAKE = 0     # must a valid entry be cleared before it becomes another?
+    FS_PUD_PFNMAP = 1            # may a PUD entry map a device's memory (CONFIG_ARCH_SUPPORTS_PUD_PFNMAP)?
 
 cdef inline bint entry_may_become(uint64_t old, uint64_t new) noexcept nogil:
     """Without an invalid step in between."""
