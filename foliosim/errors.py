@@ -200,7 +200,7 @@ class UnsupportedError(Exception):
 
 
 class ReentryError(RuntimeError):
-    """A policy hook called back into the machine that was asking it."""
+    """A policy hook, or what ran in its thread meanwhile, called back into a machine in the middle of an operation."""
 
 
 class RestoreError(ValueError):

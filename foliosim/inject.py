@@ -232,10 +232,11 @@ class Injector:
 
     def clear(self):
         """End everything that was put in, and what was to begin."""
-        for trouble in self._all:
-            trouble.end()
-        self._all, self._events = [], []
-        self._machine().set_wake()
+        with self._machine().hold():
+            for trouble in self._all:
+                trouble.end()
+            self._all, self._events = [], []
+            self._machine().set_wake()
 
     @property
     def active(self):
@@ -268,15 +269,16 @@ class Injector:
         _at_least(0, after=after)
         _at_least(1, steps=1 if steps is None else steps)
         machine = self._machine()
-        if after == 0:
-            trouble._start(machine)
-        else:
-            self._at(machine.steps + after, "begin", trouble)
-        if steps is not None:
-            self._at(machine.steps + after + steps, "end", trouble)
-        self._all.append(trouble)
-        if self._events:
-            machine.set_wake(min(event[0] for event in self._events))
+        with machine.hold():
+            if after == 0:
+                trouble._start(machine)
+            else:
+                self._at(machine.steps + after, "begin", trouble)
+            if steps is not None:
+                self._at(machine.steps + after + steps, "end", trouble)
+            self._all.append(trouble)
+            if self._events:
+                machine.set_wake(min(event[0] for event in self._events))
         return trouble
 
     def _at(self, step, action, trouble):

@@ -141,6 +141,35 @@ class Machine:
     def __deepcopy__(self, memo):
         return self.branch()
 
+    # ---- threads ----
+
+    def hold(self):
+        """Have the machine for oneself: several operations with none of another thread between them.
+
+        Every operation of its own is safe: while one runs, other threads wait that operate the same machine, or look
+        at it.  This makes several into one.
+
+        Returns
+        -------
+        context manager
+            In its block, this thread operates the machine as always; others wait for its end.  Blocks can be nested.
+
+        Raises
+        ------
+        ReentryError
+            A policy hook called it.
+
+        Examples
+        --------
+        >>> import foliosim as fs
+        >>> m = fs.Machine(memory="64M")
+        >>> p = m.spawn()
+        >>> with m.hold():
+        ...     a = p.mmap(4096)
+        ...     faults = p.write(a, 4096, value=1)
+        """
+        return self.core.machine.Hold(self)
+
     # ---- copies ----
 
     def branch(self, policy=None):
@@ -182,7 +211,8 @@ class Machine:
         >>> p.read(a, 1), b.twin(p).read(a, 1)
         (b'\x07', b'\x08')
         """
-        return _branch.branch(self, policy)
+        with self.hold():
+            return _branch.branch(self, policy)
 
     def twin(self, other):
         """What stands here for a process, file, reference or ring of a machine that this one is a copy of, or that is a
@@ -201,7 +231,8 @@ class Machine:
         LookupError
             It is not here: it came later, or has gone.
         """
-        return _branch.twin(self, other)
+        with self.hold():
+            return _branch.twin(self, other)
 
     def save(self, path):
         """Keep the machine in a file; `load` gives it back.
@@ -261,9 +292,10 @@ class Machine:
         choices = _policy.choices(policy)
         if not self.policy:
             choices = {**_policy.preset("linux-6.18"), **choices}
-        for point, answer in choices.items():
-            self.set_policy_point(point, _policy.slot(point, answer))
-            self.policy[point] = answer
+        with self.hold():
+            for point, answer in choices.items():
+                self.set_policy_point(point, _policy.slot(point, answer))
+                self.policy[point] = answer
 
     def spawn(self):
         """Start a process with an empty address space.
@@ -582,7 +614,8 @@ class Machine:
         >>> (m.ledger() - before)["faults.minor"]
         1
         """
-        return Ledger.read(self)
+        with self.hold():
+            return Ledger.read(self)
 
     def waken(self):
         """Begin and end what was injected for this step."""
@@ -628,7 +661,8 @@ class Machine:
         """
         from foliosim.procfs import write_proc
 
-        write_proc(self, folder)
+        with self.hold():
+            write_proc(self, folder)
 
     def dump_physical(self, path=None, *, processes=None, format="lime"):
         """Read the frames that hold page tables, and what a processor's registers hold, for others to walk them.
@@ -675,7 +709,8 @@ class Machine:
         True
         """
         check_format(format)
-        dump = dump_physical(self, processes)
+        with self.hold():
+            dump = dump_physical(self, processes)
         if path is not None:
             dump.save(path, format=format)
         return dump

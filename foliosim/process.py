@@ -221,11 +221,12 @@ class Process(Tied):
         Process
             The child.
         """
-        if not self.alive:
-            raise ValueError("the process has exited")
-        child = type(self)(self.machine)
-        self.fork_into(child)
-        return child
+        with self.machine.hold():
+            if not self.alive:
+                raise ValueError("the process has exited")
+            child = type(self)(self.machine)
+            self.fork_into(child)
+            return child
 
     def exit(self):
         """End the process: references and pins are dropped, the memory is unmapped."""

@@ -77,6 +77,11 @@ def layout(core):
 
 def to_bytes(machine):
     """A machine, as a file has it."""
+    with machine.hold():
+        return _to_bytes(machine)
+
+
+def _to_bytes(machine):
     state = _branch.python_state(machine)
     core = machine.core
     table, data = core.branch.Image.of(machine).parts()

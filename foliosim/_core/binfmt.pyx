@@ -18,13 +18,15 @@ def map_stack(CoreProcess process, uint64_t addr, uint64_t length, uint64_t used
 
     Those are written while the area cannot have huge pages.  limit: RLIMIT_STACK, bytes.
     """
-    cdef mm_t *mm = process.enter()
+    cdef mm_t *mm = process.begin(length)
     cdef machine_t *m = &process.machine.m
     cdef vma_t *vma
     cdef access_t a
     cdef int64_t result = ksys_mmap(m, mm, addr, length, FS_PROT_READ | FS_PROT_WRITE,
                                     FS_MAP_PRIVATE | FS_MAP_ANONYMOUS | FS_MAP_FIXED | FS_MAP_GROWSDOWN, NULL, True, 0)
+    process.done(result)
     process.leave(result, "execve", (addr, length))
+    mm = process.begin(used)
     mm.rlimit_stack = limit
     vma = vma_lookup(mm, addr)
     memset(&a, 0, sizeof(a))
@@ -32,22 +34,24 @@ def map_stack(CoreProcess process, uint64_t addr, uint64_t length, uint64_t used
     vma.flags |= VM_STACK_INCOMPLETE_SETUP
     result = user_access(m, mm, &a)
     vma.flags &= ~VM_STACK_INCOMPLETE_SETUP
+    process.done(result)
     process.leave(result, "execve", (addr, length))
 
 
 def map_bss(CoreProcess process, uint64_t addr, uint64_t length, bint executable):
     """Anonymous memory behind a program's data, as the kernel's loader makes it."""
-    cdef mm_t *mm = process.enter()
+    cdef mm_t *mm = process.begin(length)
     cdef machine_t *m = &process.machine.m
     cdef int64_t result = do_munmap(m, mm, addr, length)
     if result == 0:
         result = do_brk_flags(m, mm, NULL, addr, length, VM_EXEC if executable else 0)
+    process.done(result)
     process.leave(result, "execve", (addr, length))
 
 
 def set_brk(CoreProcess process, uint64_t start):
     """Where the heap starts; it is empty."""
-    mm_set_brk(process.enter(), start)
+    mm_set_brk(process.look(), start)
 
 
 def map_special(CoreProcess process, uint64_t addr, uint64_t length, CoreMapping pages, bint code):
@@ -55,7 +59,7 @@ def map_special(CoreProcess process, uint64_t addr, uint64_t length, CoreMapping
 
     Follows: _install_special_mapping.
     """
-    cdef mm_t *mm = process.enter()
+    cdef mm_t *mm = process.look()
     cdef machine_t *m = &process.machine.m
     cdef uint64_t flags = VM_READ | VM_MAYREAD | VM_DONTEXPAND | mm.def_flags & ~VM_LOCKED_MASK
     cdef vma_t *vma
@@ -84,4 +88,4 @@ def set_resident(CoreMapping file, bint special):
 
 def place_next(CoreProcess process, uint64_t addr):
     """The next mmap or mremap that has to search a place finds this one."""
-    process.enter().next_area = addr
+    process.look().next_area = addr

@@ -11,12 +11,13 @@ from foliosim._core.held cimport held_add
 from foliosim._core.machine cimport CoreMachine, CoreMapping, CoreProcess, CoreReference
 from foliosim._core.page_alloc cimport NR_PCP_LISTS
 from foliosim._core.snapshot cimport *
+from foliosim._core.turn cimport LONG, leave_turn
 from foliosim._core.types cimport *
 
 ITEM_DTYPE = np.dtype([("record", "u4"), ("_", "u4"), ("size", "u8"), ("used", "u8"), ("offset", "u8")])
 # Attributes of CoreMachine: those that a copy has too, and those that it makes anew.
 CARRIED = {"m", "previous", "references", "steps", "wake", "syscalls", "fails", "next_reference", "opened", "base"}
-MADE_ANEW = {"hooks", "hook_error", "in_hook", "known", "kept", "__weakref__"}
+MADE_ANEW = {"turn", "hooks", "hook_error", "in_hook", "known", "kept", "put_later", "__weakref__"}
 
 
 def sizes():
@@ -40,8 +41,11 @@ cdef class Image:
     def of(CoreMachine machine):
         """Copy them."""
         cdef Image image = Image()
-        machine.enter()
-        if image_freeze(&image.w, &machine.m) < 0:
+        cdef int result
+        machine.begin(LONG)
+        result = image_freeze(&image.w, &machine.m)
+        leave_turn(&machine.turn)
+        if result < 0:
             raise MemoryError("branch: the host has no memory")
         return image
 

@@ -4,7 +4,7 @@
 A series of accesses goes table by table: entries that allow it are used at once, runs of empty entries that can only
 get single pages are filled in one go, and everything else takes one fault at a time.
 """
-from libc.errno cimport ENOMEM
+from libc.errno cimport EINTR, ENOMEM
 from libc.stdint cimport uint32_t
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
@@ -14,6 +14,7 @@ from foliosim._core.age cimport age_accessed
 from foliosim._core.content cimport content_read, content_write, flags_with_byte0
 from foliosim._core.folio cimport folio_materialize
 from foliosim._core.expand_stack cimport vma_lookup_or_grow
+from foliosim._core.interrupt cimport fatal_signal_pending
 from foliosim._core.maple_tree cimport vma_lookup
 from foliosim._core.memory cimport anon_fault_orders, do_anonymous_run, handle_mm_fault
 
@@ -209,6 +210,8 @@ cdef int user_access(machine_t *m, mm_t *mm, access_t *a) noexcept nogil:
     a.done = 0
     a.signal = 0
     while a.addr < a.end:
+        if fatal_signal_pending(m):
+            return -EINTR
         before = a.addr
         limit = (a.addr & ~(FS_PMD_SIZE - 1)) + FS_PMD_SIZE
         pmd = pmd_offset(m, mm, a.addr) if a.addr < m.task_size else NULL

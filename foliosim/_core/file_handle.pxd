@@ -4,5 +4,6 @@ from foliosim._core.machine cimport CoreMapping
 from foliosim._core.types cimport *
 
 cdef class CoreFile(CoreMapping):
-    cdef mapping_t *enter(self) except NULL
-    cdef int leave(self, int result, str syscall, tuple args) except -1
+    cdef mapping_t *look(self) except NULL
+    cdef mapping_t *begin(self) except NULL
+    cdef int leave(self, int64_t result, str syscall, tuple args) except -1

@@ -5,8 +5,9 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from foliosim.errors import UnsupportedError, syscall_error
 from foliosim._core.flags cimport *
 from foliosim._core.file_ops cimport *
-from foliosim._core.machine cimport CoreMachine, CoreMapping
+from foliosim._core.machine cimport CoreMachine, CoreMapping, Hold
 from foliosim._core.mapping cimport mapping_alloc, mapping_put
+from foliosim._core.turn cimport *
 from foliosim._core.types cimport *
 
 DEVICE = "device"
@@ -21,19 +22,21 @@ cdef class CoreFile(CoreMapping):
         """A new file, or a device whose memory begins at a frame; with a mapping id, the open file of that page cache,
         which nothing in Python stands for yet."""
         cdef bint filled = fill is not None
-        machine.enter()
         self.machine = machine
         self.writable = True
         if mapping_id:
+            machine.look()
             self.mapping = <mapping_t *>machine.m.mappings[mapping_id]
             machine.opened[self.mapping.ino] = self
             return
+        if kind == DEVICE and machine.m.soft_dirty:
+            raise UnsupportedError("create_device: soft-dirty of device memory is not emulated")
+        machine.begin(length >> FS_PAGE_SHIFT)
         if kind == DEVICE:
-            if machine.m.soft_dirty:
-                raise UnsupportedError("create_device: soft-dirty of device memory is not emulated")
             self.mapping = mapping_alloc(&machine.m, MAPPING_DEVICE, length)
         else:
             self.mapping = file_create(&machine.m, KINDS[kind], length, filled, <uint8_t>((fill or 0) & 0xff))
+        machine.done(0)
         machine.leave()
         if self.mapping == NULL:
             machine.count_fail(ENOMEM)
@@ -41,56 +44,73 @@ cdef class CoreFile(CoreMapping):
         self.mapping.first_pfn = first_pfn
         machine.opened[self.mapping.ino] = self
 
-    cdef mapping_t *enter(self) except NULL:
+    cdef mapping_t *look(self) except NULL:
+        """See `CoreMachine.look`."""
+        self.machine.look()
         if self.mapping == NULL:
             raise ValueError("the file is closed")
-        self.machine.enter()
         return self.mapping
 
-    cdef int leave(self, int result, str syscall, tuple args) except -1:
+    cdef mapping_t *begin(self) except NULL:
+        """An operation that may be on all of it; see `CoreMachine.begin`."""
+        cdef turn_t *turn = &self.machine.turn
+        enter_turn(turn, self.look().nrpages)
+        if self.mapping == NULL:
+            leave_turn(turn)
+            raise ValueError("the file is closed")
+        run_turn(turn)
+        return self.mapping
+
+    cdef int leave(self, int64_t result, str syscall, tuple args) except -1:
         self.machine.leave()
         if result == -FS_EHOSTMEM:
             raise MemoryError(f"{syscall}: the host has no memory")
         if result < 0:
-            self.machine.count_fail(-result)
+            self.machine.count_fail(<int>-result)
             raise syscall_error(result, syscall, args)
         return 0
 
     def sys_ftruncate(self, int64_t length):
-        cdef mapping_t *mapping = self.enter()
-        self.leave(do_truncate(&self.machine.m, mapping, length), "ftruncate", (length,))
+        cdef mapping_t *mapping = self.begin()
+        cdef int64_t result = self.machine.done(do_truncate(&self.machine.m, mapping, length))
+        self.leave(result, "ftruncate", (length,))
 
     def sys_punch(self, int64_t offset, int64_t length):
-        cdef mapping_t *mapping = self.enter()
-        self.leave(do_punch_hole(&self.machine.m, mapping, offset, length), "fallocate", (offset, length))
+        cdef mapping_t *mapping = self.begin()
+        cdef int64_t result = self.machine.done(do_punch_hole(&self.machine.m, mapping, offset, length))
+        self.leave(result, "fallocate", (offset, length))
 
     def drop(self):
         """Close it; nothing if that was done."""
-        cdef mapping_t *mapping = self.mapping
-        if mapping != NULL:
-            self.enter()
+        cdef mapping_t *mapping
+        with Hold(self.machine):
+            mapping = self.mapping
+            if mapping == NULL:
+                return
             self.machine.opened.pop(mapping.ino, None)
             self.mapping = NULL
+            self.machine.begin(mapping.nrpages)
             mapping_put(&self.machine.m, mapping)
-            self.machine.leave()
+            self.machine.done(0)
+        self.machine.leave()
 
     @property
     def length(self):
         """Bytes."""
-        return self.enter().size
+        return self.look().size
 
     @property
     def physical(self):
         """Where a device's memory begins, a physical address; None: it is no device."""
-        cdef mapping_t *mapping = self.enter()
+        cdef mapping_t *mapping = self.look()
         return (<uint64_t>mapping.first_pfn << FS_PAGE_SHIFT) if mapping.kind == MAPPING_DEVICE else None
 
     @property
     def inode(self):
         """Number of the file, as `Process.maps` shows it."""
-        return self.enter().ino
+        return self.look().ino
 
     @property
     def cached_pages(self):
         """Pages in its page cache."""
-        return self.enter().nrpages
+        return self.look().nrpages

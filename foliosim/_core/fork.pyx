@@ -1,6 +1,6 @@
 # cython: language_level=3
 """Copying page tables at fork, table by table.  Follows copy_pte_range and copy_huge_pmd."""
-from libc.errno cimport ENOMEM
+from libc.errno cimport EINTR, ENOMEM
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
@@ -10,6 +10,7 @@ from foliosim._core.content cimport content_copy
 from foliosim._core.folio cimport folio_alloc
 from foliosim._core.ledger cimport count_fork_copy
 from foliosim._core.huge_memory cimport pgtable_deposit, split_huge_pmd
+from foliosim._core.interrupt cimport fatal_signal_pending
 from foliosim._core.mapping cimport vma_is_device
 from foliosim._core.pfnmap cimport copy_device_range
 from foliosim._core.pgalloc cimport pmd_alloc, pte_alloc
@@ -221,6 +222,8 @@ cdef int copy_page_range(machine_t *m, vma_t *dst, vma_t *src) noexcept nogil:
     if vma_is_device(src):
         return copy_device_range(m, dst, src)
     while addr < src.end:
+        if fatal_signal_pending(m):
+            return -EINTR
         if m.pressure and not charge_table(m, src.mm):
             return -ENOMEM
         from_pmd = next_pmd(m, src.mm, from_pmd, addr)

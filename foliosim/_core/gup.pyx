@@ -1,6 +1,6 @@
 # cython: language_level=3
 """References on user memory, and populating it.  Follows mm/gup.c."""
-from libc.errno cimport EFAULT, EINVAL, ENOMEM
+from libc.errno cimport EFAULT, EINTR, EINVAL, ENOMEM
 from libc.stdint cimport int32_t
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
@@ -8,6 +8,7 @@ from foliosim._core.pgtable cimport *
 from foliosim._core.pte_ops cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.gup_fast cimport grab_folio, gup_fast, gup_must_unshare
+from foliosim._core.interrupt cimport fatal_signal_pending
 from foliosim._core.maple_tree cimport maple_find
 from foliosim._core.mapping cimport shmem_mapping
 from foliosim._core.memory cimport anon_fault_orders, do_anonymous_run, handle_mm_fault
@@ -223,6 +224,9 @@ cdef int64_t get_user_pages(machine_t *m, mm_t *mm, uint64_t addr, int64_t nr, u
     cdef bint unshare = False
     cdef vma_t *vma = NULL
     while done < nr:
+        if fatal_signal_pending(m):
+            error = -EINTR
+            break
         if vma == NULL or addr >= vma.end:
             vma = maple_find(&mm.vmas, addr)
             if vma == NULL or vma.start > addr:

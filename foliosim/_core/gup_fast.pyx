@@ -5,6 +5,7 @@ from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
 from foliosim._core.stat cimport *
+from foliosim._core.interrupt cimport fatal_signal_pending
 from foliosim._core.swap cimport folio_put_refs
 
 
@@ -193,7 +194,7 @@ cdef int64_t gup_fast_pmd_leaf(machine_t *m, uint64_t pmd, uint32_t at, int64_t 
 cdef int64_t gup_fast(machine_t *m, mm_t *mm, uint64_t addr, int64_t nr, uint32_t flags, uint32_t *pfns) noexcept nogil:
     cdef int64_t done = 0, n, got
     cdef uint64_t *pmd
-    while done < nr:
+    while done < nr and not fatal_signal_pending(m):
         pmd = pmd_offset(m, mm, addr)
         if pmd == NULL or not pmd[0]:
             break

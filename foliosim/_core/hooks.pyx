@@ -137,14 +137,12 @@ cdef class Hook:
 
     cdef int decide(self, PyObject *answer, const int64_t *arg) noexcept:
         """What an answer means; NULL: the hook raised."""
-        cdef CoreMachine machine = <CoreMachine>self.machine
         try:
             if answer == NULL:
                 raised()
             return self.number(<object>answer)
         except BaseException as error:
-            if machine.hook_error is None:
-                machine.hook_error = error
+            (<CoreMachine>self.machine).keep_error(error)
         return linux_answer(self.point, arg)
 
 
@@ -165,7 +163,7 @@ cdef inline PyObject *argument(const hook_t *hook, int kind, int64_t value) noex
 
 
 cdef int ask_python(void *ctx, int point, const int64_t *arg) noexcept:
-    """A decide_t.  The GIL is held: the core never lets go of it."""
+    """A decide_t.  The GIL is held: the core keeps it while Python decides (`turn_t.hooks`)."""
     cdef hook_t *hook = <hook_t *>ctx
     cdef PyObject *stack[MAX_ARGUMENTS + 1]
     cdef PyObject *answer
@@ -196,6 +194,14 @@ cdef object install_hook(policy_t *policy, int point, void *machine, object answ
         raise ValueError(f"policy {POINT_NAMES[point]}: capsule {answer!r}, must be named {CAPSULE}")
     policy_put(policy, point, <decide_t>PyCapsule_GetPointer(answer, CAPSULE.encode()), PyCapsule_GetContext(answer), 0)
     return answer
+
+
+cdef bint calls_python(const policy_t *policy) noexcept:
+    cdef int point
+    for point in range(NR_POINTS):
+        if policy.point[point].decide == <decide_t><void *>ask_python:
+            return True
+    return False
 
 
 cdef void remove_hooks(policy_t *policy) noexcept:

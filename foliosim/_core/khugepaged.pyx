@@ -4,7 +4,7 @@ collapse_file.
 
 Nobody else runs between the scan of a block and its collapse, so what the kernel checks twice is checked once.
 """
-from libc.errno cimport EAGAIN, EINVAL, ENOMEM
+from libc.errno cimport EAGAIN, EINTR, EINVAL, ENOMEM
 from foliosim._core.collapse cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
@@ -15,6 +15,7 @@ from foliosim._core.collapse_pages cimport *
 from foliosim._core.collapse_quadruple cimport quadruple_active
 from foliosim._core.deferred_split cimport deferred_split_offer
 from foliosim._core.huge_memory cimport *
+from foliosim._core.interrupt cimport fatal_signal_pending
 from foliosim._core.maple_tree cimport find_vma
 from foliosim._core.memcontrol cimport MEMCG_TABLES, mem_cgroup_margin
 from foliosim._core.mlock cimport folio_add_lru_vma, lru_add_drain
@@ -187,6 +188,8 @@ cdef int madvise_collapse(machine_t *m, vma_t *vma, uint64_t start, uint64_t end
         return -EINVAL
     lru_add_drain(m)
     while haddr < last:
+        if fatal_signal_pending(m):
+            return -EINTR
         result = collapse_block(m, vma, haddr)
         if result < 0:
             return result
@@ -217,6 +220,8 @@ cdef int64_t scan_vma(machine_t *m, vma_t *vma, uint64_t *address, int64_t pages
     if address[0] < start:
         address[0] = start
     while address[0] < end and progress < pages:
+        if fatal_signal_pending(m):
+            return -EINTR
         result = hpage_collapse_scan_pmd(m, vma, address[0], True, orders) if vma.file == NULL \
             else collapse_block(m, vma, address[0])
         if result < 0:

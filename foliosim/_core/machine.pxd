@@ -1,13 +1,13 @@
 # cython: language_level=3
 """The border: the only module of the core that Python code imports."""
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from foliosim._core.frames cimport CoreFrames
 from foliosim._core.types cimport *
 
-cdef class CoreMachine:
-    cdef machine_t m
+cdef class CoreMachine(CoreFrames):
     cdef dict previous           # observe: words of the last observation
     cdef dict hooks              # policy point -> Hook, or a capsule
-    cdef object hook_error       # first exception of a hook in this operation
+    cdef object hook_error       # first exception of a hook, or of a signal's handler, in this operation
     cdef bint in_hook
     cdef set references          # live CoreReference objects
     cdef readonly int64_t steps  # public operations performed
@@ -16,18 +16,29 @@ cdef class CoreMachine:
     cdef dict fails              # errno or signal -> how often a program saw it
     cdef object known            # pid -> CoreProcess, weakly
     cdef object opened           # inode -> CoreMapping, weakly
+    cdef list put_later          # mapping_t of files that went in the middle of an operation
     cdef list kept               # files of a branch, which stay open until they are closed
     cdef int64_t next_reference  # number of the last CoreReference
     cdef object base             # the SharedFrames that this machine's memory was branched from; None
     cdef object __weakref__
 
-    cdef int enter(self) except -1
-    cdef int settle(self) except -1
+    cdef int begin(self, uint64_t pages) except -1
+    cdef int go_on(self, uint64_t pages) except -1
+    cdef int64_t done(self, int64_t result) noexcept
+    cdef int drain_now(self) except -1
     cdef int leave(self) except -1
+    cdef int settle(self) except -1
+    cdef int put_mappings(self) except -1
+    cdef void keep_error(self, object error) noexcept
     cdef int wake_khugepaged(self) except -1
     cdef int refuse(self) except -1
     cdef int count_fail(self, object which) except -1
+    cdef uint32_t pid_after(self, uint32_t pid) noexcept
     cdef mm_t *find_mm(self, uint32_t pid) noexcept
+
+cdef class Hold:                 # a block of Python code that has the machine for itself
+    cdef CoreMachine machine
+    cdef bint busy
 
 cdef class CoreMapping:          # an open file
     cdef readonly CoreMachine machine
@@ -40,10 +51,14 @@ cdef class CoreProcess:
     cdef mm_t *mm                # NULL after exit
     cdef object __weakref__
 
-    cdef mm_t *enter(self) except NULL
+    cdef mm_t *living(self) except NULL
+    cdef mm_t *look(self) except NULL
+    cdef mm_t *begin(self, uint64_t length) except NULL
+    cdef int64_t done(self, int64_t result) noexcept
+    cdef uint64_t span(self) except? 0
     cdef int64_t leave(self, int64_t result, str syscall, tuple args) except? -1
     cdef int64_t take(self, CoreReference reference, uint64_t addr, uint64_t length, uint64_t batch) except? -1
-    cdef int destroy(self) except -1
+    cdef int destroy(self, bint killable) except -1
 
 cdef class CoreReference:
     cdef readonly CoreMachine machine

@@ -1,10 +1,12 @@
 # cython: language_level=3
 """MADV_COLD and MADV_PAGEOUT.  Follows madvise_cold_or_pageout_pte_range in mm/madvise.c."""
+from libc.errno cimport EINTR
 from libc.stdint cimport uint32_t
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
 from foliosim._core.pte_ops cimport *
+from foliosim._core.interrupt cimport fatal_signal_pending
 from foliosim._core.mlock cimport lru_add_drain
 from foliosim._core.split_folio cimport folio_batch_or_split, split_folio
 from foliosim._core.swap cimport folio_deactivate
@@ -70,13 +72,15 @@ cdef void cold_pte_range(machine_t *m, uint64_t *pmd, uint64_t addr, uint64_t en
             i += 1
 
 
-cdef void walk(machine_t *m, vma_t *vma, uint64_t addr, uint64_t end, bint pageout) noexcept nogil:
+cdef int walk(machine_t *m, vma_t *vma, uint64_t addr, uint64_t end, bint pageout) noexcept nogil:
     """Table by table; what one table's entries gave is reclaimed before the next is looked at."""
     cdef folio_list_t folios
     cdef uint64_t next
     cdef uint64_t *pmd
     lru_add_drain(m)
     while addr < end:
+        if fatal_signal_pending(m):
+            return -EINTR
         pmd = pmd_offset(m, vma.mm, addr)
         if pmd == NULL:
             addr = next_pmd_addr(m, vma.mm, addr, end)
@@ -87,13 +91,12 @@ cdef void walk(machine_t *m, vma_t *vma, uint64_t addr, uint64_t end, bint pageo
             cold_pte_range(m, pmd, addr, next, &folios if pageout else NULL)
         reclaim_pages(m, &folios)
         addr = next
+    return 0
 
 
 cdef int madvise_cold(machine_t *m, vma_t *vma, uint64_t start, uint64_t end) noexcept nogil:
-    walk(m, vma, start, end, False)
-    return 0
+    return walk(m, vma, start, end, False)
 
 
 cdef int madvise_pageout(machine_t *m, vma_t *vma, uint64_t start, uint64_t end) noexcept nogil:
-    walk(m, vma, start, end, True)
-    return 0
+    return walk(m, vma, start, end, True)

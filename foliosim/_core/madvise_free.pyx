@@ -1,11 +1,13 @@
 # cython: language_level=3
 """MADV_FREE.  Follows madvise_free_pte_range in mm/madvise.c and madvise_free_huge_pmd in mm/huge_memory.c."""
 from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.errno cimport EINTR
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
 from foliosim._core.pte_ops cimport *
 from foliosim._core.huge_memory cimport split_huge_pmd
+from foliosim._core.interrupt cimport fatal_signal_pending
 from foliosim._core.mlock cimport lru_add_drain
 from foliosim._core.policy cimport *
 from foliosim._core.split_folio cimport folio_batch_or_split, split_folio
@@ -123,6 +125,8 @@ cdef int madvise_free(machine_t *m, vma_t *vma, uint64_t start, uint64_t end) no
     cdef uint64_t *pmd
     lru_add_drain(m)
     while addr < end:
+        if fatal_signal_pending(m):
+            return -EINTR
         pmd = pmd_offset(m, vma.mm, addr)
         if pmd == NULL:
             addr = next_pmd_addr(m, vma.mm, addr, end)

@@ -1,7 +1,7 @@
 # cython: language_level=3
 """mmap, munmap, and the life of address spaces.  Follows mm/mmap.c, mm/vma.c (mmap_region, do_vmi_munmap) and
 kernel/fork.c (mm_init, dup_mmap)."""
-from libc.errno cimport EACCES, EBADF, EEXIST, EINVAL, ENOMEM, EOPNOTSUPP, EOVERFLOW, EPERM
+from libc.errno cimport EACCES, EBADF, EEXIST, EINTR, EINVAL, ENOMEM, EOPNOTSUPP, EOVERFLOW, EPERM
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from foliosim._core.flags cimport *
@@ -89,14 +89,18 @@ cdef void free_pgtables_of(machine_t *m, mm_t *mm, vma_t *vma, vma_t *stop, uint
         free_pgtables(m, mm, addr, vma.end, floor, ceiling if next == stop else next.start)
         vma = next
 
-cdef void unmap_region(machine_t *m, mm_t *mm, vma_t *first, vma_t *stop) noexcept nogil:
-    """Unmap and free the VMAs from first to before stop.  Follows: vms_clear_ptes, vms_complete_munmap_vmas."""
+cdef int unmap_region(machine_t *m, mm_t *mm, vma_t *first, vma_t *stop, bint killable) noexcept nogil:
+    """Unmap and free the VMAs from first to before stop; or -EINTR: a part of the pages has gone.
+
+    Follows: vms_clear_ptes, vms_complete_munmap_vmas.
+    """
     cdef vma_t *vma = first
     cdef vma_t *next
     cdef uint64_t floor = first.prev.end if first.prev != NULL else 0
     cdef uint64_t ceiling = stop.start if stop != NULL else 0
     while vma != stop:
-        unmap_vma_range(m, vma, vma.start, vma.end)
+        if not unmap_vma_range(m, vma, vma.start, vma.end, killable):
+            return -EINTR
         vma = vma.next
     free_pgtables_of(m, mm, first, stop, floor, ceiling)
     update_hiwater_vm(mm)
@@ -109,8 +113,9 @@ cdef void unmap_region(machine_t *m, mm_t *mm, vma_t *first, vma_t *stop) noexce
         vma_unlink(mm, vma)
         remove_vma(m, vma)
         vma = next
+    return 0
 
-cdef int do_munmap(machine_t *m, mm_t *mm, uint64_t start, uint64_t len) noexcept nogil:
+cdef int munmap_range(machine_t *m, mm_t *mm, uint64_t start, uint64_t len, bint killable) noexcept nogil:
     """Follows: do_vmi_munmap, do_vmi_align_munmap."""
     cdef vma_t *first
     cdef int64_t nr_accounted
@@ -123,8 +128,14 @@ cdef int do_munmap(machine_t *m, mm_t *mm, uint64_t start, uint64_t len) noexcep
         return -EINVAL
     err = gather_vmas(m, mm, start, end, &first, &nr_accounted)
     if err == 0 and first != NULL:
-        unmap_region(m, mm, first, find_vma(mm, end))
+        return unmap_region(m, mm, first, find_vma(mm, end), killable)
     return err
+
+cdef int do_munmap(machine_t *m, mm_t *mm, uint64_t start, uint64_t len) noexcept nogil:
+    return munmap_range(m, mm, start, len, False)
+
+cdef int vm_munmap(machine_t *m, mm_t *mm, uint64_t start, uint64_t len) noexcept nogil:
+    return munmap_range(m, mm, start, len, True)
 
 # ---- mapping ----
 
@@ -234,7 +245,7 @@ cdef int mmap_region(machine_t *m, mm_t *mm, mapping_t *file, uint64_t addr, uin
             return -ENOMEM
         vm_flags |= VM_ACCOUNT
     if first != NULL:
-        unmap_region(m, mm, first, find_vma(mm, addr + len))
+        unmap_region(m, mm, first, find_vma(mm, addr + len), False)
     if file != NULL and file.kind == MAPPING_DEVICE:
         err = vfio_pci_core_mmap(file, len, pgoff, &vm_flags)
         if err:
@@ -422,12 +433,14 @@ cdef void mm_free(machine_t *m, mm_t *mm) noexcept nogil:
     maple_destroy(&mm.vmas)
     free(mm)
 
-cdef void exit_mmap(machine_t *m, mm_t *mm) noexcept nogil:
-    """Follows: exit_mmap (mm/mmap.c).  The tree goes as a whole, not VMA by VMA."""
+cdef int exit_mmap(machine_t *m, mm_t *mm, bint killable) noexcept nogil:
+    """Follows: exit_mmap (mm/mmap.c).  The tree goes as a whole, not VMA by VMA.  -EINTR: a part of the pages has gone
+    (as the oom reaper leaves a process)."""
     cdef vma_t *vma = mm.mmap
     cdef vma_t *next
     while vma != NULL:
-        unmap_vma_range(m, vma, vma.start, vma.end)
+        if not unmap_vma_range(m, vma, vma.start, vma.end, killable):
+            return -EINTR
         vma = vma.next
     free_pgtables_of(m, mm, mm.mmap, NULL, 0, 0)
     vma = mm.mmap
@@ -440,6 +453,7 @@ cdef void exit_mmap(machine_t *m, mm_t *mm) noexcept nogil:
     mm.map_count = 0
     mm.total_vm = 0
     mm.locked_vm = 0
+    return 0
 
 cdef bint vma_needs_copy(const vma_t *src) noexcept nogil:
     """Follows: vma_needs_copy (mm/memory.c).  Other page tables are filled by faults."""

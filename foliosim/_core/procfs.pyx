@@ -5,15 +5,17 @@ import numpy as np
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.kpage cimport get_kpage_count, stable_page_flags
-from foliosim._core.machine cimport CoreMachine, CoreProcess
-from foliosim._core.maple_tree cimport vma_lookup
+from foliosim._core.machine cimport CoreMachine, CoreProcess, Hold
+from foliosim._core.maple_tree cimport find_vma, vma_lookup
 from foliosim._core.pgtable cimport *
 from foliosim._core.task_mmu cimport NR_SMAPS, pagemap_pmd_range, show_smap_vma_flags, smaps_rollup, smaps_vma
+from foliosim._core.turn cimport leave_turn
 from foliosim._core.types cimport *
 
 
 def frames(CoreMachine machine):
     """(frames of the machine, frames that were ever in use: those beyond are free)."""
+    machine.look()
     return machine.m.nr_pages, machine.m.fresh_pfn
 
 
@@ -22,8 +24,10 @@ def kpageflags(CoreMachine machine, uint64_t first, uint64_t count):
     out = np.empty(count, dtype=np.uint64)
     cdef uint64_t[::1] to = out
     cdef uint64_t i
+    machine.begin(count)
     for i in range(count):
         to[i] = stable_page_flags(&machine.m, first + i)
+    leave_turn(&machine.turn)
     return out
 
 
@@ -32,31 +36,36 @@ def kpagecount(CoreMachine machine, uint64_t first, uint64_t count):
     out = np.empty(count, dtype=np.uint64)
     cdef uint64_t[::1] to = out
     cdef uint64_t i
+    machine.begin(count)
     for i in range(count):
         to[i] = <uint64_t>get_kpage_count(&machine.m, first + i)
+    leave_turn(&machine.turn)
     return out
 
 
 def areas(CoreProcess process):
     """One tuple per VMA: start, end, vm_flags, VmFlags text, offset in bytes, inode, kind of file (0: none), smaps."""
-    cdef mm_t *mm = process.enter()
     cdef machine_t *m = &process.machine.m
-    cdef vma_t *vma = mm.mmap
+    cdef vma_t *vma
     cdef uint64_t fields[NR_SMAPS]
-    cdef uint64_t offset, ino
+    cdef uint64_t offset, ino, end
     cdef uint32_t kind
     cdef char text[256]
     cdef int n
     out = []
-    while vma != NULL:
-        offset, ino, kind = 0, 0, 0
-        if vma.file != NULL:
-            offset, ino, kind = vma.pgoff << FS_PAGE_SHIFT, vma.file.ino, vma.file.kind
-        smaps_vma(m, vma, fields)
-        n = show_smap_vma_flags(m, vma.flags, text)
-        out.append((vma.start, vma.end, vma.flags, text[:n].decode(), offset, ino, kind,
-                    [fields[i] for i in range(NR_SMAPS)]))
-        vma = vma.next
+    with Hold(process.machine):
+        vma = process.look().mmap
+        while vma != NULL:
+            offset, ino, kind, end = 0, 0, 0, vma.end
+            if vma.file != NULL:
+                offset, ino, kind = vma.pgoff << FS_PAGE_SHIFT, vma.file.ino, vma.file.kind
+            process.begin(vma.end - vma.start)
+            smaps_vma(m, vma, fields)
+            leave_turn(&process.machine.turn)
+            n = show_smap_vma_flags(m, vma.flags, text)
+            out.append((vma.start, vma.end, vma.flags, text[:n].decode(), offset, ino, kind,
+                        [fields[i] for i in range(NR_SMAPS)]))
+            vma = find_vma(process.look(), end)
     return out
 
 
@@ -75,39 +84,42 @@ def mapped_pages(CoreProcess process, uint64_t start):
 
     Takes time and room for what is mapped, however large the area is.
     """
-    cdef mm_t *mm = process.enter()
     cdef machine_t *m = &process.machine.m
-    cdef vma_t *vma = vma_lookup(mm, start)
+    cdef vma_t *vma
     cdef uint64_t words[FS_PTRS_PER_PTE]
     cdef uint64_t addr, next
     cdef uint64_t *pmd = NULL
     pages, found = [np.empty(0, np.int64)], [np.empty(0, np.uint64)]
-    if vma == NULL or vma.start != start:
-        raise ValueError(f"{start:#x}: no area begins there")
-    addr = next_mapped_pmd(m, vma, vma.start, &pmd)
-    while addr < vma.end:
-        next = pmd_addr_end(addr, vma.end)
-        pagemap_pmd_range(m, vma, pmd[0], addr, next, words)
-        here = np.array(<uint64_t[:(next - addr) >> FS_PAGE_SHIFT]>words)
-        at = np.nonzero(here)[0]
-        pages.append(at + ((addr - start) >> FS_PAGE_SHIFT))
-        found.append(here[at])
-        addr = next_mapped_pmd(m, vma, next, &pmd)
+    with Hold(process.machine):
+        next = start
+        while True:
+            vma = vma_lookup(process.look(), start)
+            if vma == NULL or vma.start != start:
+                raise ValueError(f"{start:#x}: no area begins there")
+            addr = next_mapped_pmd(m, vma, next, &pmd)
+            if addr >= vma.end:
+                break
+            next = pmd_addr_end(addr, vma.end)
+            pagemap_pmd_range(m, vma, pmd[0], addr, next, words)
+            here = np.array(<uint64_t[:(next - addr) >> FS_PAGE_SHIFT]>words)
+            at = np.nonzero(here)[0]
+            pages.append(at + ((addr - start) >> FS_PAGE_SHIFT))
+            found.append(here[at])
     return np.concatenate(pages), np.concatenate(found)
 
 
 def rollup(CoreProcess process):
     """The sums of smaps_rollup, as `areas` has them, and Pss of anonymous memory, files and shmem."""
-    cdef mm_t *mm = process.enter()
     cdef uint64_t fields[NR_SMAPS]
     cdef uint64_t pss[3]
-    smaps_rollup(&process.machine.m, mm, fields, pss)
+    smaps_rollup(&process.machine.m, process.begin(process.span()), fields, pss)
+    leave_turn(&process.machine.turn)
     return [fields[i] for i in range(NR_SMAPS)], (pss[0], pss[1], pss[2])
 
 
 def thp_disable(CoreProcess process):
     """0; 1: huge pages are disabled completely; 2: except where advised."""
-    return process.enter().thp_disable
+    return process.look().thp_disable
 
 
 cdef void count_folio(const page_t *folio, int64_t *mlocked, int64_t *anon_thps, int64_t *shmem_thps,
@@ -129,11 +141,13 @@ def folio_gauges(CoreMachine machine):
     cdef int64_t mlocked = 0, anon_thps = 0, shmem_thps = 0, shmem_pmdmapped = 0
     cdef uint64_t pfn = 0
     cdef page_t *page
+    machine.begin(m.fresh_pfn)
     while pfn < m.fresh_pfn:
         page = page_of(m, <uint32_t>pfn)
         if page_kind(page) == PG_KIND_HEAD and page.refcount > 0:
             count_folio(page, &mlocked, &anon_thps, &shmem_thps, &shmem_pmdmapped)
         pfn += 1U << page_order(page) if page_kind(page) in (PG_KIND_HEAD, PG_KIND_BUDDY) else 1
+    leave_turn(&machine.turn)
     return {"nr_mlock": mlocked, "nr_anon_transparent_hugepages": anon_thps, "nr_shmem_hugepages": shmem_thps,
             "nr_shmem_pmdmapped": shmem_pmdmapped}
 
@@ -141,6 +155,7 @@ def folio_gauges(CoreMachine machine):
 def thp_settings(CoreMachine machine):
     """The transparent_hugepage settings as `set_thp` takes them, and use_zero_page."""
     cdef const thp_settings_t *thp = &machine.m.thp
+    machine.look()
     return {"enabled": thp.enabled, "always": thp.always, "madvise": thp.madvise, "inherit": thp.inherit,
             "shmem_enabled": thp.shmem_enabled, "shmem_always": thp.shmem_always, "shmem_inherit": thp.shmem_inherit,
             "shmem_within_size": thp.shmem_within_size, "shmem_advise": thp.shmem_advise,

@@ -24,6 +24,7 @@ from foliosim._core.rmap cimport *
 from foliosim._core.stat cimport mod_mthp_stat
 from foliosim._core.swap cimport folio_add_lru, folio_put
 from foliosim._core.task_mmu cimport show_smap_vma_flags
+from foliosim._core.turn cimport leave_turn
 from foliosim._core.types cimport *
 from foliosim._core.vma cimport *
 
@@ -73,7 +74,7 @@ def vm_flags(CoreMachine machine, text):
 def add_area(CoreProcess process, uint64_t start, uint64_t end, uint64_t pgoff, uint64_t flags,
              CoreMapping file=None, uint32_t name=0):
     """An area that is merged with none; pgoff in pages; name: as `Process.name_area` takes it."""
-    cdef mm_t *mm = process.enter()
+    cdef mm_t *mm = process.look()
     cdef machine_t *m = &process.machine.m
     cdef vma_t *vma
     if start >= end or end > m.task_size or (start | end) & (FS_PAGE_SIZE - 1):
@@ -97,7 +98,7 @@ def add_area(CoreProcess process, uint64_t start, uint64_t end, uint64_t pgoff, 
 
 
 cdef vma_t *area_at(CoreProcess process, uint64_t addr) except NULL:
-    cdef vma_t *vma = vma_lookup(process.enter(), addr)
+    cdef vma_t *vma = vma_lookup(process.look(), addr)
     if vma == NULL:
         raise RestoreError(f"{addr:#x}: no area there")
     return vma
@@ -129,7 +130,7 @@ def set_file(CoreMapping file, bint resident, bint one_by_one):
 
 def set_heap(CoreProcess process, uint64_t start, uint64_t end):
     """start_brk and brk."""
-    cdef mm_t *mm = process.enter()
+    cdef mm_t *mm = process.look()
     mm.start_brk, mm.brk = start, end
 
 
@@ -144,18 +145,21 @@ cdef int check(int result) except -1:
 def make_folios(CoreMachine machine, const uint8_t[::1] orders):
     """Anonymous folios of these orders that nothing maps yet; their frames.  `finish` must follow."""
     cdef machine_t *m = &machine.m
-    cdef int64_t i
-    cdef uint32_t head
+    cdef int64_t i = 0
+    cdef uint32_t head = 0
     out = np.zeros(len(orders), np.uint32)
     cdef uint32_t[::1] heads = out
-    machine.enter()
-    for i in range(len(orders)):
+    machine.begin(len(orders))
+    for i in range(heads.shape[0]):
         head = folio_alloc(m, orders[i]) if orders[i] <= FS_HPAGE_PMD_ORDER else FS_NO_PFN
         if head == FS_NO_PFN:
-            raise MemoryError(f"restore: no memory for a folio of order {orders[i]}")
+            break
         page_of(m, head).flags |= PG_swapbacked | PG_anon
         mod_mthp_stat(m, orders[i], MTHP_NR_ANON, 1)
         heads[i] = head
+    leave_turn(&machine.turn)
+    if head == FS_NO_PFN:
+        raise MemoryError(f"restore: no memory for a folio of order {orders[i]}")
     return out
 
 
@@ -237,7 +241,7 @@ cdef int map_pages(machine_t *m, vma_t *vma, uint32_t head, const run_t *run) ex
 
 def map_runs(CoreProcess process, const uint32_t[::1] heads, runs):
     """Map pages of folios that `make_folios` made; `runs` has RUN_DTYPE, no run leaves its area, table or folio."""
-    cdef mm_t *mm = process.enter()
+    cdef mm_t *mm = process.look()
     cdef machine_t *m = &process.machine.m
     cdef const uint8_t[::1] raw = np.ascontiguousarray(runs, RUN_DTYPE).view(np.uint8)
     cdef int64_t i, nr = len(runs)
@@ -267,15 +271,15 @@ def finish(CoreMachine machine, const uint32_t[::1] heads, const uint8_t[::1] bi
     cdef machine_t *m = &machine.m
     cdef int64_t i
     cdef page_t *folio
-    machine.enter()
-    for i in range(len(heads)):
+    machine.begin(len(heads))
+    for i in range(heads.shape[0]):
         folio = page_of(m, heads[i])
         folio.flags |= PG_dirty if bits[i] & 8 else 0
         folio.flags |= PG_referenced if bits[i] & 4 else 0
         folio.flags |= PG_active if bits[i] & 2 else 0
         folio_add_lru(m, heads[i])
     lru_add_drain(m)
-    for i in range(len(heads)):
+    for i in range(heads.shape[0]):
         folio = page_of(m, heads[i])
         if bits[i] & 1 and not folio.flags & PG_mlocked:
             mlock_folio(m, heads[i])
@@ -284,6 +288,7 @@ def finish(CoreMachine machine, const uint32_t[::1] heads, const uint8_t[::1] bi
         if bits[i] & 16:
             deferred_split_folio(m, heads[i], True)
     lru_add_drain(m)
-    for i in range(len(heads)):
+    for i in range(heads.shape[0]):
         folio_put(m, heads[i])
+    machine.done(0)
     machine.settle()

@@ -1,7 +1,7 @@
 # cython: language_level=3
 """Registered buffers (io_uring/rsrc.c): pins, and what they count against RLIMIT_MEMLOCK."""
 from libc.stdint cimport int64_t, uint32_t
-from foliosim._core.machine cimport CoreMachine, CoreProcess, CoreReference
+from foliosim._core.machine cimport CoreMachine, CoreProcess, CoreReference, Hold
 
 cdef class CoreBuffer(CoreReference):     # io_mapped_ubuf
     cdef CoreBuffers ring
@@ -18,5 +18,7 @@ cdef class CoreBuffers:                   # io_ring_ctx, as far as its buf_table
 
     cdef int64_t account(self, CoreBuffer buffer) except? -1
     cdef int charge(self, int64_t pages) except -1
+    cdef int64_t register(self, list spans) except? -1
+    cdef int64_t update_slot(self, int64_t index, object span) except? -1
     cdef int64_t make(self, CoreBuffer buffer, object span) except? -1
     cdef int forget(self) except -1

@@ -10,6 +10,7 @@ from libc.stdint cimport uint64_t
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.policy cimport *
+from foliosim._core.turn cimport leave_turn
 from foliosim._core.types cimport *
 
 cdef enum:
@@ -117,7 +118,11 @@ cdef class CoreBuffers:
         result = self.process.take(buffer, addr, length, BATCH)
         if result < 0:
             return result
-        result = self.account(buffer)
+        machine.go_on(0)         # a hook that it asks may not call back
+        try:
+            result = self.account(buffer)
+        finally:
+            leave_turn(&machine.turn)
         if result == 0 and (machine.hook_error is not None or machine.m.refused_point):
             result = -EINVAL     # leave() raises what the hook raised
         if result < 0:
@@ -136,39 +141,57 @@ cdef class CoreBuffers:
         """All of a new table, or nothing; an empty span is a slot to be filled later.  The buffers of one call do not
         know of each other, but for the folio that the one before ended with."""
         cdef int64_t result = 0
+        with Hold(self.process.machine):
+            self.process.look()
+            result = self.register(spans)
+            self.process.machine.drain_now()
+        self.process.leave(result, "io_uring_register", (len(spans),))
+
+    cdef int64_t register(self, list spans) except? -1:
+        cdef int64_t result = 0
         cdef list nodes = []
         cdef CoreBuffer node
-        self.process.enter()
         if self.nodes:
-            result = -EBUSY
-        elif not 0 < len(spans) <= MAX_REG_BUFFERS:
-            result = -EINVAL
+            return -EBUSY
+        if not 0 < len(spans) <= MAX_REG_BUFFERS:
+            return -EINVAL
         self.last = -1
-        for span in spans if result == 0 else ():
-            node = None
-            if span != (0, 0):
-                node = CoreBuffer(self.process.machine, self.process, FOLL)
-                result = self.make(node, span)
-                if result < 0:
-                    break
-            nodes.append(node)
-        if nodes:
+        try:
+            for span in spans:
+                node = None
+                if span != (0, 0):
+                    node = CoreBuffer(self.process.machine, self.process, FOLL)
+                    result = self.make(node, span)
+                    if result < 0:
+                        break
+                nodes.append(node)
+        except BaseException:
+            result = -ENOMEM
+            raise
+        finally:
             self.nodes = nodes
-        if result < 0 and result != -EBUSY:
-            self.forget()
-        self.process.leave(result, "io_uring_register", (len(spans),))
+            if result < 0:
+                self.forget()
+        return result
 
     def io_sqe_buffers_update(self, int64_t index, span):
         """Another buffer, or none, in a slot of the table."""
         cdef int64_t result = 0
+        with Hold(self.process.machine):
+            self.process.look()
+            result = self.update_slot(index, span)
+            self.process.machine.drain_now()
+        self.process.leave(result, "io_uring_register", (index, span))
+
+    cdef int64_t update_slot(self, int64_t index, span) except? -1:
+        cdef int64_t result = 0
         cdef CoreBuffer node = None, old
-        self.process.enter()
-        self.last = -1
         if not self.nodes:
-            result = -ENXIO
-        elif not 0 <= index < len(self.nodes):
-            result = -EINVAL
-        elif span != (0, 0):
+            return -ENXIO
+        if not 0 <= index < len(self.nodes):
+            return -EINVAL
+        self.last = -1
+        if span != (0, 0):
             node = CoreBuffer(self.process.machine, self.process, FOLL)
             result = self.make(node, span)
         if result == 0:
@@ -176,12 +199,15 @@ cdef class CoreBuffers:
             self.nodes[index] = node
             if old is not None:
                 old.put()
-        self.process.leave(result, "io_uring_register", (index, span))
+        return result
 
     def io_sqe_buffers_unregister(self):
-        self.process.enter()
-        cdef int64_t result = 0 if self.nodes else -ENXIO
-        self.forget()
+        cdef int64_t result = 0
+        with Hold(self.process.machine):
+            self.process.look()
+            result = 0 if self.nodes else -ENXIO
+            self.forget()
+            self.process.machine.drain_now()
         self.process.leave(result, "io_uring_register", ())
 
     def __len__(self):

@@ -295,6 +295,7 @@ cdef void leave_host_out(machine_t *m) noexcept nogil:
     m.heads = NULL
     m.held = NULL
     memset(&m.policy, 0, sizeof(m.policy))
+    memset(&m.interrupt, 0, sizeof(m.interrupt))
 
 
 cdef void freeze_items(image_t *w, int64_t start) noexcept nogil:
@@ -389,6 +390,7 @@ cdef int image_thaw(image_t *w, machine_t *m) noexcept nogil:
         return -EINVAL
     memcpy(&new, w.data, sizeof(new))
     new.phys, new.pages, new.heads, new.held, new.policy = m.phys, m.pages, m.heads, m.held, m.policy
+    new.interrupt = m.interrupt
     for i in range(w.nr):
         w.items[i].at = NULL
     w.items[0].at = m

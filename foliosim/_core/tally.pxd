@@ -23,13 +23,22 @@ cdef struct tally_t:
     folio_tally_t *folios
     int32_t *swaps           # by slot: entries that hold it
     int64_t nr_tables        # page tables in use
+    int64_t left             # records until give_way()
 
 # 0, or -FS_EHOSTMEM.
 cdef int tally_init(tally_t *t, machine_t *m) noexcept nogil
 cdef void tally_deinit(tally_t *t) noexcept nogil
+# Let other threads run, and raise what a signal's handler raises.
+cdef int give_way(tally_t *t) except -1
 # Append (object, field, counted, recomputed) if the numbers differ.  The object is "kind number", number in
 # hexadecimal for frames.
 cdef int compare(list out, str kind, uint64_t number, str field, int64_t counted, int64_t recomputed) except -1
 # "kind number", as compare() names objects; and an address of a process.
 cdef str object_name(str kind, uint64_t number)
 cdef str address_name(const mm_t *mm, uint64_t addr)
+
+
+cdef inline int looked_at(tally_t *t, int64_t records) except -1:
+    """So many records were looked at; now and then that gives way."""
+    t.left -= records
+    return give_way(t) if t.left < 0 else 0

@@ -1,7 +1,15 @@
 # cython: language_level=3
-"""Memory and names for validation."""
+"""Memory and names for validation, which gives way to signals and other threads now and then."""
 from libc.stdlib cimport calloc, free
 from foliosim._core.flags cimport *
+
+cdef extern from "Python.h":
+    int PyErr_CheckSignals() except -1
+    void *PyEval_SaveThread()
+    void PyEval_RestoreThread(void *thread)
+
+cdef enum:
+    RECORDS_BETWEEN_LOOKS = 1 << 20      # milliseconds of work
 
 FRAME_KINDS = frozenset(("page", "folio", "table", "block"))
 LRU_NAMES = ("inactive_anon", "active_anon", "inactive_file", "active_file", "unevictable")
@@ -12,6 +20,7 @@ cdef int tally_init(tally_t *t, machine_t *m) noexcept nogil:
     t.m = m
     t.nr = <uint32_t>m.fresh_pfn
     t.nr_tables = 0
+    t.left = RECORDS_BETWEEN_LOOKS
     t.ptes = <int32_t *>calloc(t.nr + 1, sizeof(int32_t))
     t.folios = <folio_tally_t *>calloc(t.nr + 1, sizeof(folio_tally_t))
     t.swaps = <int32_t *>calloc(m.swap.nr + 1, sizeof(int32_t))
@@ -28,6 +37,12 @@ cdef void tally_deinit(tally_t *t) noexcept nogil:
     t.swaps = NULL
     t.ptes = NULL
     t.folios = NULL
+
+
+cdef int give_way(tally_t *t) except -1:
+    t.left = RECORDS_BETWEEN_LOOKS
+    PyEval_RestoreThread(PyEval_SaveThread())
+    return PyErr_CheckSignals()
 
 
 cdef str object_name(str kind, uint64_t number):

@@ -1,12 +1,13 @@
 # cython: language_level=3
 """A border for long series of accesses: many addresses of many processes in one call."""
-from libc.errno cimport ENOMEM
+from libc.errno cimport EINTR, ENOMEM
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 from foliosim._core.fault cimport ACCESS_TOUCH_READ, ACCESS_WRITE, access_t, user_access
 from foliosim._core.flags cimport FS_EHOSTMEM, FS_PAGE_SIZE
-from foliosim._core.machine cimport CoreMachine, CoreProcess
+from foliosim._core.interrupt cimport fatal_signal_pending
+from foliosim._core.machine cimport CoreMachine, CoreProcess, Hold
 from foliosim._core.types cimport *
 
 cdef enum:
@@ -30,6 +31,35 @@ cdef int touch_one(machine_t *m, mm_t *mm, uint64_t addr, bint write) noexcept n
     if result < 0:
         return result
     return DONE if a.signal == 0 else BEYOND if a.signal == 7 else REFUSED
+
+
+cdef struct series_t:        # arrays as `AccessSeries.run` gets them
+    const int32_t *who
+    const uint64_t *addrs
+    const uint8_t *writes
+    int64_t *faults
+    int64_t *found
+    uint8_t *outcome
+    int64_t n, i             # accesses, the one that is made now
+    int64_t done             # that raised nothing
+
+
+cdef int touch_all(machine_t *m, mm_t **mms, series_t *s) noexcept nogil:
+    cdef int64_t before
+    cdef int result = 0
+    for s.i in range(s.n):
+        if fatal_signal_pending(m):
+            return -EINTR
+        before = m.vmstat[<int>PGFAULT]
+        result = touch_one(m, mms[s.who[s.i]], s.addrs[s.i], s.writes[s.i] & 1)
+        if result < 0:
+            return result
+        s.outcome[s.i] = <uint8_t>result
+        before = m.vmstat[<int>PGFAULT] - before
+        s.faults[s.who[s.i]] += before
+        s.found[s.who[s.i]] += result == DONE and not before
+        s.done += result == DONE
+    return 0
 
 
 cdef class AccessSeries:
@@ -97,29 +127,26 @@ cdef class AccessSeries:
         MemoryError
             The machine, or the host, has no memory left; the accesses before were made.
         """
-        cdef machine_t *m = &self.machine.m
-        cdef int64_t i = 0, before, n = addrs.shape[0], done = 0
-        cdef int result = 0
+        cdef series_t s
+        cdef int result
         cdef CoreProcess process
-        for number, process in self.live.items():
-            self.mms[<int64_t>number] = process.mm
-        self.machine.enter()
-        for i in range(n):
-            before = m.vmstat[<int>PGFAULT]
-            result = touch_one(m, self.mms[who[i]], addrs[i], writes[i] & 1)
-            if result < 0:
-                break
-            outcome[i] = <uint8_t>result
-            before = m.vmstat[<int>PGFAULT] - before
-            faults[who[i]] += before
-            found[who[i]] += result == DONE and not before
-            done += result == DONE
+        s.n, s.done = addrs.shape[0], 0
+        if s.n == 0:
+            return 0
+        s.who, s.addrs, s.writes = &who[0], &addrs[0], &writes[0]
+        s.faults, s.found, s.outcome = &faults[0], &found[0], &outcome[0]
+        with Hold(self.machine):
+            for number, process in self.live.items():
+                self.mms[<int64_t>number] = process.mm
+            self.machine.begin(<uint64_t>s.n)
+            result = touch_all(&self.machine.m, self.mms, &s)
+            self.machine.done(0)
         self.machine.leave()
         if result == -FS_EHOSTMEM:
             raise MemoryError("the host has no memory")
         if result == -ENOMEM:
-            raise MemoryError(f"the machine has no memory left for access {i + 1} of {n}")
-        return done
+            raise MemoryError(f"the machine has no memory left for access {s.i + 1} of {s.n}")
+        return s.done
 
 
 def _series(machine, size, live):

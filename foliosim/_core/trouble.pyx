@@ -6,8 +6,9 @@ from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.gup_fast cimport grab_folio
 from foliosim._core.held cimport held_add
-from foliosim._core.machine cimport CoreMachine, CoreReference
+from foliosim._core.machine cimport CoreMachine, CoreReference, Hold
 from foliosim._core.truth cimport *
+from foliosim._core.turn cimport leave_turn
 from foliosim._core.types cimport *
 
 FAIL_KINDS = {"folio": FAIL_FOLIO, "table": FAIL_TABLE, "vma": FAIL_VMA, "anon_vma": FAIL_ANON_VMA,
@@ -30,7 +31,7 @@ def hold_page(CoreMachine machine, uint64_t pfn, cls, *, bint pin=False, bint lo
     """
     cdef CoreReference reference
     cdef page_t *folio
-    machine.enter()
+    machine.look()
     if pfn >= machine.m.fresh_pfn or page_kind(folio_of(&machine.m, <uint32_t>pfn)) != PG_KIND_HEAD:
         raise LookupError(f"pfn {pfn:#x}: no folio there")
     folio = folio_of(&machine.m, <uint32_t>pfn)
@@ -54,10 +55,10 @@ def hold_page(CoreMachine machine, uint64_t pfn, cls, *, bint pin=False, bint lo
 
 def let_go(CoreReference reference):
     """Drop what hold_page took, between two steps."""
-    if reference in reference.machine.references:
-        reference.machine.enter()
-        reference.put()
-        reference.machine.settle()
+    with Hold(reference.machine):
+        if reference in reference.machine.references:
+            reference.put()
+            reference.machine.drain()
 
 
 # ---- allocations that fail ----
@@ -65,7 +66,7 @@ def let_go(CoreReference reference):
 def arm(CoreMachine machine, uint32_t kinds, int min_order, int64_t nth, int64_t times):
     """Let allocations of some kinds (a mask) fail from the nth on, so many times (-1: all)."""
     cdef fault_attr_t *fail = &machine.m.fail
-    machine.enter()
+    machine.look()
     fail.kinds, fail.min_order, fail.nth, fail.times = kinds, min_order, nth, times
     fail.calls = fail.failed = 0
     fail.struck = False
@@ -73,12 +74,13 @@ def arm(CoreMachine machine, uint32_t kinds, int min_order, int64_t nth, int64_t
 
 
 def disarm(CoreMachine machine):
-    machine.enter()
+    machine.look()
     machine.m.fail.armed = machine.m.fail.struck = False
 
 
 def failures(CoreMachine machine):
     """(armed, allocations counted, of these failed)."""
+    machine.look()
     return bool(machine.m.fail.armed), machine.m.fail.calls, machine.m.fail.failed
 
 
@@ -91,6 +93,7 @@ cdef dict named(names, const int64_t *values):
 def counts(CoreMachine machine):
     """What was counted since the machine was made, by group."""
     cdef ledger_t *ledger = &machine.m.ledger
+    machine.look()
     return {
         "ops": {**named(OPS, ledger.ops), "syscall": machine.syscalls},
         "faults": named(FAULTS, ledger.faults),
@@ -108,11 +111,13 @@ def counts(CoreMachine machine):
 def truth(CoreMachine machine):
     """What is true of all frames now: pages, but for tlb (entries by model) and deposited (tables)."""
     cdef truth_t t
-    machine.enter()
+    machine.begin(machine.m.fresh_pfn)
     if truth_init(&t, &machine.m):
-        raise MemoryError("ledger")
+        leave_turn(&machine.turn)
+        raise MemoryError("ledger: the host has no memory")
+    truth_count(&t)
+    leave_turn(&machine.turn)
     try:
-        truth_count(&t)
         return {
             "tlb": named(TLB_MODELS, t.tlb), "deposited": t.deposited, "mapped": t.mapped, "own": t.own,
             "distinct": t.distinct, "anon": t.anon, "anon_huge": t.anon_huge, "locked": t.locked,

@@ -157,7 +157,7 @@ cdef struct vma_t:
     vma_t *i_mmap_prev
 
 cdef struct maple_block_t:
-    int32_t n
+    int64_t n                # as wide as the rest: no padding, so copies are alike byte by byte
     uint64_t end[64]         # vma.end, ascending
     vma_t *vma[64]
 
@@ -383,6 +383,14 @@ cdef struct fault_attr_t:    # allocations that fail on purpose (fault_inject.px
     int64_t calls            # allocations counted
     int64_t failed           # of these, how many failed
 
+ctypedef bint (*ask_t)(void *ctx) noexcept nogil
+
+cdef struct interrupt_t:     # how a long operation learns that it shall end early (interrupt.pxd)
+    int left                 # tables until it asks
+    bint stop                # it shall
+    ask_t ask                # NULL: never
+    void *ctx
+
 cdef enum thp_mode_e:
     THP_NEVER
     THP_MADVISE
@@ -511,6 +519,7 @@ cdef struct machine_t:
     uint32_t *split_now      # P21: heads that this operation marked TAIL3_SPLIT_NOW; some may be gone by its end
     int64_t nr_split_now, split_now_cap
     held_t *held             # references of all callers
+    interrupt_t interrupt
     int64_t user_locked_vm   # pages that count against the user's RLIMIT_MEMLOCK (user_struct.locked_vm)
 
 # ---- page walks (walk.pyx) ----

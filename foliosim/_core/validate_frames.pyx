@@ -69,6 +69,7 @@ cdef int walk_lru(tally_t *t, int lru, list out) except -1:
     while pfn != FS_NO_PFN:
         if pfn >= t.nr or page_of(t.m, pfn).prev != prev or t.folios[pfn].listed:
             return compare(out, "lru", lru, "links", pfn, prev)
+        looked_at(t, 1)
         folio = page_of(t.m, pfn)
         if page_kind(folio) != PG_KIND_HEAD:
             return compare(out, "lru", lru, "links", pfn, prev)
@@ -323,5 +324,6 @@ cdef int validate_frames(tally_t *t, list out) except -1:
     cdef int64_t pfn = 0
     memset(&sums, 0, sizeof(sums))
     while pfn < t.nr:
+        looked_at(t, 1)
         pfn += check_frame(t, <uint32_t>pfn, &sums, out)
     return check_gauges(t, &sums, out)

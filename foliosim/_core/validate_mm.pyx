@@ -251,6 +251,7 @@ cdef int walk_ptes(tally_t *t, mm_tally_t *mt, uint64_t addr, uint32_t table, li
     cdef const uint64_t *pte = table_of(t.m, table)
     cdef uint64_t i
     mt.nr[0] += 1
+    looked_at(t, FS_PTRS_PER_PTE)
     for i in range(FS_PTRS_PER_PTE):
         if pte[i]:
             check_pte(t, mt, addr + (i << FS_PAGE_SHIFT), pte[i], out)
@@ -262,6 +263,7 @@ cdef int walk_pmds(tally_t *t, mm_tally_t *mt, uint64_t addr, uint32_t table, li
     cdef uint64_t i, at
     cdef int64_t wanted = 0
     mt.nr[1] += 1
+    looked_at(t, FS_PTRS_PER_PTE)
     for i in range(FS_PTRS_PER_PTE):
         if not pmd[i]:
             continue

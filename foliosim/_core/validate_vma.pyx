@@ -206,6 +206,7 @@ cdef int check_cache(tally_t *t, mapping_t *mapping, list out) except -1:
     cdef int64_t n = 0
     cdef const page_t *folio
     for i in range(mapping.cap):
+        looked_at(t, 1)
         pfn = mapping.pfns[i]
         if pfn == FS_NO_PFN:
             continue

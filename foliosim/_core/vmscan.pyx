@@ -14,6 +14,7 @@ from foliosim._core.age cimport age_reclaim, age_reclaimed
 from foliosim._core.content cimport content_is_zero
 from foliosim._core.ext4 cimport ext4_evict_folio
 from foliosim._core.folio_referenced cimport folio_referenced, referenced_t
+from foliosim._core.interrupt cimport fatal_signal_pending
 from foliosim._core.mapping cimport filemap_remove_folio, shmem_mapping
 from foliosim._core.memcontrol cimport mem_cgroup_margin
 from foliosim._core.mlock cimport lru_add_drain, mlock_folio
@@ -478,7 +479,7 @@ cdef void shrink_lruvec(machine_t *m, scan_control_t *sc) noexcept nogil:
     cdef int lru
     get_scan_count(m, sc, nr)
     while (nr[<int>LRU_INACTIVE_ANON] or nr[<int>LRU_ACTIVE_FILE] or nr[<int>LRU_INACTIVE_FILE]) \
-            and sc.nr_reclaimed < sc.nr_to_reclaim:
+            and sc.nr_reclaimed < sc.nr_to_reclaim and not fatal_signal_pending(m):
         for lru in range(LRU_UNEVICTABLE):
             part = nr[lru] if nr[lru] < SWAP_CLUSTER_MAX else SWAP_CLUSTER_MAX
             nr[lru] -= part

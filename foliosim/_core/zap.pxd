@@ -4,7 +4,7 @@ from libc.stdint cimport uint64_t
 from foliosim._core.types cimport *
 
 # Unmap [start, end) of the VMA, guard regions too; the page tables stay.
-cdef void unmap_vma_range(machine_t *m, vma_t *vma, uint64_t start, uint64_t end) noexcept nogil
+cdef bint unmap_vma_range(machine_t *m, vma_t *vma, uint64_t start, uint64_t end, bint killable) noexcept nogil
 # The program freed pages of the range: khugepaged may want to know (P19).
 cdef void note_freed(machine_t *m, const mm_t *mm, uint64_t start, uint64_t end) noexcept nogil
 # MADV_DONTNEED: guard regions stay; emptied PTE tables of whole 2 MiB spans go.  Always 0.

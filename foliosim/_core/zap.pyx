@@ -1,11 +1,13 @@
 # cython: language_level=3
 """Taking mappings away, table by table and run by run.  Follows zap_pte_range and free_pgd_range in mm/memory.c."""
+from libc.errno cimport EINTR
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
 from foliosim._core.pte_ops cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.huge_memory cimport split_huge_pmd, zap_huge_pmd
+from foliosim._core.interrupt cimport fatal_signal_pending
 from foliosim._core.mapping cimport vma_is_device
 from foliosim._core.page_alloc cimport table_free
 from foliosim._core.pfnmap cimport zap_device_range
@@ -19,6 +21,7 @@ cdef struct zap_details_t:
     bint reclaim_pt      # free PTE tables that a whole span's zap emptied
     bint keep_markers    # guard regions survive
     bint skip_cows       # private copies of file pages survive
+    bint killable        # a signal ends it
 
 
 cdef inline uint64_t batch_key(const machine_t *m, uint64_t e, bint write) noexcept nogil:
@@ -136,8 +139,8 @@ cdef void free_pte_table(machine_t *m, mm_t *mm, uint64_t *pmd) noexcept nogil:
     mm.nr_ptes -= 1
 
 
-cdef void zap_range(machine_t *m, vma_t *vma, uint64_t addr, uint64_t end, const zap_details_t *details) noexcept nogil:
-    """Follows unmap_page_range: a leaf that is cut is split first."""
+cdef bint zap_range(machine_t *m, vma_t *vma, uint64_t addr, uint64_t end, const zap_details_t *details) noexcept nogil:
+    """Follows unmap_page_range: a leaf that is cut is split first.  False: a signal ended it."""
     cdef uint64_t *pmd = NULL
     cdef uint64_t next
     cdef uint32_t n
@@ -146,7 +149,7 @@ cdef void zap_range(machine_t *m, vma_t *vma, uint64_t addr, uint64_t end, const
     if vma_is_device(vma):
         zap_device_range(m, vma, addr, end)
         addr = end
-    while addr < end:
+    while addr < end and not (details.killable and fatal_signal_pending(m)):
         pmd = next_pmd(m, vma.mm, pmd, addr)
         if pmd == NULL:
             addr = next_pmd_addr(m, vma.mm, addr, end)
@@ -167,12 +170,14 @@ cdef void zap_range(machine_t *m, vma_t *vma, uint64_t addr, uint64_t end, const
         addr = next
     if m.ledger.ops[<int>OP_PTE_SET] != entries:
         count_op(m, OP_TLB_FLUSH, 1)
+    return addr >= end
 
 
-cdef void unmap_vma_range(machine_t *m, vma_t *vma, uint64_t start, uint64_t end) noexcept nogil:
+cdef bint unmap_vma_range(machine_t *m, vma_t *vma, uint64_t start, uint64_t end, bint killable) noexcept nogil:
     cdef zap_details_t details
     details.reclaim_pt = details.keep_markers = details.skip_cows = False
-    zap_range(m, vma, start, end, &details)
+    details.killable = killable
+    return zap_range(m, vma, start, end, &details)
 
 
 cdef void note_freed(machine_t *m, const mm_t *mm, uint64_t start, uint64_t end) noexcept nogil:
@@ -188,11 +193,12 @@ cdef void note_freed(machine_t *m, const mm_t *mm, uint64_t start, uint64_t end)
 
 
 cdef int madvise_dontneed(machine_t *m, vma_t *vma, uint64_t start, uint64_t end) noexcept nogil:
-    """Follows madvise_dontneed_single_vma."""
+    """Follows madvise_dontneed_single_vma.  A signal ends it, which it cannot in the kernel."""
     cdef zap_details_t details
-    details.reclaim_pt = details.keep_markers = True
+    details.reclaim_pt = details.keep_markers = details.killable = True
     details.skip_cows = False
-    zap_range(m, vma, start, end, &details)
+    if not zap_range(m, vma, start, end, &details):
+        return -EINTR
     note_freed(m, vma.mm, start, end)
     return 0
 
@@ -200,7 +206,7 @@ cdef int madvise_dontneed(machine_t *m, vma_t *vma, uint64_t start, uint64_t end
 cdef void zap_page_range_single(machine_t *m, vma_t *vma, uint64_t start, uint64_t end) noexcept nogil:
     """Follows zap_page_range_single without details."""
     cdef zap_details_t details
-    details.reclaim_pt = details.skip_cows = False
+    details.reclaim_pt = details.skip_cows = details.killable = False
     details.keep_markers = True
     zap_range(m, vma, start, end, &details)
 
@@ -226,7 +232,7 @@ cdef void unmap_mapping_tree(machine_t *m, mapping_t *mapping, uint64_t first, u
 cdef void unmap_mapping_pages(machine_t *m, mapping_t *mapping, uint64_t first, uint64_t end,
                               bint even_cows) noexcept nogil:
     cdef zap_details_t details
-    details.reclaim_pt = False
+    details.reclaim_pt = details.killable = False
     details.keep_markers = True
     details.skip_cows = not even_cows
     unmap_mapping_tree(m, mapping, first, end, &details)
@@ -235,7 +241,7 @@ cdef void unmap_mapping_pages(machine_t *m, mapping_t *mapping, uint64_t first, 
 cdef void unmap_mapping_folio(machine_t *m, mapping_t *mapping, const page_t *folio) noexcept nogil:
     cdef zap_details_t details
     cdef uint64_t index = folio_index(folio)
-    details.reclaim_pt = details.keep_markers = False
+    details.reclaim_pt = details.keep_markers = details.killable = False
     details.skip_cows = True
     unmap_mapping_tree(m, mapping, index, index + folio_nr_pages(folio), &details)
 

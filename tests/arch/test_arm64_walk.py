@@ -5,7 +5,7 @@ import pytest
 import foliosim as fs
 from foliosim import cores
 
-walk_image = cores.find("arm64", "4K").machine.walk_image
+walk_image = cores.find("arm64", "4K").image.walk_image
 HA, HD, PAN, WXN, SET = 0x100, 0x200, 0x400, 0x800, 0x2000
 WRITE, USER, FETCH = 0x02, 0x04, 0x10
 FAULT = 0x80000000

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import foliosim as fs
-from foliosim._core.machine import walk_image
+from foliosim._core.image import walk_image
 
 NXE, WP, SMEP, SMAP, SET_AD = 0x100, 0x200, 0x400, 0x800, 0x2000
 WRITE, USER, FETCH = 0x02, 0x04, 0x10

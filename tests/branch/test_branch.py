@@ -286,6 +286,7 @@ class TestNothingIsForgotten:
     HOST = {"machine_t.phys", "machine_t.pages", "machine_t.heads", "machine_t.held",  # see leave_host_out
             "point_t.ctx",                                                             # policies: set anew
             "held_t.pfns", "held_t.next", "held_t.prev",                               # references: made anew
+            "interrupt_t.ctx",                                                         # of this process
             "walk_mmu_t.phys",                                                         # of no machine
             "swap_t.slots", "swap_t.clusters", "swap_t.of_page", "pcp_list_t.runs",    # by edges_of_swap_t, _machine_t
             "maple_block_t.vma", "machine_t.mappings"}                                 # see below
@@ -314,15 +315,17 @@ class TestNothingIsForgotten:
         assert ("maple_block_t", "**", "blocks") in fields and ("uint64_t", "*", "max_end") in fields
 
     def test_every_attribute_is_accounted_for(self):
-        text = (ROOT / "foliosim/_core/machine.pxd").read_text()
-        body = re.search(r"cdef class CoreMachine:\n((?:    .*\n|\s*\n)+)", text)[1]
-        names = set(re.findall(r"^    cdef (?:readonly |public )?[\w.]+ (\w+)\s*(?:#.*)?$", body, re.MULTILINE))
+        names = set()
+        for name, cls in (("frames", "CoreFrames"), ("machine", "CoreMachine")):
+            text = (ROOT / f"foliosim/_core/{name}.pxd").read_text()
+            body = re.search(rf"cdef class {cls}(?:\(\w+\))?:\n((?:    .*\n|\s*\n)+)", text)[1]
+            names |= set(re.findall(r"^    cdef (?:readonly |public )?[\w.]+ (\w+)\s*(?:#.*)?$", body, re.MULTILINE))
         assert names == core.CARRIED | core.MADE_ANEW
 
     def test_what_every_record_carries(self):
         """A struct is copied whole, so its size is known to files: one more field makes another layout."""
         assert set(core.sizes()) >= {name for name, fields in self.structs().items() if any(f[1] for f in fields)} - {
-            "walk_mmu_t", "point_t", "held_t", "swap_t", "age_t", "pcp_list_t", "maple_t", "content_t"}
+            "walk_mmu_t", "point_t", "held_t", "interrupt_t", "swap_t", "age_t", "pcp_list_t", "maple_t", "content_t"}
 
 
 def test_numpy_is_what_reads_host_memory():
