@@ -26,7 +26,7 @@ def bare_calls(hook, int64_t n):
 
 
 def slot_calls(CoreMachine machine, int64_t n):
-    """Ask the policy point cow_order n times, with the GIL held, as the core has it; the sum of the answers."""
+    """Ask the policy point cow_order n times, with the GIL held, as the core has it then; the sum of the answers."""
     cdef int64_t i, total = 0
     for i in range(n):
         total += ask_cow_order(&machine.m, 9, True)

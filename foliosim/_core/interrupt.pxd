@@ -4,7 +4,7 @@ stands for a fatal signal to the task (fatal_signal_pending): what was done by t
 from foliosim._core.types cimport *
 
 cdef enum:
-    TABLES_BETWEEN_LOOKS = 512   # milliseconds of work
+    TABLES_BETWEEN_LOOKS = 128   # not a millisecond of work, mostly
 
 cdef inline bint look_for_signal(machine_t *m) noexcept nogil:
     m.interrupt.left = TABLES_BETWEEN_LOOKS

@@ -3,7 +3,8 @@
 
 A decision is a function of the type `decide_t`; ``arg`` has the point's arguments, as numbers, in the order of
 ``foliosim policies --json``.  It returns one of the point's answers, all named in `foliosim/_core/answers.pxd`.  It is
-called in the middle of an operation: it may look at its arguments and at its context, and at nothing else.
+called in the middle of an operation, and without the GIL if that is long: it may look at its arguments and at its
+context, and at nothing else.
 """
 from cpython.pycapsule cimport PyCapsule_New, PyCapsule_SetContext
 from foliosim._core.answers cimport *
