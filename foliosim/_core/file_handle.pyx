@@ -64,7 +64,7 @@ cdef class CoreFile(CoreMapping):
     cdef int leave(self, int64_t result, str syscall, tuple args) except -1:
         self.machine.leave()
         if result == -FS_EHOSTMEM:
-            raise MemoryError(f"{syscall}: the host has no memory")
+            raise MemoryError(f"{syscall}{args}: the host has no memory")
         if result < 0:
             self.machine.count_fail(<int>-result)
             raise syscall_error(result, syscall, args)

@@ -438,7 +438,7 @@ cdef class CoreProcess:
         if result >= 0:
             return result
         if result == -FS_EHOSTMEM:
-            raise MemoryError(f"{syscall}: the host has no memory")
+            raise MemoryError(f"{syscall}{args}: the host has no memory")
         if result == -FS_ENOTSIM:
             raise UnsupportedError(f"{syscall}{args}: not emulated")
         self.machine.count_fail(<int>-result)

@@ -15,7 +15,7 @@ cdef list validate_machine(machine_t *m, dict gets, dict pins):
     cdef mm_t *mm = m.mm_first
     cdef list out = []
     if tally_init(&t, m):
-        raise MemoryError()
+        raise MemoryError(f"validate: the host has no memory to count {m.fresh_pfn} frames")
     try:
         validate_mm_ids(m, out)
         while mm != NULL:
