@@ -27,7 +27,7 @@ LAYERS = [
     "vma unmapped_area",
     # L5: system calls, what /proc shows, the audit
     "file_ops mprotect khugepaged madvise dontfork mlock_syscall mmap brk mremap mseal kpage task_mmu walk observe"
-    " counters tally validate_frames validate_vma validate_mm validate_swap validate corrupt truth snapshot",
+    " counters tally validate_frames validate_vma validate_mm validate_swap validate corrupt truth snapshot ends",
 ]
 # The border and the trampolines that call Python know each other: a hook's exception is kept on the machine.
 BORDER = {"turn", "frames", "signals", "machine", "hooks", "file_handle", "procfs", "binfmt", "touch", "pressure",

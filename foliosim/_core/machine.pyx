@@ -16,10 +16,10 @@ from foliosim.errors import BusError, SegvError, UnsupportedError, out_of_memory
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
-from foliosim._core.age cimport age_deinit
 from foliosim._core.brk cimport do_brk
-from foliosim._core.content cimport content_deinit, content_read
+from foliosim._core.content cimport content_read
 from foliosim._core.corrupt cimport corrupt
+from foliosim._core.ends cimport drain_batches, free_machine
 from foliosim._core.dontfork cimport pin_dontfork, unpin_dofork
 from foliosim._core.fault cimport *
 from foliosim._core.frames cimport CoreFrames
@@ -39,16 +39,14 @@ from foliosim._core.mprotect cimport do_mprotect
 from foliosim._core.mremap cimport do_mremap
 from foliosim._core.mseal cimport do_mseal
 from foliosim._core.observe cimport observe_state
-from foliosim._core.page_alloc cimport page_alloc_deinit, page_alloc_init
+from foliosim._core.page_alloc cimport page_alloc_init
 from foliosim._core.held cimport held_add, held_del
-from foliosim._core.partial_unmap cimport split_marked
 from foliosim._core.pfnmap cimport range_has_device
 from foliosim._core.policy cimport *
 from foliosim._core.split_folio cimport split_folio_to_order
 from foliosim._core.signals cimport look_for_signals
 from foliosim._core.stat cimport get_mm_rss
 from foliosim._core.swap cimport folio_put
-from foliosim._core.swapfile cimport swap_deinit
 from foliosim._core.task_mmu cimport *
 from foliosim._core.task_mmu import SMAPS_FIELDS as SMAPS_NAMES
 from foliosim._core.turn cimport *
@@ -61,28 +59,6 @@ cdef int64_t NEVER = 0x7fffffffffffffff
 WALK_DTYPE = np.dtype([("pa", "u8"), ("error", "u4"), ("level", "i1"), ("rights", "u1"), ("_pad", "u2")])
 WALK_FLAGS = {name: 0x100 << i for i, name in enumerate(walk_flag_names().decode().split())}
 _SI_CODES = {SEGV_MAPERR: "MAPERR", SEGV_ACCERR: "ACCERR"}
-
-
-cdef void drain_batches(machine_t *m) noexcept nogil:
-    """What the end of every operation does: nothing waits on a CPU's batches, or to be split."""
-    lru_add_drain(m)
-    if m.nr_split_now:
-        split_marked(m)
-
-
-cdef void free_machine(machine_t *m) noexcept nogil:
-    cdef mm_t *mm
-    while m.mm_first != NULL:
-        mm = m.mm_first
-        exit_mmap(m, mm, False)
-        mm_free(m, mm)
-    swap_deinit(m)
-    content_deinit(m)
-    free(m.mappings)
-    free(m.mm_ids)
-    free(m.split_now)
-    age_deinit(m)
-    page_alloc_deinit(m)
 
 
 cdef class CoreMachine(CoreFrames):

@@ -347,7 +347,7 @@ cdef int add_entries(const machine_t *m, const mm_t *mm, uint64_t start, uint64_
     memset(&runs, 0, sizeof(runs))
     try:
         if walk_entries(m, mm, start, end, &runs):
-            raise MemoryError()
+            raise MemoryError("observe: the host has no memory")
         run = <const entry_run_t *>runs.at
         for i in range(runs.nr):
             out.append([hexadecimal(run[i].addr), run[i].level, run[i].count, hexadecimal(run[i].bits)])
@@ -394,7 +394,7 @@ cdef dict observe_pages(machine_t *m, name, const mm_t *mm, uint64_t start, uint
     memset(&seen, 0, sizeof(seen))
     try:
         if walk_pages(m, mm, start, end, frames, &runs, &seen):
-            raise MemoryError()
+            raise MemoryError("observe: the host has no memory")
         before = previous.get(name, b"")
         previous[name] = PyBytes_FromStringAndSize(seen.at, seen.nr * sizeof(seen_t))
         return {"pages": page_runs(&runs), "changed": changed_runs(before, &seen)}
