@@ -50,11 +50,12 @@ PYTHON = [
     " study.thresholds study.sizes study.histogram study.allocator_holes study.sparse_touch study.thread_stacks_plot"
     " study.thread_stacks study.creep_plot study.creep study.zero_histogram study.io_ring_buffers"
     " study.bgsave study.pin_half study.rdma_fork study.batch_ops study.three_processes study.edge_fit study.command",
-    "replay.scan replay.events replay.reader replay.truth replay.descriptors replay.files replay.program replay.calls replay.engine"
+    "replay.scan replay.events replay.reader replay.truth replay.descriptors replay.files replay.memory replay.granule"
+    " replay.program replay.calls replay.engine"
     " replay.compare replay.series replay.run replay replay.runfile replay.setting replay.chart replay.side_by_side"
     " replay.whatif replay.saving replay.command",
     "schedule.player schedule.program schedule.run schedule.search schedule schedule.command",
-    "attach attach.proc attach.areas attach.anon attach.build attach.certain attach.ask attach.command",
+    "attach attach.proc attach.areas attach.anon attach.swapped attach.build attach.certain attach.ask attach.command",
     "intake intake.lines intake.events intake.perf intake.words intake.strace intake.write intake.text intake.command"
     " intake.hold intake.observe intake.record",
     "policy.command",

@@ -19,10 +19,11 @@ from foliosim._core.mlock cimport lru_add_drain, mlock_folio, munlock_folio
 from foliosim._core.page cimport *
 from foliosim._core.page_alloc cimport table_alloc
 from foliosim._core.pgtable cimport *
-from foliosim._core.pte_ops cimport set_ptes
+from foliosim._core.pte_ops cimport set_pte, set_ptes
 from foliosim._core.rmap cimport *
 from foliosim._core.stat cimport mod_mthp_stat
 from foliosim._core.swap cimport folio_add_lru, folio_put
+from foliosim._core.swapfile cimport swap_take
 from foliosim._core.task_mmu cimport show_smap_vma_flags
 from foliosim._core.turn cimport leave_turn
 from foliosim._core.types cimport *
@@ -217,6 +218,54 @@ cdef int map_huge(machine_t *m, vma_t *vma, uint32_t head, const run_t *run) exc
     store_entry(m, pmd, made_entry(m, mk_pmd_leaf(m, head, vma.page_prot), run.bits))
     vma.mm.rss_anon += FS_HPAGE_PMD_NR
     return 0
+
+
+def map_huge_zero(CoreProcess process, uint64_t addr):
+    """A PMD that maps the huge zero page."""
+    cdef mm_t *mm = process.enter()
+    cdef machine_t *m = &process.machine.m
+    cdef vma_t *vma = area_at(process, addr)
+    cdef uint64_t *pmd
+    cdef uint32_t table
+    if addr & (FS_PMD_SIZE - 1) or addr < vma.start or addr + FS_PMD_SIZE > vma.end:
+        raise RestoreError(f"{addr:#x}: a PMD cannot map the huge zero page there")
+    check(anon_vma_prepare(m, vma))
+    pmd = pmd_alloc(m, mm, addr)
+    table = table_alloc(m) if pmd != NULL else FS_NO_PFN
+    if table == FS_NO_PFN:
+        raise MemoryError("restore: no memory for a page table")
+    if pmd[0]:
+        raise RestoreError(f"{addr:#x}: something is mapped there")
+    pgtable_deposit(m, pmd, table)
+    mm.nr_ptes += 1
+    mm.huge_zero = True
+    store_entry(m, pmd, pte_mkspecial(m, mk_pmd_leaf(m, m.huge_zero_pfn, vma.page_prot)))
+
+
+def map_swapped(CoreProcess process, const uint64_t[::1] addrs, const uint32_t[::1] slots,
+                const uint8_t[::1] exclusive):
+    """Pages that are swapped out, and the slots of the device that hold them."""
+    cdef mm_t *mm = process.enter()
+    cdef machine_t *m = &process.machine.m
+    cdef vma_t *vma
+    cdef uint64_t *pmd
+    cdef uint64_t *pte
+    cdef uint64_t entry
+    cdef int64_t i
+    for i in range(len(addrs)):
+        vma = area_at(process, addrs[i])
+        check(anon_vma_prepare(m, vma))
+        pmd = pmd_alloc(m, mm, addrs[i])
+        if pmd == NULL or pte_alloc(m, mm, pmd) < 0:
+            raise MemoryError("restore: no memory for a page table")
+        pte = NULL if pmd_leaf(m, pmd[0]) else pte_offset(m, pmd[0], addrs[i])
+        if pte == NULL or pte[0]:
+            raise RestoreError(f"{addrs[i]:#x}: something is mapped there")
+        if not swap_take(m, slots[i]):
+            raise RestoreError(f"{addrs[i]:#x}: the swap device has no slot {slots[i]}")
+        entry = mk_swap(m, slots[i])
+        set_pte(m, pte, pte_swp_mkexclusive(m, entry) if exclusive[i] else entry)
+        mm.swapents += 1
 
 
 cdef int map_pages(machine_t *m, vma_t *vma, uint32_t head, const run_t *run) except -1:

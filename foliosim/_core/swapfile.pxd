@@ -8,6 +8,8 @@ cdef int swap_init(machine_t *m, uint64_t nr_pages) noexcept nogil
 cdef void swap_deinit(machine_t *m) noexcept nogil
 # 2^order free slots in a row, aligned; 0: there are none.
 cdef uint32_t swap_alloc(machine_t *m, int order) noexcept nogil
+# One more entry holds this slot, which may be free.  False: the device has no such slot.
+cdef bint swap_take(machine_t *m, uint32_t slot) noexcept nogil
 # One more entry holds the slot.
 cdef void swap_duplicate(machine_t *m, uint32_t slot) noexcept nogil
 # One entry less: without any, and without a page in the swap cache, the slot is free.

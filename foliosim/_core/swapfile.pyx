@@ -102,6 +102,20 @@ cdef uint32_t swap_alloc(machine_t *m, int order) noexcept nogil:
     return at
 
 
+cdef bint swap_take(machine_t *m, uint32_t slot) noexcept nogil:
+    cdef swap_t *swap = &m.swap
+    cdef swap_cluster_t *cluster = swap.clusters + slot // FS_HPAGE_PMD_NR
+    if not 0 < slot < swap.nr:
+        return False
+    if not slot_used(swap, slot):
+        if not cluster.used:
+            cluster.order = 0
+        cluster.used += 1
+        swap.used += 1
+    swap.slots[slot].count += 1
+    return True
+
+
 cdef void swap_slot_free(machine_t *m, uint32_t slot) noexcept nogil:
     cdef swap_slot_t *s = m.swap.slots + slot
     BUG_ON(s.count or s.cache)

@@ -9,8 +9,9 @@ from foliosim._core import restore
 from foliosim.attach import proc
 from foliosim.attach.anon import Pages, map_anonymous, parents_first
 from foliosim.attach.areas import KERNEL_OWN, Files, add_area
-from foliosim.attach.proc import PAGE
-from foliosim.flags import KPF_ZERO_PAGE, MADV_GUARD_INSTALL
+from foliosim.attach.proc import HUGE, PAGE
+from foliosim.attach.swapped import Devices, map_swapped
+from foliosim.flags import KPF_THP, KPF_ZERO_PAGE, MADV_GUARD_INSTALL
 from foliosim.machine import Machine
 
 _THP = "kernel/mm/transparent_hugepage"
@@ -65,7 +66,8 @@ def attach(pids, root="/proc"):
 
 def build(pictures, root="/proc"):
     """A machine from pictures of processes; frames are read now."""
-    attached = Attached(_machine(Path(root)), {picture.pid: picture for picture in pictures})
+    devices = Devices(pictures, root)
+    attached = Attached(_machine(Path(root), devices.size), {picture.pid: picture for picture in pictures})
     pages = Pages(pictures, root)
     attached.files = Files(attached)
     for picture in parents_first(pictures):
@@ -75,6 +77,7 @@ def build(pictures, root="/proc"):
             add_area(attached, process, area)
         restore.set_heap(process, *picture.heap)
     map_anonymous(attached, pages)
+    map_swapped(attached, devices)
     for picture in pictures:
         process = attached.processes[picture.pid]
         process.prctl_thp_disable(1)  # what is mapped page by page must stay so
@@ -87,14 +90,14 @@ def build(pictures, root="/proc"):
 
 # ---- the system ----
 
-def _machine(root):
+def _machine(root, swap):
     text = (root / "meminfo").read_text() if (root / "meminfo").exists() else ""
     info = {name: int(value.split()[0]) << 10 for name, _, value in
             (line.partition(":") for line in text.splitlines()) if "kB" in value}
     thp = (Path("/sys") if root == Path("/proc") else root / "sys") / _THP
     sizes = {kind: {folder.name[len("hugepages-"):]: _chosen(folder / kind) for folder in thp.glob("hugepages-*")
                     if (folder / kind).exists()} for kind in ("enabled", "shmem_enabled")}
-    return Machine(memory=info.get("MemTotal", "64G"), swap=info.get("SwapTotal") or None,
+    return Machine(memory=info.get("MemTotal", "64G"), swap=swap or None,
                    thp=_chosen(thp / "enabled"), mthp=sizes["enabled"], shmem_enabled=_chosen(thp / "shmem_enabled"),
                    mthp_shmem=sizes["shmem_enabled"])
 
@@ -116,12 +119,17 @@ def _map_rest(attached, process, area, pages):
     guards = (words & proc.GUARD != 0) & ~present
     for start, end in _stretches(area.pages[guards]):
         process.madvise(area.start + start * PAGE, (end - start) * PAGE, MADV_GUARD_INSTALL)
-    swapped = (words & proc.SWAPPED != 0) & ~guards & ~present
-    attached.left_out["pages that are swapped out"] += int(swapped.sum())
+    attached.left_out["pages of shared memory that are swapped out"] += int(
+        ((words & proc.SWAPPED != 0) & ~guards & ~present & (words & proc.OF_A_FILE != 0)).sum())
     _touch(attached, process, area, present & (words & proc.OF_A_FILE != 0))
-    zero = present & (words & proc.OF_A_FILE == 0)
-    zero[zero] = pages.frames.flags[pages.frames.at(words[zero] & proc.PFN)] & np.uint64(KPF_ZERO_PAGE) != 0
-    _touch(attached, process, area, zero)
+    flags = np.zeros(len(words), np.uint64)
+    anonymous = present & (words & proc.OF_A_FILE == 0)
+    flags[anonymous] = pages.frames.flags[pages.frames.at(words[anonymous] & proc.PFN)]
+    zero = flags & np.uint64(KPF_ZERO_PAGE) != 0
+    huge = zero & (flags & np.uint64(KPF_THP) != 0)  # only a PMD maps it: when that is split, small ones take its place
+    for page in area.pages[huge & ((area.pages + np.uint64(area.start // PAGE)) % np.uint64(HUGE) == 0)].tolist():
+        restore.map_huge_zero(process, area.start + page * PAGE)
+    _touch(attached, process, area, zero & ~huge)
 
 
 def _touch(attached, process, area, mask):

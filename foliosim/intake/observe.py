@@ -42,11 +42,11 @@ def process(pid):
     out = {"exe": _exe(folder), "status": status}
     try:
         areas = proc.areas_of(pid)
-    except ProcessLookupError:  # it has just given its memory back
+        rollup = {name: int(value) for name, value in _FIELD.findall((folder / "smaps_rollup").read_text())}
+    except ProcessLookupError:  # it has given its memory back
         areas = []
     if not areas:
         return out
-    rollup = {name: int(value) for name, value in _FIELD.findall((folder / "smaps_rollup").read_text())}
     return out | {"rollup": rollup, "smaps": [_area(area) for area in areas]}
 
 

@@ -148,6 +148,7 @@ def _perf_on(data, pid):
         finally:
             with suppress(BrokenPipeError):  # it has ended with the program
                 os.write(order, b"stop\n")
+            perf.wait()
             os.close(order)
             os.close(answer)
 

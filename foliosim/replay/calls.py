@@ -24,7 +24,7 @@ class Unsupported(Exception):
     """The emulator has no such call; the message is counted."""
 
 
-def _mmap(replay, process, event):
+def _mmap(replay, memory, event):
     args, ret = event[6:8]
     addr, length, prot, flags, _, offset = args[:6]
     if flags & _MAP_HUGETLB:
@@ -35,92 +35,92 @@ def _mmap(replay, process, event):
     if not flags & MAP_ANONYMOUS:
         file = replay.files.of_mmap(event)
     if not flags & (MAP_FIXED | MAP_FIXED_NOREPLACE):
-        process.machine.core.binfmt.place_next(process, ret)
-    return process.mmap(length, prot=prot, flags=flags, addr=addr, file=file, offset=offset)
+        memory.place_next(ret)
+    return memory.mmap(length, prot=prot, flags=flags, addr=addr, file=file, offset=offset)
 
 
-def _munmap(replay, process, event):
-    process.munmap(*event[6][:2])
+def _munmap(replay, memory, event):
+    memory.munmap(*event[6][:2])
     return 0
 
 
-def _mprotect(replay, process, event):
-    process.mprotect(*event[6][:3])
+def _mprotect(replay, memory, event):
+    memory.mprotect(*event[6][:3])
     return 0
 
 
-def _mremap(replay, process, event):
+def _mremap(replay, memory, event):
     old, old_length, new_length, flags, new = event[6][:5]
     if not flags & MREMAP_FIXED:
         new = 0
         if event[7] != old:
-            process.machine.core.binfmt.place_next(process, event[7])
-    return process.mremap(old, old_length, new_length, flags=flags, new_addr=new)
+            memory.place_next(event[7])
+    return memory.mremap(old, old_length, new_length, flags=flags, new_addr=new)
 
 
-def _brk(replay, process, event):
+def _brk(replay, memory, event):
     (addr, *_), ret = event[6], event[7]
-    if process.brk(0) == 0:
-        process.machine.core.binfmt.set_brk(process, ret if not addr or ret != addr else replay.program_end(event[2]))
-    return process.brk(addr)
+    if memory.brk(0) == 0:
+        memory.start_heap(ret if not addr or ret != addr else replay.program_end(event[2]))
+    return memory.brk(addr)
 
 
-def _madvise(replay, process, event):
-    process.madvise(*event[6][:3])
+def _madvise(replay, memory, event):
+    memory.madvise(*event[6][:3])
     return 0
 
 
-def _mlock(replay, process, event):
-    process.mlock(*event[6][:2])
+def _mlock(replay, memory, event):
+    memory.mlock(*event[6][:2])
     return 0
 
 
-def _mlock2(replay, process, event):
-    process.mlock2(*event[6][:3])
+def _mlock2(replay, memory, event):
+    memory.mlock2(*event[6][:3])
     return 0
 
 
-def _munlock(replay, process, event):
-    process.munlock(*event[6][:2])
+def _munlock(replay, memory, event):
+    memory.munlock(*event[6][:2])
     return 0
 
 
-def _mlockall(replay, process, event):
-    process.mlockall(event[6][0])
+def _mlockall(replay, memory, event):
+    memory.mlockall(event[6][0])
     return 0
 
 
-def _munlockall(replay, process, event):
-    process.munlockall()
+def _munlockall(replay, memory, event):
+    memory.munlockall()
     return 0
 
 
-def _msync(replay, process, event):
-    process.msync(*event[6][:3])
+def _msync(replay, memory, event):
+    memory.msync(*event[6][:3])
     return 0
 
 
-def _prctl(replay, process, event):
+def _prctl(replay, memory, event):
     option, *args = event[6]
     args += [0] * (4 - len(args))
     if option == _PR_SET_THP_DISABLE:
         if replay.thp_is_recorded:
-            process.prctl_thp_disable(args[0], args[1])
+            memory.prctl_thp_disable(args[0], args[1])
     elif option == _PR_SET_VMA:
-        process.name_area(args[1], args[2], replay.name_number(args[3], event[8]))
+        memory.name_area(args[1], args[2], replay.name_number(args[3], event[8]))
     else:
         raise Unsupported(f"prctl option {option}")
     return 0
 
 
-def _ftruncate(replay, process, event):
+def _ftruncate(replay, memory, event):
     file = replay.files.of_descriptor(event)
     if file is not None:
         file.ftruncate(event[6][1])
     return event[7]
 
 
-def _fallocate(replay, process, event):
+def _fallocate(replay, memory, event):
     _, mode, offset, length = event[6][:4]
     file = replay.files.of_descriptor(event)
     if file is not None and mode & _FALLOC_PUNCH_HOLE:
@@ -128,12 +128,12 @@ def _fallocate(replay, process, event):
     return event[7]
 
 
-def _shmget(replay, process, event):
+def _shmget(replay, memory, event):
     replay.segments.setdefault(event[7], event[6][1])
     return event[7]
 
 
-def _shmat(replay, process, event):
+def _shmat(replay, memory, event):
     number, _, flags = event[6][:3]
     if number not in replay.segments:
         raise Unsupported("shmat of a segment made before the trace began")
@@ -141,18 +141,18 @@ def _shmat(replay, process, event):
     file = replay.files.mapped({"file": f"/SYSV{number}"}, length, not flags & _SHM_RDONLY)
     prot = PROT_READ | (0 if flags & _SHM_RDONLY else PROT_WRITE) | (PROT_EXEC if flags & _SHM_EXEC else 0)
     replay.attached[event[2], event[7]] = length
-    return process.mmap(length, prot=prot, flags=MAP_SHARED | MAP_FIXED, addr=event[7], file=file)
+    return memory.mmap(length, prot=prot, flags=MAP_SHARED | MAP_FIXED, addr=event[7], file=file)
 
 
-def _shmdt(replay, process, event):
+def _shmdt(replay, memory, event):
     length = replay.attached.pop((event[2], event[6][0]), None)
     if length is None:
         raise Unsupported("shmdt of an address that shmat did not give")
-    process.munmap(event[6][0], length)
+    memory.munmap(event[6][0], length)
     return 0
 
 
-def _nothing(replay, process, event):
+def _nothing(replay, memory, event):
     return event[7]
 
 
@@ -168,7 +168,7 @@ CALLS = {
 }
 
 
-def call(replay, process, event):
+def call(replay, memory, event):
     """Make the call of an event again.
 
     Returns
@@ -188,7 +188,7 @@ def call(replay, process, event):
         raise Unsupported(name)
     event = [*event[:6], [value & _MASK for value in event[6]], *event[7:]]
     try:
-        return CALLS[name](replay, process, event)
+        return CALLS[name](replay, memory, event)
     except OverflowError:
         return -EINVAL
     except SyscallError as error:

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from foliosim.cores import ARCHES
 from foliosim.policy import PRESETS
 from foliosim.replay import runfile, whatif
 from foliosim.replay.compare import CACHE, FIELDS, TOLERANCE
@@ -16,7 +17,8 @@ from foliosim.replay.setting import machine_of, setting_of
 from foliosim.replay.side_by_side import draw, table
 from foliosim.replay.truth import read_truth
 from foliosim.study import report
-from foliosim.study.sweep import SweepError, open_executor, plan, run_all
+from foliosim.study.command import run_shown
+from foliosim.study.sweep import Journal, SweepError, open_executor, plan
 
 
 @click.command()
@@ -30,18 +32,22 @@ from foliosim.study.sweep import SweepError, open_executor, plan, run_all
 @click.option("--mthp", "sizes", multiple=True, metavar="SIZE=MODE", help="Mode of one folio size, as 64K=always.")
 @click.option("--limit", metavar="SIZE", help="What all processes together may use, like memory.max of a cgroup.")
 @click.option("--swap", metavar="SIZE", help="Size of a swap device; without one a limit can only take back files.")
+@click.option("--arch", type=click.Choice(ARCHES), help="Architecture instead of the recorded one.")
+@click.option("--page-size", metavar="SIZE", help="Size of a page, at least the recorded one: 4K, 16K or 64K on arm64.")
 @click.option("--sweep", "sweeps", multiple=True, metavar="KEY=A,B,...",
-              help="Run once for each value of thp, mthp, limit, swap; several sweeps are combined.")
+              help="Run once for each value of thp, mthp, limit, swap, arch, page_size; several sweeps are combined.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes to run a sweep in.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path),
               help="Write the run here, for `foliosim compare`.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path),
               help="Folder for the run (run.json), its numbers over time (run.csv) and a picture (run.png).")
-def replay(trace, against, preset, choices, thp, sizes, limit, swap, sweeps, jobs, json_file, out):
+def replay(trace, against, preset, choices, thp, sizes, limit, swap, arch, page_size, sweeps, jobs,
+           json_file, out):
     """Replay a program's trace on an emulated machine.
 
     TRACE is a foliosim-trace: JSON lines, plain or compressed with xz or gzip.  A policy point that is given several
-    times, or --sweep, runs all combinations and puts them side by side.
+    times, or --sweep, runs all combinations and puts them side by side; one with --out that was interrupted goes on
+    where it was when the same command is given again.
     """
     console = Console(soft_wrap=True, highlight=False, width=140)
     try:
@@ -49,13 +55,17 @@ def replay(trace, against, preset, choices, thp, sizes, limit, swap, sweeps, job
         if sweeps or len(set(points)) < len(points):
             if against is not None:
                 raise ValueError("--against: a truth is of one run; leave out --sweep and give each point once")
-            asked = {"thp": thp, "limit": limit, "swap": swap, "mthp": _always(pairs)}
+            asked = {"thp": thp, "limit": limit, "swap": swap, "mthp": _always(pairs), "arch": arch,
+                     "page_size": page_size}
             _sweep(console, trace, asked, sweeps, choices, preset, jobs, json_file, out)
             return
-        setting = setting_of(preset, _pairs("--policy", choices), thp, pairs, limit, swap)
+        setting = setting_of(preset, _pairs("--policy", choices), thp, pairs, limit, swap, arch, page_size)
         loaded, truth = read_trace(trace), read_truth(against) if against else None
+        machine = machine_of(loaded.header, setting)
+        if truth is not None and machine.page_size != loaded.header["page_size"]:
+            raise ValueError("--against: the truth is of a machine with smaller pages; leave out --page-size")
         samples = SAMPLES if json_file or out or limit else None
-        result = _run(loaded, truth, machine_of(loaded.header, setting), thp is not None, samples)
+        result = _run(loaded, truth, machine, thp is not None, samples)
     except (TraceError, ValueError, SweepError) as error:
         raise click.ClickException(str(error)) from None
     except MemoryError as error:
@@ -96,8 +106,9 @@ def _always(pairs):
 def _sweep(console, trace, asked, sweeps, choices, preset, jobs, json_file, out):
     settings = [f"trace={trace}", *(f"{name}={value}" for name, value in asked.items() if value is not None)]
     study, todo = plan(whatif.WHERE, settings, sweeps, choices, preset, 0)
+    journal = Journal(out / f"{study.name}.unfinished.jsonl" if out else None)
     with open_executor(None, min(jobs, len(todo))) as workers:
-        runs = run_all(todo, executor=workers)
+        runs = run_shown(study, todo, workers, journal)
     console.print(table({whatif.case_label(runs, run): (run.metrics, run.detail["stopped"]) for run in runs}))
     console.print(study.conclude(runs))
     if json_file:
@@ -109,6 +120,7 @@ def _sweep(console, trace, asked, sweeps, choices, preset, jobs, json_file, out)
         click.echo(f"wrote {out / 'replay.csv'}")
         _write_runs(trace, runs, out)
         draw({whatif.case_label(runs, run): run.detail["rows"] for run in runs}, out / "replay.png", study.question)
+    journal.remove()
 
 
 def _write_runs(trace, runs, out):

@@ -9,8 +9,12 @@ from foliosim.machine import Machine
 from foliosim.replay import calls
 from foliosim.replay.events import CLONE_THREAD, CLONE_VM
 from foliosim.replay.files import Files
+from foliosim.replay.granule import GranularMemory
+from foliosim.replay.memory import Memory
 from foliosim.replay.program import Program
+from foliosim.sizes import parse_size
 
+_ARCHES = {"aarch64": "arm64"}  # what uname calls it
 _BUS_ERROR, _REFUSED = 3, 2
 _KEPT = 20  # details of this many oddities of each kind
 
@@ -20,15 +24,17 @@ class Space:
 
     Attributes
     ----------
+    memory : Memory
     process : Process
+        The memory's.
     users : int
         Processes that use it.
     program : Program
         What execve builds in it; None in a child of fork: there is nothing to build.
     """
 
-    def __init__(self, process, program=None, program_end=0):
-        self.process = process
+    def __init__(self, memory, program=None, program_end=0):
+        self.memory, self.process = memory, memory.process
         self.program = program
         self._program_end = program_end
         self.users = 1
@@ -184,7 +190,7 @@ class Replay:
             return
         before = self._series.pgfault
         try:
-            got = calls.call(self, space.process, event)
+            got = calls.call(self, space.memory, event)
         except (calls.Unsupported, UnsupportedError) as error:
             self.note("unsupported", str(error))
             return
@@ -198,10 +204,15 @@ class Replay:
         process = self.machine.spawn()
         if self.thp_disabled if old is None else self.machine.core.procfs.thp_disable(old.process) == 1:
             process.prctl_thp_disable(1)
-        program = Program(process, self.files, self.arguments(pid, self.execs[pid]))
+        memory = self._memory(process)
+        program = Program(memory, self.files, self.arguments(pid, self.execs[pid]))
         self.execs[pid] += 1
         self._leave(pid)
-        self._enter(pid, Space(process, program))
+        self._enter(pid, Space(memory, program))
+
+    def _memory(self, process):
+        page = self.trace.header["page_size"]
+        return Memory(process) if page == self.machine.page_size else GranularMemory(process, page)
 
     def _map(self, event):
         space = self.spaces.get(event[2])
@@ -219,7 +230,7 @@ class Replay:
             space.users += 1
             self._enter(child, space)
         else:
-            self._enter(child, Space(space.process.fork(), None, space.program_end))
+            self._enter(child, Space(space.memory.fork(), None, space.program_end))
 
     def _exit(self, event):
         if event[4]:
@@ -292,25 +303,44 @@ def _chosen(text):
     return text[start + 1:end] if 0 <= start < end else text.strip()
 
 
-def machine_for(header, policy="linux-6.18", **settings):
+def machine_for(header, policy="linux-6.18", arch=None, page_size=None, **settings):
     """A machine as the one that a trace was recorded on.
 
     A trace that was recorded with huge pages does not tell which of their pages are zeros: none is taken for one when
-    a folio is split, unless the policy decides that (`drop_zero_pages`).
+    a folio is split, unless the policy decides that (`drop_zero_pages`).  A machine with other pages than the recorded
+    one has no settings of folio sizes from it.
 
     Parameters
     ----------
     header : dict
     policy : str
         A preset.
+    arch : str, optional
+    page_size : int or str, optional
+        At least the recorded one.  Left out: as recorded, or 4K on another architecture.
     **settings
         Of `Machine`, to be used instead.
 
     Returns
     -------
     Machine
+
+    Raises
+    ------
+    ValueError
+        A page size that is smaller than the recorded one; what `Machine` raises.
     """
-    machine = Machine(**{"memory": header["mem_total_kb"] << 10, "policy": policy, **recorded_thp(header), **settings})
+    recorded = _ARCHES.get(header["arch"], header["arch"])
+    arch = arch or recorded
+    size = parse_size(page_size or (header["page_size"] if arch == recorded else "4K"))
+    if size < header["page_size"]:
+        raise ValueError(f"page_size {page_size or size!r}: the trace has pages of {header['page_size'] >> 10}K, and "
+                         "does not tell of smaller ones")
+    thp = recorded_thp(header)
+    if size != header["page_size"]:
+        thp["mthp"] = thp["mthp_shmem"] = {}
+    machine = Machine(**{"memory": header["mem_total_kb"] << 10, "policy": policy, "arch": arch, "page_size": size,
+                         **thp, **settings})
     if header["mode"] != "never":
         machine.set_policy({"drop_zero_pages": "no"})
     return machine

@@ -20,7 +20,7 @@ class Files:
         self.files = {}
         self.names = {}
         self.open_files = open_files(trace.events)
-        self.code, self.data = (machine.create_file("disk", 16 * self.page_size) for _ in range(2))
+        self.code, self.data = (machine.create_file("disk", 16 * machine.page_size) for _ in range(2))
         self.machine.core.binfmt.set_resident(self.code, True)
 
     def mapped(self, where, end, writable=True):

@@ -9,8 +9,8 @@ class Program:
 
     Parameters
     ----------
-    process : Process
-        With an empty address space.
+    memory : Memory
+        With nothing in it.
     files : Files
     arguments : int
         Pages that arguments and environment fill.
@@ -21,15 +21,11 @@ class Program:
         Behind the last area of the program: where the heap starts, if nothing says otherwise.
     """
 
-    def __init__(self, process, files, arguments):
-        self.process, self.files, self.arguments = process, files, arguments
+    def __init__(self, memory, files, arguments):
+        self.memory, self.files, self.arguments = memory, files, arguments
         self.end = 0
         self._whole = {}
         self._stack = False
-
-    @property
-    def _binfmt(self):
-        return self.process.machine.core.binfmt
 
     def map(self, addr, length, offset, perms, extra):
         """One mapping, as the trace has it."""
@@ -39,18 +35,18 @@ class Program:
             self._map_stack(addr, length)
         elif name.startswith("["):
             code = "x" in perms
-            self._binfmt.map_special(self.process, addr, length, self.files.code if code else self.files.data, code)
+            self.memory.map_special(addr, length, self.files.code if code else self.files.data, code)
         elif "file" in extra:
             self._map_file(addr, length, offset, perms, extra)
         else:
-            self._binfmt.map_bss(self.process, addr, length, "x" in perms)
+            self.memory.map_bss(addr, length, "x" in perms)
             self.end = addr + length
 
     def _map_stack(self, addr, length):
         # a trace also tells that it has grown: the fault before has done that
         if not self._stack:
             used = min(self.arguments * self.files.page_size, length)
-            self._binfmt.map_stack(self.process, addr, length, used, _UNLIMITED)
+            self.memory.map_stack(addr, length, used, _UNLIMITED)
         self._stack = True
 
     def _map_file(self, addr, length, offset, perms, extra):
@@ -62,10 +58,10 @@ class Program:
         if start < addr < end:
             page = self.files.page_size
             first = min(addr, start + max(page, -(-(offset - at) // page) * page))
-            self.process.munmap(first, end - first)
+            self.memory.munmap(first, end - first)
             self._whole[extra["file"]] = 0, 0, 0
         prot = sum(bit for letter, bit in zip("rwx", (PROT_READ, PROT_WRITE, PROT_EXEC)) if letter in perms)
         kind = MAP_SHARED if perms.endswith("s") else MAP_PRIVATE
         file = self.files.mapped(extra, offset + length)
-        self.process.mmap(length, prot=prot, flags=kind | MAP_FIXED, addr=addr, file=file, offset=offset)
+        self.memory.mmap(length, prot=prot, flags=kind | MAP_FIXED, addr=addr, file=file, offset=offset)
         self.end = addr + length

@@ -80,7 +80,7 @@ class Saving(Replay):
         return huge // block_of(page) + (anonymous - huge) // page
 
 
-def save_of_trace(path, policy, thp, mthp):
+def save_of_trace(path, policy, thp, mthp, **machine):
     """Replay a trace up to its end, and measure its save.
 
     Parameters
@@ -91,6 +91,8 @@ def save_of_trace(path, policy, thp, mthp):
         THP mode.
     mthp : dict
         Folio size to mode.
+    **machine
+        ``arch`` and ``page_size``, if not as recorded.
 
     Returns
     -------
@@ -105,7 +107,7 @@ def save_of_trace(path, policy, thp, mthp):
         It has no such fork.
     """
     trace = read_trace(path)
-    machine = machine_of(trace.header, setting_of(policy=policy, thp=thp, mthp=mthp))
+    machine = machine_of(trace.header, setting_of(policy=policy, thp=thp, mthp=mthp, **machine))
     replay = Saving(trace, machine, thp_is_recorded=False)
     try:
         replay.run()

@@ -3,7 +3,8 @@ from foliosim.replay.engine import machine_for, recorded_thp
 from foliosim.sizes import parse_size
 
 
-def setting_of(preset="linux-6.18", policy=None, thp=None, mthp=None, limit=None, swap=None):
+def setting_of(preset="linux-6.18", policy=None, thp=None, mthp=None, limit=None, swap=None, arch=None,
+               page_size=None):
     """The words of a command as a dict that JSON can hold.
 
     Parameters
@@ -15,8 +16,9 @@ def setting_of(preset="linux-6.18", policy=None, thp=None, mthp=None, limit=None
         Mode instead of the recorded one.
     mthp : dict, optional
         Folio size (``"64K"``) to mode.
-    limit, swap : str, optional
+    limit, swap, page_size : str, optional
         Sizes.
+    arch : str, optional
 
     Returns
     -------
@@ -28,10 +30,11 @@ def setting_of(preset="linux-6.18", policy=None, thp=None, mthp=None, limit=None
         A size that is none.
     """
     sizes = {f"{parse_size(size) >> 10}kB": mode for size, mode in (mthp or {}).items()}
-    for size in (limit, swap):
+    for size in (limit, swap, page_size):
         if size is not None:
             parse_size(size)
-    return {"preset": preset, "policy": policy or {}, "thp": thp, "mthp": sizes, "limit": limit, "swap": swap}
+    return {"preset": preset, "policy": policy or {}, "thp": thp, "mthp": sizes, "limit": limit, "swap": swap,
+            "arch": arch, "page_size": page_size}
 
 
 def machine_of(header, setting):
@@ -53,10 +56,12 @@ def machine_of(header, setting):
     ValueError
         An unknown preset, point, alternative, mode or size.
     """
-    thp = recorded_thp(header)
+    mthp, thp = setting["mthp"], {}
     if setting["thp"] is not None:
-        thp |= {"thp": setting["thp"], "mthp": {}}
-    thp["mthp"] = {**thp["mthp"], **setting["mthp"]}
-    machine = machine_for(header, setting["preset"], limit=setting["limit"], swap=setting["swap"], **thp)
+        thp = {"thp": setting["thp"], "mthp": mthp}
+    elif mthp:
+        thp = {"mthp": {**(recorded_thp(header)["mthp"] if setting["page_size"] is None else {}), **mthp}}
+    machine = machine_for(header, setting["preset"], setting["arch"], setting["page_size"], limit=setting["limit"],
+                          swap=setting["swap"], **thp)
     machine.set_policy(setting["policy"])
     return machine

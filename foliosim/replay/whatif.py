@@ -4,6 +4,7 @@
 """
 from pathlib import Path
 
+from foliosim.cores import ARCHES
 from foliosim.replay import chart
 from foliosim.replay.reader import read_trace
 from foliosim.replay.run import replay_trace
@@ -30,6 +31,12 @@ def _size_or_none(text):
     return text
 
 
+def _size_or_recorded(text):
+    if text != _RECORDED:
+        parse_size(text)
+    return text
+
+
 def _sizes(text):
     if text not in (_RECORDED, _NONE):
         for size in text.split("+"):
@@ -43,6 +50,8 @@ KEYS = {
     "mthp": Key(_RECORDED, _sizes, "recorded, none, or folio sizes that are made everywhere, as 16K+64K"),
     "limit": Key(_NONE, _size_or_none, "none, or a size as 64M: what all processes together may use"),
     "swap": Key(_NONE, _size_or_none, "none, or a size"),
+    "arch": Key(_RECORDED, choice_value(_RECORDED, *ARCHES), f"recorded, {', '.join(ARCHES)}"),
+    "page_size": Key(_RECORDED, _size_or_recorded, "recorded, or a larger one that the architecture has"),
 }
 
 
@@ -55,8 +64,8 @@ def run(parameters, policy, seed):
     sizes = {size: "always" for size in (_given(parameters["mthp"]) or "").split("+") if size}
     if parameters["mthp"] != _RECORDED and parameters["thp"] == _RECORDED:
         raise StudyError(f"mthp={parameters['mthp']}: thp must be given with it")
-    setting = setting_of(policy=policy, thp=_given(parameters["thp"]), mthp=sizes, limit=_given(parameters["limit"]),
-                         swap=_given(parameters["swap"]))
+    setting = setting_of(policy=policy, thp=_given(parameters["thp"]), mthp=sizes, **{
+        name: _given(parameters[name]) for name in ("limit", "swap", "arch", "page_size")})
     trace = read_trace(parameters["trace"])
     try:
         machine = machine_of(trace.header, setting)

@@ -118,7 +118,8 @@ def _run_trace(parameters, policy):
     page = parameters["page_size"]
     settings = folio_settings(page << parameters["order"], page, "always")
     try:
-        return Outcome(saving.save_of_trace(parameters["trace"], policy, settings["thp"], settings.get("mthp", {})))
+        return Outcome(saving.save_of_trace(parameters["trace"], policy, settings["thp"], settings.get("mthp", {}),
+                                            arch=parameters["arch"], page_size=page))
     except ValueError as error:
         raise StudyError(str(error)) from None
 

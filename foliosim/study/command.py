@@ -41,7 +41,7 @@ def study(name, settings, sweeps, choices, preset_name, seed, jobs, executor, js
         chosen, todo = sweep.plan(name, settings, sweeps, choices, preset_name, seed)
         journal = sweep.Journal(out / f"{chosen.name}.unfinished.jsonl")
         with sweep.open_executor(executor, min(jobs, len(todo))) as workers:
-            runs = _run(chosen, todo, workers, journal)
+            runs = run_shown(chosen, todo, workers, journal)
     except (base.StudyError, sweep.SweepError) as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:
@@ -68,7 +68,13 @@ def _list_studies(console):
         console.print(f"    {key}={what.default}: {what.valid}", soft_wrap=True, highlight=False, markup=False)
 
 
-def _run(chosen, todo, workers, journal):
+def run_shown(chosen, todo, workers, journal):
+    """`sweep.run_all` with a bar of progress; what is done is kept if it is interrupted.
+
+    Raises
+    ------
+    StudyError, SweepError
+    """
     columns = (TextColumn(chosen.name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 import foliosim as fs
 from foliosim._core import restore
-from foliosim.attach import ask, certain, proc
+from foliosim.attach import ask, certain, proc, swapped
 from foliosim.attach.build import attach
 from foliosim.cli import main
 from foliosim.errors import RestoreError
@@ -123,15 +123,47 @@ class TestFromAnotherMachine:
             was, now = (one.pagemap(start, n * PAGE) != 0 for one in (process, attached.processes[process.pid]))
             assert was.tolist() == now.tolist()
 
-    def test_what_is_swapped_out_is_said(self, tmp_path):
+    def test_swapped_pages_are_in_their_slots(self, tmp_path):
         machine = fs.Machine(memory="128M", swap="16M")
         process = machine.spawn()
         a = process.mmap(16 * PAGE)
         process.write(a, 16 * PAGE, value=1)
-        process.madvise(a, 4 * PAGE, fs.MADV_PAGEOUT)
+        process.madvise(a + 8 * PAGE, 4 * PAGE, fs.MADV_PAGEOUT)
+        child = process.fork()
+        process.madvise(a, 4 * PAGE, fs.MADV_PAGEOUT)  # shared: they stay
+        process.write(a, 4 * PAGE, value=2)
+        process.madvise(a, 3 * PAGE, fs.MADV_PAGEOUT)
         attached = read_back(machine, tmp_path / "proc")
-        assert attached.left_out["pages that are swapped out"] == 4
-        assert {one[2] for one in certain.compare(attached)[1]} >= {"Swap"}
+        assert not +attached.left_out and certain.compare(attached)[1] == []
+        for one in (process, child):
+            twin = attached.processes[one.pid]
+            words = [each.pagemap(a, 16 * PAGE) for each in (one, twin)]
+            swapped = words[0] & fs.PM_SWAP != 0
+            assert swapped.any() and (words[0] == words[1])[swapped].all()
+            assert twin.counts()["swapents"] == one.counts()["swapents"]
+        attached.processes[process.pid].touch(a, 16 * PAGE, write=True)
+        attached.machine.validate()
+
+    def test_slots_of_several_devices(self, tmp_path):
+        (tmp_path / "swaps").write_text("Filename Type Size Used Priority\n/dev/a partition 40960 0 -2\n"
+                                        "/swap file 81920 0 -3\n")
+        devices = swapped.Devices([], tmp_path)
+        assert devices.size == (40960 + 81920) << 10
+        assert devices.slots(np.array([7 << 5, 7 << 5 | 1], np.uint64)).tolist() == [7, 40960 // 4 + 7]
+
+    def test_the_huge_zero_page(self, tmp_path):
+        machine = fs.Machine(memory="128M", thp="always")
+        process = machine.spawn()
+        a = process.mmap(4 * HUGE, addr=ARENA, flags=MAPPED)
+        process.read(a, 2 * HUGE + PAGE)
+        process.write(a + HUGE, 1, value=1)
+        process.fork()
+        attached = read_back(machine, tmp_path / "proc")
+        assert [one for one in certain.compare(attached)[1] if one[2] != "Referenced"] == []
+        for one in machine.processes():
+            assert [entry[2:] for entry in entries(attached.processes[one.pid])] == [
+                entry[2:] for entry in entries(one)]
+            assert attached.processes[one.pid].counts()["nr_ptes"] == one.counts()["nr_ptes"]
 
 
 class TestAsk:

@@ -15,7 +15,7 @@ class Made:
     def __init__(self, mode="never", **header):
         thp = {} if mode == "never" else ALWAYS
         self.header = {"format": "foliosim-trace", "version": 1, "name": "made", "mode": mode, "page_size": PAGE,
-                       "arch": "x86_64", "root": 100, "thp": thp, "files": {}, "mem_total_kb": 1 << 18, **header}
+                       "arch": "x86_64", "root": 100, "thp": thp, "files": {}, "mem_total_kb": 1 << 21, **header}
         self.events = []
 
     def add(self, kind, pid, *columns):

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from foliosim.cli import main
-from foliosim.replay import read_trace
+from foliosim.replay import read_trace, whatif
 from foliosim.replay.run import replay_trace
 from foliosim.replay.series import COLUMNS, column, summary
 from foliosim.study import run_study
@@ -100,8 +100,30 @@ def test_a_sweep_is_all_combinations_and_gives_runs_to_compare(tmp_path):
     assert run("compare", tmp_path / "s", "--out", tmp_path / "c.png").exit_code == 0
 
 
+def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path, monkeypatch):
+    real, seen = whatif.replay_trace, []
+
+    def replay_two(*args, **options):
+        seen.append(args)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return real(*args, **options)
+
+    monkeypatch.setattr(whatif, "replay_trace", replay_two)
+    args = ["replay", PIPE, "--sweep", "thp=recorded,never,madvise,always", "--out", tmp_path / "s"]
+    result = run(*args)
+    assert result.exit_code == 1 and "interrupted; 2 of 4 runs are kept in" in result.output
+    assert [file.name for file in (tmp_path / "s").iterdir()] == ["replay.unfinished.jsonl"]
+    assert run(*args).exit_code == 0 and len(seen) == 5
+    monkeypatch.undo()
+    assert run(*args[:-1], tmp_path / "t").exit_code == 0
+    for name in ("replay.csv", "run-00.json", "run-03.json"):
+        assert (tmp_path / "s" / name).read_text() == (tmp_path / "t" / name).read_text()
+    assert not (tmp_path / "s/replay.unfinished.jsonl").exists()
+
+
 def test_a_sweep_equals_its_runs_one_by_one(tmp_path):
-    swept = run_study("foliosim.replay.whatif:STUDY", settings={"trace": str(PIPE)}, sweeps={"thp": ["never", "always"]})
+    swept = run_study(whatif.WHERE, settings={"trace": str(PIPE)}, sweeps={"thp": ["never", "always"]})
     for one in swept.runs:
         path = tmp_path / "run.json"
         assert run("replay", PIPE, "--thp", one.parameters["thp"], "--json", path).exit_code == 0
