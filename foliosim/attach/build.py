@@ -11,7 +11,7 @@ from foliosim.attach.anon import Pages, map_anonymous, parents_first
 from foliosim.attach.areas import KERNEL_OWN, Files, add_area
 from foliosim.attach.proc import HUGE, PAGE
 from foliosim.attach.swapped import Devices, map_swapped
-from foliosim.flags import KPF_THP, KPF_ZERO_PAGE, MADV_GUARD_INSTALL
+from foliosim.flags import KPF_ZERO_PAGE, MADV_GUARD_INSTALL
 from foliosim.machine import Machine
 
 _THP = "kernel/mm/transparent_hugepage"
@@ -119,17 +119,22 @@ def _map_rest(attached, process, area, pages):
     guards = (words & proc.GUARD != 0) & ~present
     for start, end in _stretches(area.pages[guards]):
         process.madvise(area.start + start * PAGE, (end - start) * PAGE, MADV_GUARD_INSTALL)
+    of_file = words & proc.OF_A_FILE != 0
     attached.left_out["pages of shared memory that are swapped out"] += int(
-        ((words & proc.SWAPPED != 0) & ~guards & ~present & (words & proc.OF_A_FILE != 0)).sum())
-    _touch(attached, process, area, present & (words & proc.OF_A_FILE != 0))
-    flags = np.zeros(len(words), np.uint64)
-    anonymous = present & (words & proc.OF_A_FILE == 0)
-    flags[anonymous] = pages.frames.flags[pages.frames.at(words[anonymous] & proc.PFN)]
-    zero = flags & np.uint64(KPF_ZERO_PAGE) != 0
-    huge = zero & (flags & np.uint64(KPF_THP) != 0)  # only a PMD maps it: when that is split, small ones take its place
-    for page in area.pages[huge & ((area.pages + np.uint64(area.start // PAGE)) % np.uint64(HUGE) == 0)].tolist():
-        restore.map_huge_zero(process, area.start + page * PAGE)
-    _touch(attached, process, area, zero & ~huge)
+        ((words & proc.SWAPPED != 0) & ~guards & ~present & of_file).sum())
+    if area.anonymous:  # the huge zero page counts as a file's
+        for page in area.pages[present & of_file & (_numbers(area) % np.uint64(HUGE) == 0)].tolist():
+            restore.map_huge_zero(process, area.start + page * PAGE)
+    else:
+        _touch(attached, process, area, present & of_file)
+    zero = present & ~of_file
+    zero[zero] = pages.frames.flags[pages.frames.at(words[zero] & proc.PFN)] & np.uint64(KPF_ZERO_PAGE) != 0
+    _touch(attached, process, area, zero)
+
+
+def _numbers(area):
+    """Its pages by number in the address space."""
+    return area.pages + np.uint64(area.start // PAGE)
 
 
 def _touch(attached, process, area, mask):
