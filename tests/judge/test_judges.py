@@ -161,3 +161,11 @@ def test_command(tmp_path):
     assert [verdict["wrong"] for verdict in verdicts] == [0, 0]
     assert [verdict["addresses"] for verdict in verdicts] == [201, 201]
     assert "disagreements" in done.output and "page, read-only" in done.output
+
+
+def test_tags_lead_to_the_same_entries():
+    trial = Trial(random_machine(random.Random(2), "arm64", "16K", 48, **SMALL), np.random.default_rng(2))
+    _, _, tables, addrs = next(trial.spaces(trial.dump.image(), 600))
+    addrs = addrs & np.uint64((1 << 48) - 1)
+    for plain, tagged in zip(tables.entries_at(addrs), tables.entries_at(addrs | np.uint64(0xc2 << 56)), strict=True):
+        assert np.array_equal(plain, tagged)

@@ -45,6 +45,8 @@ class Tables:
         table : numpy.ndarray of uint64
             Address of the table that it is in.
         """
+        if self.arch == "arm64":
+            addrs = addrs & np.uint64((1 << 56) - 1)  # tags
         table = np.full(len(addrs), self.root, np.uint64)
         entry, level = np.zeros(len(addrs), np.uint64), np.full(len(addrs), self.top)
         going = np.ones(len(addrs), bool)
