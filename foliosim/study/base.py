@@ -224,8 +224,8 @@ MACHINE_KEYS = {
 
 
 def keys_of(study):
-    """Those that every study takes, ``arch`` and ``page_size``, and its own; of the same name its own."""
-    return {**MACHINE_KEYS, **study.keys}
+    """Its own, and those that every study takes: ``arch`` and ``page_size``; of the same name its own."""
+    return {**study.keys, **MACHINE_KEYS, **study.keys}
 
 
 def machine_of(parameters, **settings):
