@@ -222,7 +222,7 @@ cdef int map_huge(machine_t *m, vma_t *vma, uint32_t head, const run_t *run) exc
 
 def map_huge_zero(CoreProcess process, uint64_t addr):
     """A PMD that maps the huge zero page."""
-    cdef mm_t *mm = process.enter()
+    cdef mm_t *mm = process.look()
     cdef machine_t *m = &process.machine.m
     cdef vma_t *vma = area_at(process, addr)
     cdef uint64_t *pmd
@@ -245,7 +245,7 @@ def map_huge_zero(CoreProcess process, uint64_t addr):
 def map_swapped(CoreProcess process, const uint64_t[::1] addrs, const uint32_t[::1] slots,
                 const uint8_t[::1] exclusive):
     """Pages that are swapped out, and the slots of the device that hold them."""
-    cdef mm_t *mm = process.enter()
+    cdef mm_t *mm = process.look()
     cdef machine_t *m = &process.machine.m
     cdef vma_t *vma
     cdef uint64_t *pmd
