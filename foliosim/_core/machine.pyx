@@ -599,7 +599,7 @@ cdef class CoreProcess:
     def access(self, uint64_t addr, uint64_t length, int kind, step, uint8_t value=0, uint8_t delta=0,
                uint64_t offset=0):
         """Loads or stores at addr + offset, + step (None: a page), ...; bytes for a read, else how many were made."""
-        cdef mm_t *mm
+        cdef mm_t *mm = self.look()
         cdef access_t a
         cdef int64_t count = 0, result
         cdef uint64_t stride = FS_PAGE_SIZE if step is None else <uint64_t>step

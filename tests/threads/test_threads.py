@@ -257,7 +257,8 @@ def test_one_machine_in_many_threads():
         while len(done) < 3:
             machine.validate()
             machine.ledger()
-            [process.smaps() for process in machine.processes() if process.alive]
+            with machine.hold():  # so that none ends between the two looks
+                [process.smaps() for process in machine.processes() if process.alive]
 
     sys.setswitchinterval(1e-5)
     try:
