@@ -1,7 +1,8 @@
 """Extensions of the core, built once for each architecture and page size.
 
-FOLIOSIM_DEBUG=1 turns bounds checks and internal assertions on.  FOLIOSIM_POLICY_SLOTS=0 leaves the policy slots out, to
-measure what they cost (bench.slots).  FOLIOSIM_CORES names the cores to build, for instance
+FOLIOSIM_DEBUG=1 turns bounds checks and internal assertions on.  FOLIOSIM_SANITIZE=address,undefined (what gcc calls
+-fsanitize) lets the compiler watch every access.  FOLIOSIM_POLICY_SLOTS=0 leaves the policy slots out, to measure what
+they cost (bench.slots).  FOLIOSIM_CORES names the cores to build, for instance
 ``FOLIOSIM_CORES="_core _core_arm64_p12"``; all of them if it is not set.
 
 Cython runs once for each architecture: cores of one that differ in their page size come from the same C files, in
@@ -24,6 +25,7 @@ CORES = {
 }
 DEBUG = os.environ.get("FOLIOSIM_DEBUG", "") not in ("", "0")
 SLOTS = os.environ.get("FOLIOSIM_POLICY_SLOTS", "") != "0"
+SANITIZE = os.environ.get("FOLIOSIM_SANITIZE", "")
 SHARED = "foliosim._core._cyutility"
 SOURCE = Path("foliosim/_core")
 COPIES = Path("build/cores")
@@ -51,14 +53,22 @@ def copy_of_core(package, arch):
     return sorted(folder.glob("*.pyx"))
 
 
+def compiler_options(package=None):
+    """Options of the compiler and of the linker."""
+    if SANITIZE:
+        options = ["-O1", "-g1", "-fno-omit-frame-pointer", f"-fsanitize={SANITIZE}"]
+        return {"extra_compile_args": options, "extra_link_args": options[-1:]}
+    options = ["-O1", "-g"] if DEBUG else ["-O1", "-g0"] if package not in (None, SOURCE.name) else ["-O3"]
+    return {"extra_compile_args": options}
+
+
 def extensions_of(package, page_shift, sources):
-    optimize = ["-O1", "-g"] if DEBUG else ["-O3"] if package == SOURCE.name else ["-O1", "-g0"]
     macros = {"NPY_NO_DEPRECATED_API": "NPY_1_7_API_VERSION", "FOLIOSIM_DEBUG": int(DEBUG),
               "FOLIOSIM_PAGE_SHIFT": page_shift, "CYTHON_COMPRESS_STRINGS": 0}  # so that `renamed` sees all names
     if not SLOTS:
         macros["FOLIOSIM_POLICY_SLOTS"] = 0
     Path("foliosim", package).mkdir(exist_ok=True)
-    return [Extension(f"foliosim.{package}.{path.stem}", [str(path)], extra_compile_args=optimize,
+    return [Extension(f"foliosim.{package}.{path.stem}", [str(path)], **compiler_options(package),
                       define_macros=[(name, str(value)) for name, value in macros.items()])
             for path in sources]
 
@@ -106,9 +116,8 @@ def cython(extensions):
 
 
 def extensions():
-    shared = Extension(SHARED, sources=[str(SOURCE / "_cyutility.c")])
-    scan = Extension("foliosim.replay.scan", ["foliosim/replay/scan.pyx"],
-                     extra_compile_args=["-O1", "-g"] if DEBUG else ["-O3"])
+    shared = Extension(SHARED, sources=[str(SOURCE / "_cyutility.c")], **compiler_options())
+    scan = Extension("foliosim.replay.scan", ["foliosim/replay/scan.pyx"], **compiler_options())
     return [*cython([shared, scan]), *of_all_cores(os.environ.get("FOLIOSIM_CORES", "").split() or list(CORES))]
 
 

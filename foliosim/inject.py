@@ -261,7 +261,7 @@ class Injector:
         return min((event[0] for event in self._events), default=None)
 
     def _hold(self, what, target, after, steps, **keywords):
-        _check_target(target)
+        _check_target(target, self._machine())
         name = f"{target[0]!r} {target[1]:#x}" if isinstance(target, tuple) else f"{target}"
         return self._plan(HeldPage(f"{what} on {name}", target, keywords), after, steps)
 
@@ -315,10 +315,12 @@ def _begin(trouble, machine):
         trouble.state = "missed"
 
 
-def _check_target(target):
+def _check_target(target, machine):
     pair = isinstance(target, tuple) and len(target) == 2 and hasattr(target[0], "translate")
     if not pair and not isinstance(target, (int, Folio)) or isinstance(target, bool):
         raise ValueError(f"target {target!r}: must be a Folio, a frame number, or (process, address)")
+    if pair and target[0].machine is not machine:
+        raise ValueError(f"target {target!r}: the process belongs to another machine")
 
 
 def _frame(target, page_size):

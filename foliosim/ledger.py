@@ -39,6 +39,8 @@ class Ledger(Mapping):
     @classmethod
     def read(cls, machine):
         """The ledger of a machine.  See `Machine.ledger`."""
+        if not hasattr(machine, "core"):
+            raise TypeError(f"{machine!r}: must be a Machine")
         core = machine.core.trouble
         counts, truth = core.counts(machine), core.truth(machine)
         return cls({**_counted(machine, counts), **_page_tables(machine, truth), **_queue(machine, counts, truth),

@@ -293,9 +293,15 @@ class Machine:
         if not self.policy:
             choices = {**_policy.preset("linux-6.18"), **choices}
         with self.hold():
-            for point, answer in choices.items():
-                self.set_policy_point(point, _policy.slot(point, answer))
-                self.policy[point] = answer
+            before = self.policy
+            try:
+                for point, answer in choices.items():
+                    self.set_policy_point(point, _policy.slot(point, answer))
+            except Exception:
+                for point, answer in before.items():
+                    self.set_policy_point(point, _policy.slot(point, answer))
+                raise
+            self.policy = {**before, **choices}
 
     def spawn(self):
         """Start a process with an empty address space.

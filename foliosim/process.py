@@ -219,13 +219,18 @@ class Process(Tied):
         Returns
         -------
         Process
-            The child.
+            The child; an error leaves none.
         """
         with self.machine.hold():
             if not self.alive:
                 raise ValueError("the process has exited")
             child = type(self)(self.machine)
-            self.fork_into(child)
+            try:
+                self.fork_into(child)
+            except BaseException:  # a hook's error comes when the child is complete
+                if child.alive:
+                    child.exit()
+                raise
             return child
 
     def exit(self):

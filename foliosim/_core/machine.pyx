@@ -254,7 +254,8 @@ cdef class CoreMachine(CoreFrames):
         cdef int slot = policy_point(point)
         self.look()
         if isinstance(answer, tuple):
-            policy_set(&self.m.policy, slot, answer[0], answer[1])
+            name, number = answer
+            policy_set(&self.m.policy, slot, name, number)
             self.hooks.pop(point, None)
         else:
             self.hooks[point] = install_hook(&self.m.policy, slot, <void *>self, answer)
@@ -378,7 +379,11 @@ cdef class CoreProcess:
             raise syscall_error(ENOMEM, "fork")
         machine.known[self.mm.pid] = self
         if machine.m.refused_point or machine.hook_error is not None:
-            machine.drain()                      # reclaim asked a hook
+            try:
+                machine.drain()                  # reclaim asked a hook
+            except BaseException:
+                self.destroy(False)
+                raise
 
     cdef mm_t *living(self) except NULL:
         if self.mm == NULL:
@@ -561,6 +566,8 @@ cdef class CoreProcess:
         """Fill a new process with a copy of this one."""
         cdef mm_t *mm
         cdef int64_t result = 0
+        if child.machine is not self.machine or child.look().map_count:
+            raise ValueError("fork: the child must be a new process of the same machine")
         with Hold(self.machine):
             mm = self.begin(self.span())
             drain_batches(&self.machine.m)
@@ -610,13 +617,16 @@ cdef class CoreProcess:
         a.end = addr + length
         if a.end < addr:
             raise ValueError(f"range {addr:#x} + {length:#x} wraps around")
-        a.stride, a.kind, a.value, a.delta = stride, kind, value, delta
         if a.end > a.addr:
-            count = (a.end - a.addr + stride - 1) // stride
+            stride = min(stride, a.end - a.addr)  # so that the address does not wrap around
+            count = (a.end - a.addr - 1) // stride + 1
         if kind > ACCESS_TOUCH_WRITE and range_has_device(&self.machine.m, mm, a.addr, a.end):
             raise UnsupportedError(f"access({addr:#x}, {length:#x}): device memory has no content; touch() uses it")
+        a.stride, a.kind, a.value, a.delta = stride, kind, value, delta
         out = b""
         if kind == ACCESS_READ:
+            if count < 0:
+                raise MemoryError(f"read of {length:#x} bytes, one in {stride}")
             out = PyBytes_FromStringAndSize(NULL, count)
             a.out = <uint8_t *>PyBytes_AS_STRING(out)
         mm = self.begin(<uint64_t>count << FS_PAGE_SHIFT)

@@ -47,6 +47,13 @@ cdef class CoreBuffer(CoreReference):
         return CoreReference.put(self)
 
 
+cdef tuple words(span):
+    """An (address, length) as two words of the machine."""
+    cdef uint64_t addr, length
+    addr, length = span
+    return addr, length
+
+
 @no_gc_clear
 cdef class CoreBuffers:
     """The table of registered buffers of one ring."""
@@ -143,6 +150,7 @@ cdef class CoreBuffers:
         cdef int64_t result = 0
         with Hold(self.process.machine):
             self.process.look()
+            spans = [words(span) for span in spans]
             result = self.register(spans)
             self.process.machine.drain_now()
         self.process.leave(result, "io_uring_register", (len(spans),))
@@ -186,6 +194,7 @@ cdef class CoreBuffers:
     cdef int64_t update_slot(self, int64_t index, span) except? -1:
         cdef int64_t result = 0
         cdef CoreBuffer node = None, old
+        span = words(span)
         if not self.nodes:
             return -ENXIO
         if not 0 <= index < len(self.nodes):

@@ -56,6 +56,22 @@ class BrokenWalk(AssertionError):
     """A step after which the machine was not valid, or that raised what no system call raises."""
 
 
+def generator(seed):
+    """Programs of all themes, with all ops and advices."""
+    ops = {op for theme in THEMES.values() for op in theme.ops} | {"shared memory", "file", "ftruncate", "punch"}
+    return Generator(seed, ops, set(ADVICES), steps=(20, 60))
+
+
+def settings(rng):
+    """Keywords of a random `Machine` of x86-64, small enough to be under pressure."""
+    chosen = {"memory": "64M", "swap": "8M", **rng.choice(MACHINES), "policy": policies(rng, rng.randint(0, 4))}
+    if rng.random() < 0.5:
+        chosen["limit"] = rng.choice((6, 9, 16)) << 20
+    if rng.random() < 0.4:
+        chosen["khugepaged"] = {"scan_sleep_steps": rng.choice((1, 3, 10)), "wake_at_limit": rng.random() < 0.5}
+    return chosen
+
+
 def walk(seed, number, tally):
     """One random program, to its end.
 
@@ -72,18 +88,12 @@ def walk(seed, number, tally):
         With the steps that led there.
     """
     rng = random.Random(f"foliosim trouble {seed} {number}")
-    ops = {op for theme in THEMES.values() for op in theme.ops} | {"shared memory", "file", "ftruncate", "punch"}
-    steps = Generator(seed, ops, set(ADVICES), steps=(20, 60)).scenario(number)["steps"]
-    machine = {"memory": "64M", "swap": "8M", **rng.choice(MACHINES), "policy": _policies(rng, rng.randint(0, 4))}
-    if rng.random() < 0.5:
-        machine["limit"] = rng.choice((6, 9, 16)) << 20
-    if rng.random() < 0.4:
-        machine["khugepaged"] = {"scan_sleep_steps": rng.choice((1, 3, 10)), "wake_at_limit": rng.random() < 0.5}
-    program = Program(actors={"p0": steps}, machine=machine)
-    player = Player(Machine(**machine), {"policy": _set_policy})
+    steps = generator(seed).scenario(number)["steps"]
+    program = Program(actors={"p0": steps}, machine=settings(rng))
+    player = Player(Machine(**program.machine), {"policy": _set_policy})
     done = []
     tally.programs += 1
-    for step in _with_trouble(rng, steps, tally):
+    for step in with_trouble(rng, steps, tally):
         done.append(step)
         _one(player, step, done, program, tally)
 
@@ -111,10 +121,11 @@ def _set_policy(player, step):
     return {"ret": 0}
 
 
-def _with_trouble(rng, steps, tally):
+def with_trouble(rng, steps, tally):
+    """Steps with policies, daemons and trouble between them; `tally` counts these."""
     for step in steps:
         if rng.random() < POLICY:
-            points = _policies(rng, rng.randint(1, 4))
+            points = policies(rng, rng.randint(1, 4))
             tally.policies += len(points)
             yield {"op": "policy", "points": points}
         while rng.random() < BETWEEN:
@@ -122,13 +133,16 @@ def _with_trouble(rng, steps, tally):
         yield step
 
 
-def _policies(rng, count):
-    chosen = {}
-    for point in rng.sample(list(POINTS.values()), count):
-        one = rng.choice(point.alternatives)
-        number = f"({min(one.number[2], one.number[1] + rng.choice((0, 1, 3, 7)))})" if one.number else ""
-        chosen[point.name] = one.name + number
-    return chosen
+def policies(rng, count):
+    """Random alternatives of so many points."""
+    return {point.name: alternative(rng, point) for point in rng.sample(list(POINTS.values()), count)}
+
+
+def alternative(rng, point):
+    """A random answer to a point, as a user writes it."""
+    one = rng.choice(point.alternatives)
+    number = f"({min(one.number[2], one.number[1] + rng.choice((0, 1, 3, 7)))})" if one.number else ""
+    return one.name + number
 
 
 def _something(rng, tally):

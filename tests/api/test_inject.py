@@ -448,3 +448,11 @@ class TestHolding:
     def test_bad_input(self, machine, call, words):
         with pytest.raises(ValueError, match=words):
             call(machine.inject)
+
+
+def test_a_process_of_another_machine_is_no_target():
+    other = fs.Machine(memory="64M").spawn()
+    machine = fs.Machine(memory="64M")
+    with pytest.raises(ValueError, match="another machine"):
+        machine.inject.reference((other, other.mmap(4096)), after=3)
+    machine.branch().validate()

@@ -455,3 +455,21 @@ class TestCommand:
     def test_json(self):
         got = json.loads(CliRunner().invoke(main, ["policies", "--json"]).output)
         assert got["presets"] == PRESETS and [point["name"] for point in got["points"]] == list(POINTS)
+
+
+def test_a_policy_of_which_one_point_is_refused_changes_nothing():
+    import datetime
+
+    machine = fs.Machine(memory="64M", policy={"cow_order": "inherit"})
+    with pytest.raises(ValueError, match="capsule"):
+        machine.set_policy({"cow_order": "order0", "mlock_rule": datetime.datetime_CAPI})
+    assert machine.policy["cow_order"] == "inherit"
+    with pytest.raises(ValueError):
+        machine.set_policy_point("vma_split", ("keep",))
+
+
+def test_the_ledger_of_what_is_no_machine():
+    from foliosim.ledger import Ledger
+
+    with pytest.raises(TypeError, match="must be a Machine"):
+        Ledger.read(5)

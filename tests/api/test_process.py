@@ -261,3 +261,42 @@ class TestViews:
         process.clear_refs(1)
         machine.validate()
         assert process.smaps()["Referenced"].tolist() == [0]
+
+
+@pytest.mark.parametrize("stride", [(1 << 64) - 1, (1 << 64) - 4096, 1 << 63, 20000])
+def test_a_stride_beyond_the_range_is_one_access(process, stride):
+    addr = process.mmap(16384)
+    assert process.write(addr + 4096, 8192, value=5, stride=stride) == 1
+    assert process.read(addr, 16384) == b"\0\5\0\0"
+    assert process.read(addr + 4096, 8192, stride=stride) == b"\5"
+
+
+def test_more_bytes_than_the_host_has(process):
+    with pytest.raises(MemoryError):
+        process.read(1, (1 << 64) - 2, stride=1)
+
+
+class Raises:
+    def fork_pinned(self, *arguments):
+        raise KeyError("on purpose")
+
+
+def test_a_fork_that_raises_leaves_no_child():
+    machine = fs.Machine(memory="64M", policy=Raises())
+    process = machine.spawn()
+    addr = process.mmap(4096)
+    process.write(addr, 4096, value=1)
+    with process.pin_user_pages(addr, 4096), pytest.raises(KeyError, match="on purpose"):
+        process.fork()
+    assert machine.processes() == [process]
+    machine.validate()
+
+
+def test_fork_into_what_is_no_new_process(process):
+    other = process.machine.spawn()
+    process.mmap(4096)
+    for child in (process, fs.Machine(memory="64M").spawn()):
+        with pytest.raises(ValueError, match="new process of the same machine"):
+            process.fork_into(child)
+    process.fork_into(other)
+    process.machine.validate()

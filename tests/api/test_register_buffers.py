@@ -155,3 +155,16 @@ def test_an_address_beyond_user_space_is_refused_under_any_policy():
         with pytest.raises(OSError, match="EFAULT"):
             process.register_buffers([(addr, PAGE)])
     machine.validate()
+
+
+@pytest.mark.parametrize("spans, error", [
+    ([(0x200000000000, 100), (1,)], ValueError), ([(0x200000000000, 100), (1 << 64, 5)], OverflowError),
+    ([(0x200000000000, 100), "ab"], TypeError)])
+def test_a_span_that_is_none_leaves_nothing(spans, error):
+    machine, process, area = written()
+    spans[0] = (area, 100)
+    with pytest.raises(error):
+        process.register_buffers(spans)
+    machine.validate()
+    assert reported(machine) == (0, 0)
+    machine.branch().validate()
