@@ -1,5 +1,6 @@
 """Tables of what operations cost, for a linear model of time."""
 import json
+import math
 import os
 from dataclasses import asdict, dataclass, field
 from importlib import resources
@@ -88,14 +89,23 @@ def load(table):
         return table
     if str(table) in names():
         text = (_folder() / f"{table}.json").read_text()
-    elif Path(table).is_file():
-        text = Path(table).read_text()
+    elif os.path.isfile(table):
+        text = Path(table).read_bytes()
     else:
         raise ValueError(f"cost table {str(table)!r}: valid are {', '.join(names())}, or a JSON file")
     try:
-        return CostTable(**json.loads(text))
-    except (TypeError, ValueError) as error:
+        return _checked(json.loads(text))
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"cost table {str(table)!r}: {error}") from None
+
+
+def _checked(data):
+    if not isinstance(data, dict) or not isinstance(data.get("coefficients"), dict):
+        raise ValueError("no object with coefficients")
+    for name, ns in data["coefficients"].items():
+        if type(ns) not in (int, float) or not math.isfinite(ns):
+            raise ValueError(f"coefficient {name} is {str(ns)[:40]!r}, not a number")
+    return CostTable(**data)
 
 
 def _folder():

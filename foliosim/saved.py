@@ -26,6 +26,8 @@ FORMAT = 2
 _MAGIC = b"foliosim"
 _FIXED = struct.Struct("<8sIIQ")
 _DIGEST = 32
+# What is raised by a header that was made by hand: its checksum is right, its contents are not.
+_DAMAGE = (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError, zlib.error)
 _LAYOUT = ("types.pxd", "flags.pxd", "content.pxd")
 
 
@@ -138,15 +140,26 @@ def _imported(module, name):
 
 def from_bytes(cls, content):
     """The machine that `to_bytes` was called with."""
-    header, sections = _opened(content)
+    try:
+        return _made(cls, *_opened(content))
+    except SavedError:
+        raise
+    except _DAMAGE as error:
+        raise SavedError(f"damaged: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+
+
+def _made(cls, header, sections):
     choices = {point: _choice(point, answer) for point, answer in header["policy"].items()}
     core = _core_of(header)
     machine = core.branch.blank(_cores.tied(_cores.public(cls), core.machine.CoreMachine), header["nr_pages"])
     try:
-        core.branch.Image.of_parts(sections["items"], sections["data"]).make(machine)
+        image = core.branch.Image.of_parts(sections["items"], sections["data"])
+        image.make(machine)
         core.frame_memory.put_pieces(machine, _pieces(sections))
     except ValueError as error:
         raise SavedError(f"no machine can be made of it: {error}") from error
+    if not {number for number, _ in header["state"]["files"]} <= core.branch.mapping_ids(image):
+        raise SavedError("damaged: a file that is open has no page cache")
     state = {**header["state"], "frames": np.frombuffer(sections["references"], np.uint32)}
     return _branch.dress(machine, state, choices, header["attributes"])
 
@@ -172,7 +185,10 @@ def _opened(content):
                          f"({header['layout']}, here {ours})")
     sections, at = {}, _FIXED.size + header_size
     for name, packed, unpacked in header["sections"]:
-        sections[name] = zlib.decompress(content[at:at + packed], bufsize=max(1, unpacked))
+        unpack = zlib.decompressobj()
+        sections[name] = unpack.decompress(content[at:at + packed], max(1, unpacked))
+        if len(sections[name]) != unpacked or unpack.unconsumed_tail:
+            raise SavedError(f"damaged: section {name} is not as long as it says")
         at += packed
     return header, sections
 

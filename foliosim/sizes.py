@@ -1,6 +1,7 @@
 """Numbers from users: sizes as people write them (``"64G"``, ``"2048kB"``, ``4096``), and integers in a range."""
 import operator
 import re
+from fractions import Fraction
 
 _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 
@@ -28,10 +29,10 @@ def parse_size(size):
         if size < 0:
             raise ValueError(f"size {size}: must not be negative")
         return size
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*", size, re.IGNORECASE)
+    match = re.fullmatch(r"\s*(\d{1,20}(?:\.\d{1,20})?)\s*([kmgt]?)(?:i?b)?\s*", size, re.IGNORECASE | re.ASCII)
     if match is None:
-        raise ValueError(f"size {size!r}: not a number with a unit K, M, G or T")
-    return int(float(match[1]) * (1 << _UNITS[match[2].lower()]))
+        raise ValueError(f"size {size[:60]!r}: not a number with a unit K, M, G or T")
+    return int(Fraction(match[1]) * (1 << _UNITS[match[2].lower()]))
 
 
 def integer(what, value, least=0, most=None):

@@ -98,6 +98,12 @@ cdef enum:
     ITEM_DTYPE_SIZE = 32         # an item_t without its address
 
 
+def mapping_ids(Image image):
+    """Ids of the page caches of a machine that was made."""
+    cdef int64_t i
+    return {(<mapping_t *>image.w.items[i].at).id for i in range(image.w.nr) if image.w.items[i].record == RECORD_MAPPING}
+
+
 def blank(cls, uint64_t nr_pages):
     """A machine to be filled, of a class whose own way of making one is left out."""
     thp = dict.fromkeys(("enabled", "always", "madvise", "inherit", "shmem_enabled", "shmem_always", "shmem_inherit",
@@ -145,11 +151,15 @@ def set_references(CoreMachine machine, facts, const uint32_t[::1] frames, proce
     cdef CoreReference one
     cdef dict made = {}
     cdef int64_t at = 0, nr, last = machine.next_reference
+    if len(frames) and np.max(frames) >= machine.m.fresh_pfn:
+        raise ValueError("a reference to a frame that is not in use")
     for fact in facts:
         one = kinds[fact["kind"]](machine, processes.get(fact["pid"]), fact["flags"])
         nr = fact["pages"]
+        if not (1 if fact["locks"] else 0) <= nr <= len(frames) - at:
+            raise ValueError(f"reference {fact['number']}: {nr} pages, {len(frames) - at} are left")
         one.held.pfns = <uint32_t *>malloc(nr * sizeof(uint32_t) + 1)
-        if one.held.pfns == NULL or nr > len(frames) - at:
+        if one.held.pfns == NULL:
             raise MemoryError(f"references: {nr} pages")
         if nr:
             memcpy(one.held.pfns, &frames[at], nr * sizeof(uint32_t))

@@ -36,6 +36,8 @@ cdef class CoreBuffer(CoreReference):
 
     cdef int put(self) except -1:
         cdef int64_t pages = self.acct_pages
+        if self.ring is None:    # of a copy that is not complete
+            return CoreReference.put(self)
         for head in self.shared or ():
             holders = self.ring.shared[head]
             holders[0] -= 1

@@ -389,6 +389,8 @@ cdef int image_thaw(image_t *w, machine_t *m) noexcept nogil:
     if not sizes_fit(w):
         return -EINVAL
     memcpy(&new, w.data, sizeof(new))
+    if new.nr_pages != m.nr_pages:
+        return -EINVAL
     new.phys, new.pages, new.heads, new.held, new.policy = m.phys, m.pages, m.heads, m.held, m.policy
     new.interrupt = m.interrupt
     for i in range(w.nr):

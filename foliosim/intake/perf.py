@@ -3,7 +3,8 @@ import re
 
 from foliosim.intake.events import TRACED
 
-_LINE = re.compile(r"\s*(.*?)\s+(-?\d+)/(-?\d+)\s+\[(-?\d+)\]\s+(\d+)\.(\d{6,9}):\s+(.*)")
+# Nothing here takes time that grows faster than the line: no two parts that may both match the same blanks or letters.
+_LINE = re.compile(r"(?<!\S)(-?\d+)/(-?\d+)\s+\[-?\d+\]\s+(\d{1,10})\.(\d{6,9}):\s+")
 _MMAP = re.compile(r"PERF_RECORD_MMAP2? (-?\d+)/(-?\d+): \[(0x[0-9a-f]+)\((0x[0-9a-f]+)\) @ (0x[0-9a-f]+|0) ?"
                    r"([^\]]*)\]: (\S+) (.*)")
 _DEVICE = re.compile(r"([0-9a-f]+:[0-9a-f]+) (\d+) \d+")
@@ -42,18 +43,18 @@ class PerfText:
         """One line."""
         if not text.strip() or text.startswith("#"):
             return
-        match = _LINE.fullmatch(text)
+        match = _LINE.search(text)
         if match is None:
             self.complaints.add(number, "not a line of perf script, or cut off", text)
             return
-        _, pid, tid, _, seconds, parts, rest = match.groups()
+        (pid, tid, seconds, parts), rest = match.groups(), text[match.end():]
         when = int(seconds) * 10**9 + int(parts.ljust(9, "0"))
         try:
             self._event(number, when, int(pid), int(tid), rest)
             self.used += 1
         except NotUsed as error:
             self.complaints.add(number, str(error), rest)
-        except (ValueError, KeyError, IndexError):
+        except (ValueError, KeyError, IndexError, TypeError):  # a word where a number belongs
             self.complaints.add(number, "broken or cut off", rest)
 
     def finish(self):
@@ -182,7 +183,7 @@ def _matched(pattern, text):
 
 def _values(text, equals):
     """``name: 0x1, other: 0x2`` or ``name=1 other=2``: name to value; numbers in hexadecimal begin with 0x."""
-    pattern = r"(\w+)=(\S+)" if equals == "=" else r"(\w+): ([^,]+)(?:, |$)"
+    pattern = r"\b(\w+)=(\S+)" if equals == "=" else r"\b(\w+): ([^,]++)(?:, |$)"
     found = {}
     for name, value in re.findall(pattern, text.strip()):
         found[name] = int(value, 16) if value.startswith("0x") else value

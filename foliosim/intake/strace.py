@@ -55,7 +55,7 @@ class StraceText:
                 self.complaints.add(number, "not a call, or cut off", match[5])
         except words.UnknownWord as error:
             self.complaints.add(number, f"word {str(error)[:30]!r} is not known", match[5])
-        except (ValueError, IndexError, AttributeError):
+        except (ValueError, IndexError, AttributeError, TypeError):
             self.complaints.add(number, "broken or cut off", match[5])
 
     def finish(self):

@@ -6,6 +6,7 @@ from foliosim.intake.perf import PerfText
 from foliosim.intake.strace import StraceText
 from foliosim.replay.reader import TraceError, read_text
 
+_LONGEST = 1 << 16
 READERS = {"perf": PerfText, "strace": StraceText}
 _WHAT = {"perf": "text of perf script", "strace": "text of strace -f -ttt"}
 _BINARY = {b"PERFILE2": "this is perf's binary recording: give the text that `perf script` makes of it",
@@ -39,7 +40,9 @@ def read(kind, path):
     reader = READERS[kind](events, complaints)
     for number, line in enumerate(data.split(b"\n"), 1):
         text = line.decode("utf-8", "surrogateescape").rstrip("\r")
-        if "\0" in text:
+        if len(text) > _LONGEST:
+            complaints.add(number, f"longer than {_LONGEST:,} characters", text)
+        elif "\0" in text:
             complaints.add(number, "binary data", repr(text[:40]))
         else:
             reader.line(number, text)

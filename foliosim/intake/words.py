@@ -68,7 +68,10 @@ def split(text):
 
 def number(word):
     """The number that a word of strace stands for."""
-    word = re.sub(r"/\*.*?\*/", "", word).strip()
+    while "/*" in word and "*/" in word:
+        before, _, rest = word.partition("/*")
+        word = before + rest.partition("*/")[2]
+    word = word.strip()
     word = word.partition("=")[2] if re.match(r"[a-z_]+=", word) else word
     match = _DESCRIPTOR.fullmatch(word)
     if match:
@@ -80,8 +83,10 @@ def number(word):
 
 def _part(word):
     if "<<" in word:
-        value, shift = word.split("<<")
-        return number(value) << number(shift)
+        value, shift = map(number, word.split("<<"))
+        if not 0 <= shift < 64:
+            raise UnknownWord(word)
+        return value << shift
     if re.fullmatch(r"-?\d+", word):
         return int(word, 8 if re.fullmatch(r"0\d+", word) else 10)
     if re.fullmatch(r"0x[0-9a-fA-F]+", word):

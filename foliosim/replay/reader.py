@@ -1,7 +1,9 @@
 """Reading a trace: its header, its page faults as columns, and the other events in their places."""
 import gzip
+import io
 import json
 import lzma
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +11,9 @@ import numpy as np
 
 from foliosim.replay.events import EventError, check_event, check_header
 from foliosim.replay.scan import scan_lines
+
+
+_EXPANDED, _RATIO = 64 << 20, 200    # bytes that compressed data may expand to: so many, and so many times its size
 
 
 class TraceError(ValueError):
@@ -66,12 +71,21 @@ def read_text(path):
     try:
         data = path.read_bytes()
         if data.startswith(b"\xfd7zXZ\x00"):
-            return lzma.decompress(data)
-        return gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+            return _expanded(path, lzma.open(io.BytesIO(data)), len(data))
+        return _expanded(path, gzip.open(io.BytesIO(data)), len(data)) if data.startswith(b"\x1f\x8b") else data
+    except (lzma.LZMAError, zlib.error, gzip.BadGzipFile, EOFError) as error:
+        raise TraceError(path, 0, f"compressed data is damaged or cut off: {error}") from None
     except OSError as error:
         raise TraceError(path, 0, error.strerror or str(error)) from None
-    except (lzma.LZMAError, EOFError) as error:
-        raise TraceError(path, 0, f"compressed data is damaged or cut off: {error}") from None
+
+
+def _expanded(path, file, size):
+    most = _EXPANDED + _RATIO * size
+    with file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise TraceError(path, 0, f"{size:,} bytes that expand to more than {most:,}: no text is like that")
+    return data
 
 
 def read_json(path, text, line=0):

@@ -8,6 +8,7 @@ from foliosim.replay.reader import TraceError, read_json, read_text
 
 FORMAT, VERSION = "foliosim-truth", 1
 PRESENT, SWAPPED, EXCLUSIVE, FILE, ANON, HEAD, TAIL, THP, ZERO, MLOCKED, HUGETLB, KSM = (1 << bit for bit in range(12))
+_MOST_PAGES = 1 << 24    # of an area: 64 GiB
 _AREA = {"start": int, "end": int, "perms": str, "offset": int, "VmFlags": str, "name": str}
 
 
@@ -91,13 +92,15 @@ def _fault_of(snapshot):
         for area in process.get("smaps", []):
             if not isinstance(area, dict) or not all(isinstance(area.get(name), kind) for name, kind in _AREA.items()):
                 return f"process {pid}: an area without {', '.join(_AREA)}"
-            if not all(_is_run(run) for run in area.get("pages", [])):
+            if not isinstance(area.get("pages", []), list) or not all(_is_run(run) for run in area.get("pages", [])):
                 return f"process {pid}: area {area['start']:#x} has pages that are no runs"
+            if sum(run[1] for run in area.get("pages", [])) > _MOST_PAGES:
+                return f"process {pid}: area {area['start']:#x} has more than {_MOST_PAGES:,} pages"
     return None
 
 
 def _is_run(run):
-    return isinstance(run, list) and len(run) == 3 and all(type(value) is int and value >= 0 for value in run)
+    return isinstance(run, list) and len(run) == 3 and all(type(value) is int and 0 <= value < 1 << 52 for value in run)
 
 
 def words_of(area):

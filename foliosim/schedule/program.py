@@ -44,7 +44,8 @@ class Program:
         """Raise `ScheduleError` if a step is of no known op."""
         steps = [step for actor in self.actors.values() for step in actor]
         for step in [*self.setup, *steps, *self.daemons.values()]:
-            if not isinstance(step, dict) or not (known(step.get("op")) or step.get("op") in more):
+            op = step.get("op") if isinstance(step, dict) else None
+            if not isinstance(op, str) or not (known(op) or op in more):
                 raise ScheduleError(f"step {step!r}: no such op; valid are {', '.join([*names(), *more])}")
 
     def as_dict(self):
@@ -59,18 +60,29 @@ class Program:
         unknown = set(data) - {"machine", "setup", "actors", "daemons", "order", "why", "value", "step"}
         if unknown:
             raise ScheduleError(f"program: unknown {', '.join(sorted(unknown))}")
-        return cls(**{name: data[name] for name in ("machine", "setup", "actors", "daemons") if name in data})
+        parts = {name: data[name] for name in ("machine", "setup", "actors", "daemons") if name in data}
+        for name, part in parts.items():
+            if not isinstance(part, list if name == "setup" else dict):
+                raise ScheduleError(f"program: {name} must be {'a list' if name == 'setup' else 'an object'}")
+        for name, steps in parts["actors"].items():
+            if not isinstance(steps, list):
+                raise ScheduleError(f"program: actor {name!r} must be a list of steps")
+        return cls(**parts)
 
     @classmethod
     def read(cls, path):
-        """Read a program, or the program of a schedule, from a JSON file."""
-        return cls.from_dict(read_json(path))
+        """Read a program, or the program of a schedule, from a JSON file; `ScheduleError` names the file."""
+        data = read_json(path)
+        try:
+            return cls.from_dict(data)
+        except ScheduleError as error:
+            raise ScheduleError(f"{path}: {error}") from None
 
 
 def read_json(path):
     """The content of a JSON file; `ScheduleError` if it is none."""
     try:
-        with open(path) as file:
+        with open(path, encoding="utf-8") as file:
             return json.load(file)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ScheduleError(f"{path}: not JSON: {error}") from None

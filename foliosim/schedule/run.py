@@ -2,9 +2,11 @@
 import inspect
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import foliosim
 from foliosim.errors import UnsupportedError, ValidationError
+from foliosim.saved import write_whole
 from foliosim.schedule.player import Player
 from foliosim.schedule.program import Program, ScheduleError, read_json
 
@@ -56,15 +58,13 @@ class Schedule:
     def write(self, path):
         """Write it as JSON."""
         data = {**self.program.as_dict(), "order": self.order, "why": self.why, "value": self.value, "step": self.step}
-        with open(path, "w") as file:
-            file.write(json.dumps(data, indent=1) + "\n")
+        write_whole(Path(path), (json.dumps(data, indent=1) + "\n").encode())
 
     @classmethod
     def read(cls, path):
         """Read what `write` wrote."""
-        data = read_json(path)
-        program = Program.from_dict(data)
-        if not isinstance(data.get("order"), list):
+        program, data = Program.read(path), read_json(path)
+        if not isinstance(data.get("order"), list) or not all(isinstance(name, str) for name in data["order"]):
             raise ScheduleError(f"{path}: no order, a list of names of actors and daemons")
         return cls(program, data["order"], data.get("why", ""), data.get("value"), data.get("step"))
 

@@ -49,7 +49,7 @@ def load(text):
             content = file.read(1 << 16)
     except OSError as error:
         raise StudyError(f"histogram={text!r}: {error.strerror}; valid are {', '.join(TABLES)}, or a file") from None
-    except UnicodeDecodeError:
+    except ValueError:  # not UTF-8, or a name that no file can have
         raise StudyError(f"histogram={text!r}: not a text file; {_valid()}") from None
     return _whole(_numbers(text, content))
 
@@ -64,7 +64,7 @@ def _numbers(name, content):
     for word in words:
         try:
             numbers.append(float(word))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise StudyError(f"histogram={name!r}: {str(word)[:40]!r} is not a number; {_valid()}") from None
     if len(numbers) != BUCKETS:
         raise StudyError(f"histogram={name!r}: {len(numbers)} numbers; {_valid()}")
@@ -78,7 +78,7 @@ def _words(content):
         listed = json.loads(content)
         if isinstance(listed, list):
             return listed
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     content = re.sub(r"#.*", "", content)
     printed = _LINE.findall(content)

@@ -25,7 +25,7 @@ def sizes_value(text):
         least = _power(first)
         most = _power(last) if ".." in part else least
         if least > most:
-            raise ValueError(text)
+            raise ValueError(f"sizes {text[:60]!r}: the first is greater than the last")
         while least <= most:
             found.add(least)
             least *= 2
@@ -62,7 +62,7 @@ def _text(size):
 
 
 def _power(text):
-    size = parse_size(int(text) if text.isdecimal() else text)
+    size = parse_size(text)
     if size < 1 or size & (size - 1):
-        raise ValueError(text)
+        raise ValueError(f"size {text[:60]!r}: not a power of two")
     return size

@@ -12,6 +12,7 @@ import faulthandler
 import gc
 import inspect
 import multiprocessing
+import os
 import pickle
 import random
 import re
@@ -37,8 +38,9 @@ from foliosim.policy import POINTS, PRESETS
 from foliosim.testing.soak import HookFailed
 
 PER_ROUND = 400        # calls
-VALIDATE = 10          # each so many calls
+VALIDATE = 20          # each so many calls
 SLOW = 5.0             # seconds of CPU that a call may take
+RARE = {"write_proc": 0.02, "save": 0.1, "branch": 0.3, "reclaim": 0.3, "to_pandas": 0.1}   # what takes long: a share
 BATCH = 25             # rounds that a child process makes
 MEMORY = 6 << 30       # address space of a child, beyond which the host has none
 ADDR = 0x200000000000
@@ -58,6 +60,7 @@ EXCLUDED = {
     "from_facts": "the plain data of a copied machine",
     "core": "the module with the build of the core",
 }
+_FAST = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 BASE = (TypeError, ValueError, OverflowError, MemoryError, HookFailed, fs.ReentryError)
 SYSTEM = (OSError, fs.MemoryFault, fs.UnsupportedError)      # of what emulates a system call, an access or a step
 NAMED = {**{name: getattr(_errors, name) for name in _errors.__all__ if name.endswith(("Error", "Fault", "OutOfMemory"))},
@@ -224,6 +227,8 @@ class Caller:
         if dice < 0.2 and properties:
             return self._property(target, self.rng.choice(properties))
         name = self.rng.choice(methods)
+        while self.rng.random() > RARE.get(name, 1):
+            name = self.rng.choice(methods)
         positional, keywords = self._arguments(type(target), name)
         return self._perform(name, target, getattr(target, name), positional, keywords, documented(type(target), name))
 
@@ -258,7 +263,7 @@ class Caller:
                 self._objects.append(one)
         while len(self._objects) > 60:
             self._objects.pop(self.rng.randrange(len(self._objects)))
-        if self.rng.random() < 0.002:
+        if self.rng.random() < 0.0005:
             gc.collect()
 
     def _arguments(self, cls, name):
@@ -447,7 +452,7 @@ def rounds(seed, numbers, tally, tell=None, at=None):
     for number in numbers:
         if at is not None:
             at.value = number
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=_FAST) as folder:
             caller = Caller(seed, number, folder, tell)
             try:
                 caller.run(PER_ROUND)

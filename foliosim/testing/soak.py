@@ -113,11 +113,12 @@ class Scale:
 
     def step(self, step):
         out = dict(step)
-        if step.get("stride", PAGE) < PAGE and abs(step["length"]) > MANY:      # millions of accesses teach no more
-            del out["stride"]
+        if step["op"] in ("read", "write"):
+            few = abs(step["length"]) <= MANY      # millions of accesses teach no more
+            out["stride"] = max(step.get("stride", PAGE), 1 if few else PAGE)
         for name in ("length", "old_length", "new_length", "stride", "offset", "bytes", "memlock"):
-            if isinstance(step.get(name), int):
-                out[name] = self.number(step[name])
+            if isinstance(out.get(name), int):
+                out[name] = self.number(out[name])
         for name in ("addr", "new_addr"):
             if name in step:
                 out[name] = self.address(step[name])

@@ -9,6 +9,7 @@ from pathlib import Path
 from foliosim.verify import numbers
 
 SUFFIXES = (".jsonl", ".jsonl.gz")
+LONGEST = 1 << 26    # bytes of a line
 
 
 class RecordingError(Exception):
@@ -81,14 +82,17 @@ def read_lines(path):
     try:
         size = max(os.path.getsize(path), 1)
         with open(path, "rb") as raw, (gzip.GzipFile(fileobj=raw) if str(path).endswith(".gz") else raw) as lines:
-            for line in lines:
+            while line := lines.readline(LONGEST + 1):
                 number += 1
+                _need(len(line) <= LONGEST, f"a line of more than {LONGEST:,} bytes")
                 if line.strip():
                     yield number, line, min(raw.tell() / size, 1.0)
     except EOFError:
         raise RecordingError(path, number + 1, "truncated: the compressed data ends early") from None
     except (gzip.BadGzipFile, zlib.error) as error:
         raise RecordingError(path, number + 1, f"broken compressed data: {error}") from None
+    except FormatError as error:
+        raise RecordingError(path, number, str(error)) from None
     except OSError as error:
         raise RecordingError(path, number + 1, error.strerror or str(error)) from None
 
