@@ -230,7 +230,7 @@ def _saved():
     machine = fs.Machine(memory="32M", thp="always")
     process = machine.spawn()
     process.write(process.mmap(16384), 16384, value=3)
-    machine.inject.reference((process, process.mmap(4096, flags=0x8022)))
+    machine.inject.lock((process, process.mmap(4096, flags=0x8022)))
     with tempfile.TemporaryDirectory() as folder:
         machine.save(f"{folder}/machine")
         return (Path(f"{folder}/machine").read_bytes(),)

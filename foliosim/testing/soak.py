@@ -221,8 +221,9 @@ class World:
         for name in ("h0", "h1", "h2", "h3", "r0", "r1", "fail"):
             self.player.put_right(name)
         self.machine.set_policy("linux-6.18")
-        for name in list(self.player.procs):
-            self.player.do({"op": "exit", "proc": name})
+        for name, process in list(self.player.procs.items()):
+            if process.alive:               # a hook may have raised when it had exited
+                self.player.do({"op": "exit", "proc": name})
         for process in self.machine.processes():
             raise Finding(f"{process} is left")
         while self.player.files:
