@@ -6,7 +6,7 @@ from pathlib import Path
 
 import foliosim
 from foliosim.errors import UnsupportedError, ValidationError
-from foliosim.saved import write_whole
+from foliosim.saved import whole_file
 from foliosim.schedule.player import Player
 from foliosim.schedule.program import Program, ScheduleError, read_json
 
@@ -58,7 +58,8 @@ class Schedule:
     def write(self, path):
         """Write it as JSON."""
         data = {**self.program.as_dict(), "order": self.order, "why": self.why, "value": self.value, "step": self.step}
-        write_whole(Path(path), (json.dumps(data, indent=1) + "\n").encode())
+        with whole_file(Path(path)) as file:
+            file.write((json.dumps(data, indent=1) + "\n").encode())
 
     @classmethod
     def read(cls, path):

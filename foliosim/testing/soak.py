@@ -156,8 +156,7 @@ class World:
         self.core = find(*machines()[number % len(machines())])
         self._scale = Scale(self.core)
         settings = {"arch": self.core.arch, "page_size": self.core.page_size, **trouble.settings(self._rng)}
-        self.player = Player(Program(actors={"p0": []}, machine=self._scale.settings(settings)),
-                             {"policy": self._set_policy})
+        self.player = Player(foliosim.Machine(**self._scale.settings(settings)), {"policy": self._set_policy})
         self._where = "start"
         tally.worlds += 1
 
