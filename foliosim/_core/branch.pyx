@@ -101,7 +101,8 @@ cdef enum:
 def mapping_ids(Image image):
     """Ids of the page caches of a machine that was made."""
     cdef int64_t i
-    return {(<mapping_t *>image.w.items[i].at).id for i in range(image.w.nr) if image.w.items[i].record == RECORD_MAPPING}
+    return {(<mapping_t *>image.w.items[i].at).id for i in range(image.w.nr)
+            if image.w.items[i].record == RECORD_MAPPING}
 
 
 def blank(cls, uint64_t nr_pages):

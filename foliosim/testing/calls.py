@@ -1,11 +1,12 @@
 """Random calls of the whole public API: the interpreter does not crash, errors are documented, machines stay valid.
 
-``python -m foliosim.testing.calls --calls 1000000`` finds the methods, properties and operators by introspection, so that
-what is added later is called too.  Arguments are right, at the edge, of a wrong type, closed, stale, or of another
+``python -m foliosim.testing.calls --calls 1000000`` finds the methods, properties and operators by introspection, so
+that what is added later is called too.  Arguments are right, at the edge, of a wrong type, closed, stale, or of another
 machine; policy hooks raise, answer nonsense, or call the machine that asks them; objects are copied and pickled.
 
 Calls are made in rounds, each with machines of its own; a round follows from the seed and its number alone, and
-``--round N`` makes its calls again and prints them.  The rounds run in child processes, so that a crash is a finding too.
+``--round N`` makes its calls again and prints them.  The rounds run in child processes, so that a crash is a finding
+too.
 """
 import copy
 import faulthandler
@@ -63,7 +64,8 @@ EXCLUDED = {
 _FAST = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 BASE = (TypeError, ValueError, OverflowError, MemoryError, HookFailed, fs.ReentryError)
 SYSTEM = (OSError, fs.MemoryFault, fs.UnsupportedError)      # of what emulates a system call, an access or a step
-NAMED = {**{name: getattr(_errors, name) for name in _errors.__all__ if name.endswith(("Error", "Fault", "OutOfMemory"))},
+NAMED = {**{name: getattr(_errors, name) for name in _errors.__all__
+            if name.endswith(("Error", "Fault", "OutOfMemory"))},
          **{cls.__name__: cls for cls in (OSError, LookupError, KeyError, IndexError, FileExistsError,
                                           ModuleNotFoundError, AttributeError)}}
 
@@ -129,11 +131,14 @@ OPERATORS = operators()
 
 # ---- arguments ----
 
-EDGES = (0, 1, -1, 4095, 4096, 4097, 2 << 20, 1 << 31, 1 << 32, 1 << 47, (1 << 47) - 4096, 1 << 48, (1 << 63) - 1, 1 << 63,
+EDGES = (0, 1, -1, 4095, 4096, 4097, 2 << 20, 1 << 31, 1 << 32, 1 << 47, (1 << 47) - 4096, 1 << 48, (1 << 63) - 1,
+         1 << 63,
          (1 << 64) - 1, 1 << 64, -(1 << 63), 1 << 200)
-WORDS = ("read", "write", "fetch", "", "linux-6.18", "madvise", "64G", "64kB", "\0", "vma_split", "memfd", "tmpfs", "disk",
+WORDS = ("read", "write", "fetch", "", "linux-6.18", "madvise", "64G", "64kB", "\0", "vma_split", "memfd", "tmpfs",
+         "disk",
          "folio", "table", "oracle", "keep", "splits.ok.madvise", "always", "never", "\ud800")
-SIZED = {"pagemap", "pagemap_words", "mincore", "sys_mincore", "read", "access", "kpageflags", "observe", "touch", "write"}
+SIZED = {"pagemap", "pagemap_words", "mincore", "sys_mincore", "read", "access", "kpageflags", "observe", "touch",
+         "write"}
 JUNK = (None, 1.5, float("nan"), float("inf"), "4096", b"\0", b"x" * 100, True, [], {}, (), int, 1j, np.float64(1),
         np.uint64(ADDR), np.int64(-4096), np.arange(3), np.array([ADDR], dtype=object), np.zeros((2, 2)), len, Ellipsis)
 
@@ -192,7 +197,8 @@ class Caller:
         process.mmap(20 * page_size, flags=fs.MAP_SHARED | fs.MAP_FIXED, addr=ADDR + 2 * huge, file=file)
         child = process.fork()
         self._objects += [machine, machine, machine, process, process, child, file, machine.inject]
-        self._objects += [process.get_user_pages(ADDR, 3 * page_size), process.register_buffers([(ADDR, page_size), None])]
+        self._objects += [process.get_user_pages(ADDR, 3 * page_size),
+                          process.register_buffers([(ADDR, page_size), None])]
 
     # ---- what is called ----
 
@@ -396,7 +402,8 @@ KINDS = {
     **dict.fromkeys(("length", "old_length", "new_length", "end"), Caller._length),
     **dict.fromkeys(("pfn", "slot"), Caller._frame), "pfns": Caller._frames,
     "addrs": lambda caller: [caller._address() for _ in range(caller.rng.randint(0, 4))],
-    **dict.fromkeys(("prot", "flags", "advice", "value", "delta", "stride", "offset", "index", "fill", "number", "memlock",
+    **dict.fromkeys(("prot", "flags", "advice", "value", "delta", "stride", "offset", "index", "fill", "number",
+                     "memlock",
                      "nr_pages", "pages", "folios", "new_order", "nth", "times", "min_order", "after", "steps", "step",
                      "name", "pid", "batch", "entry", "limit", "swappiness", "always", "madvise", "inherit", "enabled",
                      "shmem_enabled", "shmem_always", "shmem_inherit", "shmem_within_size", "shmem_advise"),
@@ -465,7 +472,7 @@ def rounds(seed, numbers, tally, tell=None, at=None):
 
 
 def _child(seed, numbers, pipe, at):
-    faulthandler.enable()
+    faulthandler.enable(sys.__stderr__)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     tally = Tally()
     rounds(seed, numbers, tally, at=at)
@@ -531,7 +538,7 @@ def main(calls, seed, jobs, number):
     from rich.progress import Progress
 
     if number is not None:
-        faulthandler.enable()
+        faulthandler.enable(sys.__stderr__)
         tally = Tally()
         rounds(seed, [number], tally, tell=lambda text: print(text, flush=True))
     else:

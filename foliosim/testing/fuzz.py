@@ -1,7 +1,9 @@
 """Bad files for every reader: it ends in one line that names the file, the place and the reason, and soon.
 
-``python -m foliosim.testing.fuzz trace --runs 1000000 --from FILE`` changes real files, or its own small ones, at random;
-``--guided`` lets libFuzzer (``atheris``, extra ``fuzz``) look for inputs that reach new lines of the reader.  A finding is
+``python -m foliosim.testing.fuzz trace --runs 1000000 --from FILE`` changes real files, or its own small ones, at
+random;
+``--guided`` lets libFuzzer (``atheris``, extra ``fuzz``) look for inputs that reach new lines of the reader.  A finding
+is
 an exception of another kind, a message of several lines or without the file's name, more than a second, or more memory
 than a reader needs.  It is kept in a file, which ``--again FILE`` reads again.
 """
@@ -178,7 +180,8 @@ _HEADER = {"format": "foliosim-trace", "version": 1, "page_size": 4096, "arch": 
            "thp": {}, "files": {"/bin/a": {"dev": "00:00", "ino": 5, "size": 8192}}, "mem_total_kb": 65536,
            "mode": "always"}
 _EVENTS = (["X", 1, 100, 100, "/bin/a"], ["m", 2, 100, 100, 4194304, 8192, 0, "r-xp", {"file": "/bin/a"}],
-           ["f", 3, 100, 100, 4194304, "rp"], ["c", 5, 100, 100, "mmap", 4, [0, 8192, 3, 34, -1, 0], 139637976727552, {}],
+           ["f", 3, 100, 100, 4194304, "rp"],
+            ["c", 5, 100, 100, "mmap", 4, [0, 8192, 3, 34, -1, 0], 139637976727552, {}],
            ["F", 6, 100, 100, 101, 101, 17], ["E", 7, 101, 101, 1])
 _AREA = {"start": 4096, "end": 65536, "perms": "rw-p", "offset": 0, "VmFlags": "rd wr", "name": "[heap]",
          "pages": [[0, 4, 17], [8, 1, 5]]}
@@ -191,12 +194,14 @@ _SCENARIO = {"id": "s", "tags": ["random", "vma"], "machine": {"arch": "x86_64",
              "steps": [{"op": "mmap", "proc": "p0", "addr": "0x200000000000", "length": 16384, "prot": "rw",
                         "flags": ["private", "anonymous", "fixed"]},
                        {"op": "write", "proc": "p0", "addr": "0x200000000000", "length": 16384, "value": 1}],
-             "expect": [{"ret": "0x200000000000", "state": _STATE}, {"ret": 4, "vmstat": {"pgfault": 4}, "state": _STATE}]}
+             "expect": [{"ret": "0x200000000000", "state": _STATE},
+                        {"ret": 4, "vmstat": {"pgfault": 4}, "state": _STATE}]}
 _PERF = b"""prog 7/7 [000] 5.000000001: PERF_RECORD_COMM exec: prog:7/7
 prog 7/7 [000] 5.000000002: PERF_RECORD_MMAP2 7/7: [0x400000(0x2000) @ 0 fd:01 5 0]: r-xp /bin/prog
 prog 7/7 [000] 5.000000003: sched:sched_process_exec: filename=/bin/prog pid=7 old_pid=7
 prog 7/7 [000] 5.000000004: exceptions:page_fault_user: address=0x400000 ip=0x400000 error_code=0x14
-prog 7/7 [000] 5.000000005: syscalls:sys_enter_mmap: addr: 0x00, len: 0x2000, prot: 0x3, flags: 0x22, fd: 0xffffffff, off: 0x0
+prog 7/7 [000] 5.000000005: syscalls:sys_enter_mmap: addr: 0x00, len: 0x2000, prot: 0x3, flags: 0x22, fd: \
+0xffffffff, off: 0x0
 prog 7/7 [000] 5.000000006: syscalls:sys_exit_mmap: 0x7f0000000000
 prog 7/7 [000] 5.000000007: PERF_RECORD_FORK(8:8):(7:7)
 prog 7/7 [000] 5.000000008: task:task_newtask: pid=8 comm=prog clone_flags=0x11 oom_score_adj=0
@@ -259,7 +264,8 @@ def _sealed(header):
 def _run_file():
     from foliosim.replay.series import COLUMNS
 
-    return {"format": "foliosim-run", "version": 1, "trace": {"name": "a", "mode": "always", "events": 5}, "setting": {},
+    return {"format": "foliosim-run", "version": 1, "trace": {"name": "a", "mode": "always", "events": 5},
+            "setting": {},
             "metrics": {"faults.minor": 5}, "samples": [[5 if name not in ("why",) else "end" for name in COLUMNS]],
             "stopped": "", "label": "a"}
 
@@ -273,7 +279,8 @@ def readers():
     """
     trace = _json(_HEADER, *_EVENTS)
     return {
-        "recording": Reader(_recording, _errors("foliosim.verify.recording.RecordingError"), (_json(_SCENARIO),), ".jsonl"),
+        "recording": Reader(_recording, _errors("foliosim.verify.recording.RecordingError"),
+                            (_json(_SCENARIO),), ".jsonl"),
         "recording.gz": Reader(_recording, _errors("foliosim.verify.recording.RecordingError"),
                                (gzip.compress(_json(_SCENARIO)), gzip.compress(_json(_SCENARIO), 0)), ".jsonl.gz"),
         "trace": Reader(_trace, _TRACE_ERROR, (trace,), ".jsonl"),
@@ -289,10 +296,12 @@ def readers():
                             (b"1,2,3 4 5\n6 7 8 9 0.5 # ten\n", b"[1,2,3,4,5,6,7,8,9,0]",
                              b"Utilized[0-50]: 1331 680884\n" * 10), ".txt"),
         "costs": Reader(_costs, _errors("builtins.ValueError"),
-                        (Path(__file__).parents[1].joinpath("cost_tables", "zen2-guest-6.18.json").read_bytes(),), ".json"),
+                        (Path(__file__).parents[1].joinpath("cost_tables", "zen2-guest-6.18.json").read_bytes(),),
+                         ".json"),
         "schedule": Reader(_program, _errors("foliosim.schedule.ScheduleError"), (_json(_SCHEDULE),), ".json"),
         "policy": Reader(_policy, _errors("builtins.ValueError"),
-                         (b"linux-6.18", b"cow_order=fixed(2)", b"partial_unmap=split_now_if_order<=4", b"vma_split=retry(3)")),
+                         (b"linux-6.18", b"cow_order=fixed(2)", b"partial_unmap=split_now_if_order<=4",
+                           b"vma_split=retry(3)")),
         "size": Reader(_size, _errors("builtins.ValueError"), (b"64K", b"16K+64K+2M", b"16K..2M", b"1.5GiB", b"4096")),
     }
 
@@ -539,7 +548,8 @@ def _guided(name, runs, seed, sources, corpus):
               help="A real file to change; compressed ones are unpacked for readers of plain text.")
 @click.option("--guided", is_flag=True, help="Let atheris look for inputs that reach new lines.")
 @click.option("--corpus", type=click.Path(file_okay=False, exists=True), help="Where --guided keeps its inputs.")
-@click.option("--keep", type=click.Path(file_okay=False, path_type=Path), default=Path("fuzz-findings"), show_default=True,
+@click.option("--keep", type=click.Path(file_okay=False, path_type=Path), default=Path("fuzz-findings"),
+              show_default=True,
               help="Folder for inputs that were findings.")
 @click.option("--again", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Read this finding again.")
 def main(reader, runs, seed, sources, guided, corpus, keep, again):

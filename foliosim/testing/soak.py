@@ -5,7 +5,8 @@ of them Python hooks that raise, with daemons, injected failures and interleavin
 branched, saved, loaded and pickled on the way.  Every few steps all invariants are checked, and at the end of each
 program that nothing of it is left.  Memory and speed are measured all the while and drawn over time.
 
-Everything follows from the seed: a world (a machine and its programs) has a number, and ``--world N`` performs it again.
+Everything follows from the seed: a world (a machine and its programs) has a number, and ``--world N`` performs it
+again.
 """
 import csv
 import faulthandler
@@ -382,7 +383,7 @@ def run(seed, *, seconds=None, worlds=None, log=None):
 @click.option("--log", type=click.Path(dir_okay=False), help="Write what was measured, as CSV.")
 def main(minutes, seed, world, picture, log):
     """Random work on machines of both architectures, for as long as wanted.  Exit status 1: there are findings."""
-    faulthandler.enable()
+    faulthandler.enable(sys.__stderr__)
     tally, course, findings = run(seed, seconds=None if world is not None else 60 * minutes, log=log,
                                   worlds=None if world is None else [world])
     rss = course.column("rss_mib")
