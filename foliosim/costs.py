@@ -29,7 +29,7 @@ class CostTable:
     name: str
     source: str
     coefficients: dict
-    held_out_error: float = None
+    held_out_error: float | None = None
     facts: dict = field(default_factory=dict)
 
     def time(self, ledger):

@@ -113,7 +113,7 @@ def shrink_deferred(CoreMachine machine, int64_t folios):
 def khugepaged_scan(CoreMachine machine, CoreProcess process, int64_t pages):
     """Blocks that were collapsed.  process None: all, from where the last look stopped; pages 0: all of a process."""
     cdef khugepaged_t *daemon = &machine.m.khugepaged
-    cdef int64_t collapsed, result
+    cdef int64_t before, result
     cdef uint64_t address = 0
     cdef mm_t *mm = NULL
     if process is None:
@@ -122,17 +122,17 @@ def khugepaged_scan(CoreMachine machine, CoreProcess process, int64_t pages):
         raise ValueError(f"{process!r} belongs to another machine")
     else:
         mm = process.begin(process.span())
-    collapsed = -daemon.pages_collapsed
+    before = daemon.pages_collapsed
     if mm == NULL:
         result = khugepaged_do_scan(&machine.m, pages if pages else daemon.pages_to_scan)
     else:
         result = khugepaged_scan_mm(&machine.m, mm, &address, pages if pages else 1LL << 62)
-    collapsed += daemon.pages_collapsed
+    before = daemon.pages_collapsed - before
     machine.done(0)
     machine.leave()
     if result < 0:
         raise MemoryError("khugepaged: the host has no memory")
-    return collapsed
+    return before
 
 
 def khugepaged(CoreMachine machine):

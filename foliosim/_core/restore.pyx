@@ -201,22 +201,18 @@ cdef int check_shape(machine_t *m, const vma_t *vma, uint32_t head, const run_t 
     return 0
 
 
-cdef uint64_t *pmd_for_leaf(machine_t *m, mm_t *mm, uint64_t addr) except NULL:
-    """An empty PMD entry, with a table deposited for its split."""
-    cdef uint64_t *pmd = pmd_alloc(m, mm, addr)
-    cdef uint32_t table = table_alloc(m) if pmd != NULL else FS_NO_PFN
+cdef int map_huge(machine_t *m, vma_t *vma, uint32_t head, const run_t *run) except -1:
+    cdef page_t *folio = page_of(m, head)
+    cdef uint64_t *pmd
+    cdef uint32_t table
+    pmd = pmd_alloc(m, vma.mm, run.addr)
+    table = table_alloc(m) if pmd != NULL else FS_NO_PFN
     if table == FS_NO_PFN:
         raise MemoryError("restore: no memory for a page table")
     if pmd[0]:
-        raise RestoreError(f"{addr:#x}: something is mapped there")
+        raise RestoreError(f"{run.addr:#x}: something is mapped there")
     pgtable_deposit(m, pmd, table)
-    mm.nr_ptes += 1
-    return pmd
-
-
-cdef int map_huge(machine_t *m, vma_t *vma, uint32_t head, const run_t *run) except -1:
-    cdef page_t *folio = page_of(m, head)
-    cdef uint64_t *pmd = pmd_for_leaf(m, vma.mm, run.addr)
+    vma.mm.nr_ptes += 1
     folio.refcount += 1
     folio_add_rmap_pmd(m, head, vma)
     store_entry(m, pmd, made_entry(m, mk_pmd_leaf(m, head, vma.page_prot), run.bits))
@@ -230,10 +226,18 @@ def map_huge_zero(CoreProcess process, uint64_t addr):
     cdef machine_t *m = &process.machine.m
     cdef vma_t *vma = area_at(process, addr)
     cdef uint64_t *pmd
+    cdef uint32_t table
     if addr & (FS_PMD_SIZE - 1) or addr < vma.start or addr + FS_PMD_SIZE > vma.end:
         raise RestoreError(f"{addr:#x}: a PMD cannot map the huge zero page there")
     check(anon_vma_prepare(m, vma))
-    pmd = pmd_for_leaf(m, mm, addr)
+    pmd = pmd_alloc(m, mm, addr)
+    table = table_alloc(m) if pmd != NULL else FS_NO_PFN
+    if table == FS_NO_PFN:
+        raise MemoryError("restore: no memory for a page table")
+    if pmd[0]:
+        raise RestoreError(f"{addr:#x}: something is mapped there")
+    pgtable_deposit(m, pmd, table)
+    mm.nr_ptes += 1
     mm.huge_zero = True
     store_entry(m, pmd, pte_mkspecial(m, mk_pmd_leaf(m, m.huge_zero_pfn, vma.page_prot)))
 

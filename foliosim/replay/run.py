@@ -28,7 +28,7 @@ class Result:
     replay: Replay
     comparison: Comparison
     metrics: dict
-    series: Series = None
+    series: Series | None = None
     stopped: str = ""
 
 

@@ -34,7 +34,7 @@ class Schedule:
     order: list
     why: str = ""
     value: object = None
-    step: int = None
+    step: int | None = None
     results: list = field(default_factory=list, repr=False)
 
     def steps(self):

@@ -72,7 +72,19 @@ class UnicornArm64:
         uc.emu_start(at, at + 4 * len(words))
 
     def ask(self, addrs, access):
-        """See `UnicornX86.ask`."""
+        """Translate.
+
+        Parameters
+        ----------
+        addrs : numpy.ndarray of uint64
+        access : int
+            Of `WRITE`, `USER`, `FETCH`.
+
+        Returns
+        -------
+        numpy.ndarray of ANSWER
+            ``error`` as `Process.walk` has it.
+        """
         if access & FETCH:
             return self._fetch(addrs, *self.fetches[access & USER])
         return np.concatenate([self._at(addrs[first:first + _BATCH], access)

@@ -1,0 +1,14 @@
+from foliosim.policy.choose import (
+    choices as choices,
+    installed as installed,
+    preset as preset,
+    slot as slot,
+)
+from foliosim.policy.points import (
+    POINTS as POINTS,
+    PRESETS as PRESETS,
+    Alternative as Alternative,
+    Point as Point,
+)
+
+__all__ = ["POINTS", "PRESETS", "Alternative", "Point", "choices", "installed", "preset", "slot"]
