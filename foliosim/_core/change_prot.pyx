@@ -23,7 +23,7 @@ cdef bint maybe_change_writable(machine_t *m, const vma_t *vma, uint64_t entry) 
 
 cdef inline bint page_writable(machine_t *m, const vma_t *vma, uint32_t pfn) noexcept nogil:
     """Private memory: only pages that are the process's own (PG_anon_exclusive) may be written."""
-    return (vma.flags & VM_SHARED) != 0 or (page_of(m, pfn).flags & PG_anon_exclusive) != 0
+    return (vma.flags & VM_SHARED) != 0 or page_anon_exclusive(m, pfn)
 
 
 cdef bint can_change_writable(machine_t *m, const vma_t *vma, uint64_t entry, uint32_t pfn, bint normal) noexcept nogil:
@@ -103,6 +103,8 @@ cdef uint32_t prot_batch(machine_t *m, const uint64_t *pte, uint32_t max_nr) noe
 cdef uint32_t exclusive_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
     """Follows page_anon_exclusive_sub_batch: how many of n pages are like the first, the process's own or not."""
     cdef uint32_t first = page_of(m, pfn).flags & PG_anon_exclusive, i = 1
+    if folio_of(m, pfn).flags & PG_tails_implicit:
+        return n
     while i < n and page_of(m, pfn + i).flags & PG_anon_exclusive == first:
         i += 1
     return i

@@ -9,7 +9,7 @@ from foliosim._core.collapse cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
 from foliosim._core.pte_ops cimport *
-from foliosim._core.content cimport content_copy
+from foliosim._core.collapse_pages cimport copy_contents
 from foliosim._core.huge_memory cimport maybe_mkwrite, thp_vma_suitable_order
 from foliosim._core.mlock cimport folio_add_lru_vma
 from foliosim._core.rmap cimport folio_add_new_anon_rmap, folio_remove_rmap_ptes
@@ -46,10 +46,9 @@ cdef int replace_four(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, in
     cdef uint64_t entry
     if head == FS_NO_PFN:
         return SCAN_ALLOC_HUGE_PAGE_FAIL
-    for i in range(nr):
-        if content_copy(m, head + i, pte_pfn(m, pte[i])) < 0:
-            folio_put(m, head)
-            return -FS_EHOSTMEM
+    if copy_contents(m, head, pte, nr) < 0:
+        folio_put(m, head)
+        return -FS_EHOSTMEM
     for i in range(4):
         pfn = pte_pfn(m, pte[i * size])
         folio_remove_rmap_ptes(m, pfn, size, vma)

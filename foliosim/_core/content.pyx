@@ -95,9 +95,7 @@ cdef int entry_set(entry_t *entry, uint32_t offset, uint8_t value) noexcept nogi
 cdef page_t *content_page(machine_t *m, uint32_t pfn) noexcept nogil:
     """The record that says what a page holds."""
     cdef page_t *folio = folio_of(m, pfn)
-    if page_kind(folio) == PG_KIND_ZERO or folio.flags & PG_tails_implicit:
-        return folio
-    return page_of(m, pfn)
+    return folio if page_kind(folio) == PG_KIND_ZERO else page_record(m, folio, pfn)
 
 
 cdef inline uint8_t base_byte(const page_t *page, uint32_t offset) noexcept nogil:

@@ -7,7 +7,7 @@ from foliosim._core.pte_ops cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.anon_vma cimport anon_vma_prepare
 from foliosim._core.content cimport content_copy
-from foliosim._core.folio cimport folio_alloc
+from foliosim._core.folio cimport folio_alloc, folio_materialize
 from foliosim._core.held cimport page_maybe_dma_pinned
 from foliosim._core.huge_memory cimport split_huge_pmd
 from foliosim._core.ledger cimport count_copy
@@ -33,6 +33,7 @@ cdef bint copy_window(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, in
     cdef uint32_t nr = 1U << order, i, j, n, pfn, old, head = folio_alloc(m, order)
     if head == FS_NO_PFN:
         return False
+    folio_materialize(m, head)
     for i in range(nr):
         if content_copy(m, head + i, pte_pfn(m, pte[i])) < 0:
             folio_put(m, head)
@@ -66,7 +67,7 @@ cdef bint may_copy(machine_t *m, uint64_t entry) noexcept nogil:
     folio = folio_of(m, pfn)
     if not folio.flags & PG_anon:
         return False
-    return not (page_of(m, pfn).flags & PG_anon_exclusive and page_maybe_dma_pinned(m, folio, pfn))
+    return not (page_record(m, folio, pfn).flags & PG_anon_exclusive and page_maybe_dma_pinned(m, folio, pfn))
 
 
 cdef inline bint maps_folio(machine_t *m, uint64_t entry, uint32_t head) noexcept nogil:

@@ -4,6 +4,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.anon_vma cimport mapping_id_used
+from foliosim._core.folio cimport folio_materialize
 from foliosim._core.tally cimport object_name
 
 # kind -> the fields whose corruption validation reports under their own name; "flags" are toggled, whatever the delta,
@@ -55,6 +56,7 @@ cdef vma_t *vma_at(machine_t *m, uint64_t addr) except NULL:
 cdef page_t *page_at(machine_t *m, uint64_t pfn) except NULL:
     if pfn >= m.fresh_pfn:
         raise LookupError(f"no page 0x{pfn:x}")
+    folio_materialize(m, head_of(m, <uint32_t>pfn))
     return page_of(m, <uint32_t>pfn)
 
 

@@ -55,7 +55,7 @@ cdef extern from *:
     #define PG_anon_exclusive   0x00010000U  /* per page */
     #define PG_partially_mapped 0x00020000U
     #define PG_deferred         0x00040000U  /* on the deferred split queue */
-    #define PG_tails_implicit   0x00080000U  /* PMD-sized: records from page 4 on not written yet */
+    #define PG_tails_implicit   0x00080000U  /* all pages are alike: the head's record tells for each */
     #define PG_byte0            0x00100000U  /* per page: the fill byte is at offset 0 only, the rest is zero */
     #define PG_bytes            0x00200000U  /* per page: differing bytes are in the content store */
     #define PG_locked           0x00400000U
@@ -63,6 +63,7 @@ cdef extern from *:
     #define PG_swapcache        0x00800000U  /* with PG_swapbacked: the same bit, which only files read ahead */
     #define PG_FILL_SHIFT 24
     #define PG_CONTENT_MASK     0xff300000U  /* fill byte and its two flags */
+    #define PG_PER_PAGE         (PG_CONTENT_MASK | PG_anon_exclusive)
 
     /* vm_flags */
     #define VM_READ        0x00000001ULL
@@ -162,6 +163,7 @@ cdef extern from *:
     const uint32_t PG_anon, PG_referenced, PG_uptodate, PG_dirty, PG_lru, PG_active, PG_swapbacked, PG_unevictable
     const uint32_t PG_mlocked, PG_anon_exclusive, PG_partially_mapped, PG_deferred, PG_tails_implicit
     const uint32_t PG_byte0, PG_bytes, PG_locked, PG_readahead, PG_swapcache, PG_CONTENT_MASK
+    const uint32_t PG_PER_PAGE
     const uint64_t VM_READ, VM_WRITE, VM_EXEC, VM_SHARED, VM_MAYREAD, VM_MAYWRITE, VM_MAYEXEC, VM_MAYSHARE
     const uint64_t VM_GROWSDOWN, VM_PFNMAP, VM_MAYBE_GUARD, VM_LOCKED, VM_IO, VM_SEQ_READ, VM_RAND_READ, VM_DONTCOPY
     const uint64_t VM_DONTEXPAND, VM_LOCKONFAULT, VM_ACCOUNT, VM_NORESERVE, VM_HUGETLB, VM_WIPEONFORK, VM_DONTDUMP

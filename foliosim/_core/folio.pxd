@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""New folios, and the tail records of huge ones."""
+"""New folios, and the tail records of large ones."""
 from libc.stdint cimport uint32_t
 from foliosim._core.flags cimport FS_NO_PFN
 from foliosim._core.page cimport folio_tail1, folio_tail2, folio_tail3
@@ -9,10 +9,8 @@ from foliosim._core.types cimport *
 cdef uint32_t folio_alloc(machine_t *m, int order) noexcept nogil
 # Write the records of a folio of 2^order free frames.
 cdef void folio_init(machine_t *m, uint32_t head, int order, uint32_t flags) noexcept nogil
-# Write the implicit tail records of a huge folio; nothing to do for others.
+# Write the implicit tail records of a folio: each says what the head says.
 cdef void folio_materialize(machine_t *m, uint32_t head) noexcept nogil
-# The same with a flag and PTE mappings for each tail; False: the records were there, and stay as they are.
-cdef bint folio_write_tails(machine_t *m, uint32_t head, uint32_t flags, int32_t mapcount) noexcept nogil
 
 cdef inline void init_overlays(page_t *folio, int order) noexcept nogil:
     """A large folio's own words, as at allocation: not mapped, not pinned, both mm slots free."""

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""New folios, and the tail records of huge ones (prep_compound_page in mm/page_alloc.c)."""
+"""New folios, and the tail records of large ones (prep_compound_page in mm/page_alloc.c)."""
 from libc.stdint cimport int32_t
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
@@ -31,8 +31,9 @@ cdef void folio_init(machine_t *m, uint32_t head, int order, uint32_t flags) noe
     folio.mapping = folio.index = 0
     if order == 0:
         return
-    if order >= FS_HPAGE_PMD_ORDER:
+    if order >= 2:
         folio.flags |= PG_tails_implicit
+    if order >= FS_HPAGE_PMD_ORDER:
         tails = 4
     init_tails(m, head, 1, tails, PG_KIND_TAIL | <uint32_t>order, 0)
     init_overlays(folio, order)
@@ -49,16 +50,10 @@ cdef uint32_t folio_alloc(machine_t *m, int order) noexcept nogil:
     return head
 
 
-cdef bint folio_write_tails(machine_t *m, uint32_t head, uint32_t flags, int32_t mapcount) noexcept nogil:
-    """The pages so far held the same as the head; each gets its own record that says so."""
-    cdef page_t *folio = page_of(m, head)
-    flags |= PG_KIND_TAIL | <uint32_t>folio_order(folio) | (folio.flags & PG_CONTENT_MASK)
-    if not folio.flags & PG_tails_implicit:
-        return False
-    folio.flags &= ~PG_tails_implicit
-    init_tails(m, head, 1, folio_nr_pages(folio), flags, mapcount)
-    return True
-
-
 cdef void folio_materialize(machine_t *m, uint32_t head) noexcept nogil:
-    folio_write_tails(m, head, 0, 0)
+    cdef page_t *folio = page_of(m, head)
+    if not folio.flags & PG_tails_implicit:
+        return
+    folio.flags &= ~PG_tails_implicit
+    init_tails(m, head, 1, folio_nr_pages(folio), PG_KIND_TAIL | folio.flags & PG_PER_PAGE | <uint32_t>folio_order(folio),
+               folio.mapcount)

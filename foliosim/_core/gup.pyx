@@ -62,7 +62,7 @@ cdef void touch_folio(machine_t *m, uint64_t entry, uint32_t pfn, uint32_t flags
 
 cdef bint must_unshare(machine_t *m, const vma_t *vma, uint32_t pfn, uint32_t flags) noexcept nogil:
     cdef page_t *folio = folio_of(m, pfn)
-    return gup_must_unshare(vma, folio, folio if folio.flags & PG_tails_implicit else page_of(m, pfn), flags)
+    return gup_must_unshare(vma, folio, page_record(m, folio, pfn), flags)
 
 
 cdef inline void touch_pmd(machine_t *m, uint64_t *pmd, bint write) noexcept nogil:
@@ -92,14 +92,14 @@ cdef int64_t follow_page(machine_t *m, vma_t *vma, uint64_t addr, int64_t nr, ui
     if flags & FOLL_WRITE and not pte_write(m, at[0]):
         return 0
     pfn = pte_pfn(m, at[0])
+    if not pte_write(m, at[0]) and must_unshare(m, vma, pfn, flags):
+        unshare[0] = True
+        return 0
     if huge:
         pfn += pte_index(addr)
         n = FS_PTRS_PER_PTE - pte_index(addr)
         if n > nr:
             n = nr
-    if not pte_write(m, at[0]) and must_unshare(m, vma, pfn, flags):
-        unshare[0] = True
-        return 0
     count_op(m, OP_GUP, 1)
     grab_folio(m, pfn, <int32_t>n, flags)
     if flags & FOLL_TOUCH:

@@ -125,19 +125,17 @@ cdef inline bint folio_allowed(const page_t *folio, uint32_t flags) noexcept nog
     return (folio.flags & (PG_anon | PG_swapbacked)) != 0
 
 
-cdef inline bint take(machine_t *m, uint64_t entry, uint32_t pfn, int32_t n, uint32_t flags) noexcept nogil:
-    """n references on the folio of a page that a leaf entry maps; False: the entry does not allow it."""
-    cdef uint32_t head
+cdef inline bint take(machine_t *m, uint64_t entry, int32_t n, uint32_t flags) noexcept nogil:
+    """n references on the folio of the (first) page that a leaf entry maps; False: the entry does not allow it."""
+    cdef uint32_t pfn = pte_pfn(m, entry)
     cdef page_t *folio
     if not pte_access_permitted(m, entry, (flags & FOLL_WRITE) != 0) or pte_special(m, entry):
         return False
-    head = head_of(m, pfn)
-    folio = page_of(m, head)
+    folio = folio_of(m, pfn)
     if not folio_allowed(folio, flags):
         return False
-    if not pte_write(m, entry):
-        if gup_must_unshare(NULL, folio, folio if folio.flags & PG_tails_implicit else page_of(m, pfn), flags):
-            return False
+    if not pte_write(m, entry) and gup_must_unshare(NULL, folio, page_record(m, folio, pfn), flags):
+        return False
     add_refs(folio, n, flags)
     folio.flags |= PG_referenced
     return True
@@ -166,7 +164,7 @@ cdef int64_t gup_fast_ptes(machine_t *m, const uint64_t *pte, int64_t nr, uint32
     cdef int64_t n = 0, run
     while n < nr:
         run = take_small_run(m, pte + n, <uint32_t>(nr - n), flags, pfns + n)
-        if run == 0 and take(m, pte[n], pte_pfn(m, pte[n]), 1, flags):
+        if run == 0 and take(m, pte[n], 1, flags):
             pfns[n] = pte_pfn(m, pte[n])
             run = 1
         if run == 0:
@@ -182,7 +180,7 @@ cdef int64_t gup_fast_pmd_leaf(machine_t *m, uint64_t pmd, uint32_t at, int64_t 
     """nr pages from page `at` of the leaf on."""
     cdef uint32_t pfn = pte_pfn(m, pmd) + at
     cdef int64_t i
-    if not take(m, pmd, pfn, <int32_t>nr, flags):
+    if not take(m, pmd, <int32_t>nr, flags):
         return 0
     for i in range(nr):
         pfns[i] = pfn + <uint32_t>i

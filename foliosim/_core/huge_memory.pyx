@@ -8,7 +8,7 @@ from foliosim._core.stat cimport *
 from foliosim._core.anon_vma cimport anon_vma_prepare
 from foliosim._core.deferred_split cimport deferred_split_offer
 from foliosim._core.content cimport content_copy
-from foliosim._core.folio cimport folio_alloc, folio_materialize, folio_write_tails
+from foliosim._core.folio cimport folio_alloc, folio_materialize
 from foliosim._core.ledger cimport count_copy
 from foliosim._core.mapping cimport shmem_mapping, vma_is_device
 from foliosim._core.memcontrol cimport mem_cgroup_full
@@ -372,8 +372,7 @@ cdef void split_huge_pmd_frozen(machine_t *m, vma_t *vma, uint64_t *pmd) noexcep
     count_op(m, OP_TLB_FLUSH, 1)
     if pte_dirty(m, pmd[0]):
         folio.flags |= PG_dirty
-    if folio.flags & PG_anon_exclusive and not folio_write_tails(m, head, PG_anon_exclusive, 0):
-        pages_set_exclusive(m, head, FS_HPAGE_PMD_NR)
+    pages_exclusive_as_head(m, head)
     fill_split_table(m, vma, pmd, True)
     folio_remove_rmap_pmd(m, head, vma)
     folio.refcount -= 1

@@ -185,7 +185,7 @@ cdef void count_run(machine_t *m, uint32_t n) noexcept nogil:
 cdef inline bint wp_can_reuse_anon_folio(machine_t *m, uint32_t pfn, const vma_t *vma) noexcept nogil:
     """Follows wp_can_reuse_anon_folio, P07.  No policy may take a page from under a pin."""
     cdef page_t *folio = folio_of(m, pfn)
-    cdef bint exclusive = (page_of(m, pfn).flags & PG_anon_exclusive) != 0
+    cdef bint exclusive = (page_record(m, folio, pfn).flags & PG_anon_exclusive) != 0
     if exclusive and (policy_is_linux(m, POINT_COW_REUSE) or page_maybe_dma_pinned(m, folio, pfn)):
         return True
     if not folio_test_large(folio) and folio.refcount <= 3 and not folio.flags & PG_lru:
@@ -272,7 +272,7 @@ cdef bint cow_window(machine_t *m, const vma_t *vma, const uint64_t *pte, uint64
         if not may_copy(m, first[i]):
             return False
         pfn = pte_pfn(m, first[i])
-        if page_of(m, pfn).flags & PG_anon_exclusive or folio_maybe_dma_pinned(folio_of(m, pfn)):
+        if page_anon_exclusive(m, pfn) or folio_maybe_dma_pinned(folio_of(m, pfn)):
             return False
     return True
 
@@ -311,7 +311,7 @@ cdef void wp_reuse_around(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr
         entry = pte + (<int64_t>i - at)
         if i == at or page < vma.start or page >= vma.end or not may_keep(m, vma, entry[0]):
             continue
-        page_of(m, pte_pfn(m, entry[0])).flags |= PG_anon_exclusive
+        pages_set_exclusive(m, pte_pfn(m, entry[0]), 1)
         ptep_set_access_flags(m, entry, pte_mkwrite(m, ptep_get(m, entry)))
 
 
@@ -329,7 +329,6 @@ cdef bint may_keep(machine_t *m, const vma_t *vma, uint64_t entry) noexcept nogi
 cdef int do_wp_page(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, uint32_t flags) noexcept nogil:
     """A write (or unshare) fault on a read-only PTE."""
     cdef uint32_t pfn = pte_pfn(m, pte[0])
-    cdef page_t *page
     cdef page_t *folio
     cdef int order
     cdef bint unshare = (flags & FAULT_FLAG_UNSHARE) != 0
@@ -337,11 +336,10 @@ cdef int do_wp_page(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, uint
         return do_wp_shared(m, vma, pte, addr)
     if pte_special(m, pte[0]):
         return wp_page_copy(m, vma, pte, addr, flags)
-    page = page_of(m, pfn)
     folio = folio_of(m, pfn)
     if folio.flags & PG_anon:
         if wp_can_reuse_anon_folio(m, pfn, vma):
-            page.flags |= PG_anon_exclusive
+            pages_set_exclusive(m, pfn, 1)
             if unshare:
                 count_fault(m, FAULT_UNSHARE)
             else:

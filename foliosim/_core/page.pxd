@@ -49,6 +49,13 @@ cdef inline page_t *folio_of(machine_t *m, uint32_t pfn) noexcept nogil:
     """page_folio: record of the head of the folio that holds the frame."""
     return page_of(m, head_of(m, pfn))
 
+cdef inline page_t *page_record(machine_t *m, page_t *folio, uint32_t pfn) noexcept nogil:
+    """The record that tells a page's mapcount, contents, and whose it is: the head's while the tails are implicit."""
+    return folio if folio.flags & PG_tails_implicit else page_of(m, pfn)
+
+cdef inline bint page_anon_exclusive(machine_t *m, uint32_t pfn) noexcept nogil:
+    return (page_record(m, folio_of(m, pfn), pfn).flags & PG_anon_exclusive) != 0
+
 cdef inline bint is_zero_pfn(machine_t *m, uint32_t pfn) noexcept nogil:
     return pfn == m.zero_pfn
 
@@ -125,6 +132,4 @@ cdef inline int32_t page_precise_mapcount(machine_t *m, uint32_t pfn) noexcept n
         return 0
     if folio_test_large(folio):
         n = folio_entire_mapcount(folio)
-        if folio.flags & PG_tails_implicit:
-            return n
-    return n + page_of(m, pfn).mapcount
+    return n + page_record(m, folio, pfn).mapcount

@@ -118,7 +118,7 @@ cdef inline void reuse_known(machine_t *m, page_t *folio, uint32_t pfn, bint pmd
     """P07: what Linux's rule looks at; policy_cow_reuse adds the rest."""
     known.order = folio_order(folio)
     known.pmd = pmd
-    known.exclusive = (page_of(m, pfn).flags & PG_anon_exclusive) != 0
+    known.exclusive = (page_record(m, folio, pfn).flags & PG_anon_exclusive) != 0
     known.refcount = folio.refcount
     known.mapcount = folio_mapcount(folio)
     known.shared = folio_maybe_mapped_shared(folio)

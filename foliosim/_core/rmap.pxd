@@ -72,3 +72,5 @@ cdef int folio_try_dup_anon_rmap_pmd(machine_t *m, uint32_t head, const vma_t *d
 # AnonExclusive of n pages of one folio.
 cdef void pages_set_exclusive(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil
 cdef void pages_clear_exclusive(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil
+# A PMD mapping is split: what its head said, which counted for all pages, each page says now.
+cdef void pages_exclusive_as_head(machine_t *m, uint32_t head) noexcept nogil

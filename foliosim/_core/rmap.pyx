@@ -6,7 +6,7 @@ from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.debug cimport BUG_ON
-from foliosim._core.folio cimport folio_materialize, folio_write_tails
+from foliosim._core.folio cimport folio_materialize
 from foliosim._core.deferred_split cimport deferred_split_offer
 from foliosim._core.held cimport page_pinned, pins_per_page
 from foliosim._core.mapcount cimport mapcount_updates, mapcount_updates_pmd
@@ -92,11 +92,22 @@ cdef void count_rmap_each(machine_t *m, const page_t *folio, int64_t n) noexcept
     count_op(m, OP_MAPCOUNT, mapcount_updates(m, folio, n, n))
 
 
-cdef int32_t mapcounts_inc(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
-    """One more PTE for each of n pages; how many were not mapped by PTEs before."""
+cdef inline bint alike(machine_t *m, uint32_t head, page_t *folio, uint32_t n) noexcept nogil:
+    """Is the change of n pages one of all pages of the folio, so that they stay alike?  Else each has its record now."""
+    if folio.flags & PG_tails_implicit and n == folio_nr_pages(folio):
+        return True
+    folio_materialize(m, head)
+    return False
+
+
+cdef int32_t mapcounts_inc(machine_t *m, uint32_t head, page_t *folio, uint32_t pfn, uint32_t n) noexcept nogil:
+    """One more PTE for each of n pages of a folio; how many were not mapped by PTEs before."""
     cdef uint32_t i = 0, k, j
     cdef int32_t fresh = 0
     cdef page_t *page
+    if alike(m, head, folio, n):
+        folio.mapcount += 1
+        return <int32_t>n if folio.mapcount == 1 else 0
     while i < n:
         page = page_of(m, pfn + i)
         k = page_contiguous(pfn + i, n - i)
@@ -107,11 +118,15 @@ cdef int32_t mapcounts_inc(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogi
     return fresh
 
 
-cdef int32_t mapcounts_dec(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
-    """One PTE less for each of n pages; how many are no longer mapped by PTEs."""
+cdef int32_t mapcounts_dec(machine_t *m, uint32_t head, page_t *folio, uint32_t pfn, uint32_t n) noexcept nogil:
+    """One PTE less for each of n pages of a folio; how many are no longer mapped by PTEs."""
     cdef uint32_t i = 0, k, j
     cdef int32_t last = 0
     cdef page_t *page
+    if alike(m, head, folio, n):
+        BUG_ON(folio.mapcount <= 0)
+        folio.mapcount -= 1
+        return <int32_t>n if folio.mapcount == 0 else 0
     while i < n:
         page = page_of(m, pfn + i)
         k = page_contiguous(pfn + i, n - i)
@@ -123,16 +138,33 @@ cdef int32_t mapcounts_dec(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogi
     return last
 
 
+cdef void pages_change_exclusive(machine_t *m, uint32_t pfn, uint32_t n, uint32_t flag) noexcept nogil:
+    cdef uint32_t head = head_of(m, pfn)
+    cdef page_t *folio = page_of(m, head)
+    if folio.flags & PG_tails_implicit and folio.flags & PG_anon_exclusive == flag:
+        return
+    if alike(m, head, folio, n):
+        folio.flags = folio.flags & ~PG_anon_exclusive | flag
+    else:
+        pages_change_flags(m, pfn, n, PG_anon_exclusive, flag)
+
+
 cdef void pages_set_exclusive(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
-    pages_change_flags(m, pfn, n, 0, PG_anon_exclusive)
+    pages_change_exclusive(m, pfn, n, PG_anon_exclusive)
 
 
 cdef void pages_clear_exclusive(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
-    pages_change_flags(m, pfn, n, PG_anon_exclusive, 0)
+    pages_change_exclusive(m, pfn, n, 0)
 
 
-cdef bint pages_any_exclusive(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
+cdef void pages_exclusive_as_head(machine_t *m, uint32_t head) noexcept nogil:
+    pages_change_exclusive(m, head, FS_HPAGE_PMD_NR, page_of(m, head).flags & PG_anon_exclusive)
+
+
+cdef bint pages_any_exclusive(machine_t *m, page_t *folio, uint32_t pfn, uint32_t n) noexcept nogil:
     cdef uint32_t i
+    if folio.flags & PG_tails_implicit:
+        return (folio.flags & PG_anon_exclusive) != 0
     for i in range(n):
         if page_of(m, pfn + i).flags & PG_anon_exclusive:
             return True
@@ -166,7 +198,7 @@ cdef void folio_add_new_anon_rmap(machine_t *m, uint32_t head, const vma_t *vma,
         folio_tail2(folio).nr_pages_mapped = FS_ENTIRELY_MAPPED
     else:
         count_rmap(m, folio, nr)
-        mapcounts_inc(m, head, nr)
+        mapcounts_inc(m, head, folio, head, nr)
         pages_set_exclusive(m, head, nr)
         if order:
             large_mapcount_set(folio, nr, vma)
@@ -202,29 +234,21 @@ cdef void mapped_by_ptes(machine_t *m, uint32_t head, page_t *folio, uint32_t n,
 cdef void folio_add_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *vma) noexcept nogil:
     """Follows __folio_add_rmap at PTE level."""
     cdef uint32_t head = head_of(m, pfn)
-    folio_materialize(m, head)
-    count_rmap(m, page_of(m, head), n)
-    mapped_by_ptes(m, head, page_of(m, head), n, mapcounts_inc(m, pfn, n), vma)
+    cdef page_t *folio = page_of(m, head)
+    count_rmap(m, folio, n)
+    mapped_by_ptes(m, head, folio, n, mapcounts_inc(m, head, folio, pfn, n), vma)
 
 
 cdef void folio_add_rmap_each(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *vma) noexcept nogil:
     cdef uint32_t head = head_of(m, pfn)
-    count_rmap_each(m, page_of(m, head), n)
-    mapped_by_ptes(m, head, page_of(m, head), n, mapcounts_inc(m, pfn, n), vma)
+    cdef page_t *folio = page_of(m, head)
+    count_rmap_each(m, folio, n)
+    mapped_by_ptes(m, head, folio, n, mapcounts_inc(m, head, folio, pfn, n), vma)
 
 
 cdef void folio_split_rmap_pmd(machine_t *m, uint32_t head, const vma_t *vma) noexcept nogil:
-    """Records that nobody wrote yet are written once, with what they come to be."""
-    cdef page_t *folio = page_of(m, head)
-    cdef uint32_t exclusive = folio.flags & PG_anon_exclusive
-    if folio_write_tails(m, head, exclusive, 1):
-        folio.mapcount += 1
-        count_rmap(m, folio, FS_HPAGE_PMD_NR)
-        mapped_by_ptes(m, head, folio, FS_HPAGE_PMD_NR, FS_HPAGE_PMD_NR, vma)
-        return
     folio_add_rmap_ptes(m, head, FS_HPAGE_PMD_NR, vma)
-    if exclusive:
-        pages_set_exclusive(m, head, FS_HPAGE_PMD_NR)
+    pages_exclusive_as_head(m, head)
 
 
 cdef void folio_add_rmap_pmd(machine_t *m, uint32_t head, const vma_t *vma) noexcept nogil:
@@ -253,7 +277,7 @@ cdef void remove_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *
     cdef uint32_t head = head_of(m, pfn)
     cdef page_t *folio = page_of(m, head)
     cdef tail2_t *two = folio_tail2(folio)
-    cdef int32_t last = mapcounts_dec(m, pfn, n)
+    cdef int32_t last = mapcounts_dec(m, head, folio, pfn, n)
     if folio_test_large(folio):
         large_mapcount_sub(folio, n, vma)
         if folio_order(folio) >= 2:
@@ -343,9 +367,9 @@ cdef bint fork_must_copy(machine_t *m, page_t *folio, uint32_t pfn, uint32_t n) 
     """P13: must some of n pages of a folio with pins stay the parent's own?"""
     cdef uint32_t i
     if not pins_per_page(folio) and ask_fork_pinned(m, folio_order(folio)) != FORK_PINNED_PAGE:
-        return pages_any_exclusive(m, pfn, n)
+        return pages_any_exclusive(m, folio, pfn, n)
     for i in range(n):
-        if page_of(m, pfn + i).flags & PG_anon_exclusive and page_pinned(m, pfn + i):
+        if page_record(m, folio, pfn + i).flags & PG_anon_exclusive and page_pinned(m, pfn + i):
             return True
     return False
 
@@ -360,7 +384,7 @@ cdef int folio_try_dup_anon_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, co
         return -EBUSY
     pages_clear_exclusive(m, pfn, n)
     count_rmap(m, folio, n)
-    fresh = mapcounts_inc(m, pfn, n)
+    fresh = mapcounts_inc(m, head, folio, pfn, n)
     if folio_test_large(folio):
         large_mapcount_add(folio, n, dst)
         if folio_order(folio) >= 2:

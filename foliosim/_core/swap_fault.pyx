@@ -12,7 +12,7 @@ from foliosim._core.pte_ops cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.anon_vma cimport anon_vma_prepare
 from foliosim._core.content cimport content_restore
-from foliosim._core.folio cimport folio_alloc
+from foliosim._core.folio cimport folio_alloc, folio_materialize
 from foliosim._core.huge_memory cimport TVA_PAGEFAULT, thp_vma_allowable_orders, thp_vma_suitable_order
 from foliosim._core.mlock cimport lru_add_drain
 from foliosim._core.policy cimport SWAP_IN, SWAP_WHOLE, ask_swap_large, policy_is_linux
@@ -76,6 +76,7 @@ cdef int read_slots(machine_t *m, uint32_t head, uint32_t slot, int order) noexc
     """Follows swap_read_folio: the data moves into the folio."""
     cdef uint32_t i
     cdef bint zero = True
+    folio_materialize(m, head)
     for i in range(1U << order):
         zero = zero and not m.swap.slots[slot + i].content.flags
         if content_restore(m, head + i, &m.swap.slots[slot + i].content) < 0:

@@ -99,7 +99,7 @@ cdef void smaps_pmd_entry(machine_t *m, const vma_t *vma, uint64_t pmd, mem_size
         smaps_account_pages(m, mss, folio, FS_HPAGE_PMD_NR, entire, dirty, locked)
         return
     for i in range(FS_HPAGE_PMD_NR):
-        smaps_account_pages(m, mss, folio, 1, entire + page_of(m, head + i).mapcount, dirty, locked)
+        smaps_account_pages(m, mss, folio, 1, entire + page_record(m, folio, head + i).mapcount, dirty, locked)
 
 
 cdef inline void smaps_swap(machine_t *m, uint64_t e, mem_size_stats_t *mss) noexcept nogil:
@@ -131,7 +131,7 @@ cdef void smaps_pte_range(machine_t *m, const vma_t *vma, const uint64_t *pte, u
             entire = folio_entire_mapcount(folio)
         e = ptep_get(m, pte + i)
         smaps_account_folio(mss, folio, FS_PAGE_SIZE, pte_young(m, e), pte_dirty(m, e))
-        smaps_account_pages(m, mss, folio, 1, entire + page_of(m, pfn).mapcount, pte_dirty(m, e), locked)
+        smaps_account_pages(m, mss, folio, 1, entire + page_record(m, folio, pfn).mapcount, pte_dirty(m, e), locked)
 
 
 cdef void smap_gather_stats(machine_t *m, const vma_t *vma, uint64_t start, mem_size_stats_t *mss) noexcept nogil:
@@ -291,7 +291,7 @@ cdef bint pagemap_ptes(machine_t *m, const uint64_t *pte, uint64_t word, uint32_
             w |= PM_SOFT_DIRTY
         if not folio.flags & PG_anon:
             w |= PM_FILE
-        if shown_private(m, folio, entire + page_of(m, pfn).mapcount):
+        if shown_private(m, folio, entire + page_record(m, folio, pfn).mapcount):
             w |= PM_MMAP_EXCLUSIVE
         out[i] = w
     return any

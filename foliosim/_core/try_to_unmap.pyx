@@ -10,6 +10,7 @@ from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
 from foliosim._core.pte_ops cimport *
 from foliosim._core.stat cimport *
+from foliosim._core.folio cimport folio_materialize
 from foliosim._core.huge_memory cimport split_huge_pmd
 from foliosim._core.mlock cimport mlock_drain_local, mlock_folio
 from foliosim._core.policy cimport *
@@ -71,6 +72,7 @@ cdef uint32_t unmap_batch(machine_t *m, vma_t *vma, uint64_t *pte, const unmap_t
     cdef uint32_t pfn = pte_pfn(m, pte[0]), n = folio_pte_batch_write(m, pte, pfn, max_nr)
     cdef uint64_t entry
     if folio_test_swapcache(u.folio):
+        folio_materialize(m, u.head)
         return 1 if swap_out_pte(m, vma, pte, u) else 0
     entry = get_and_clear_ptes(m, pte, n)
     if pte_dirty(m, entry):

@@ -183,19 +183,21 @@ cdef int validate_lists(tally_t *t, list out) except -1:
 # ---- folios ----
 
 cdef int check_pages(tally_t *t, uint32_t head, page_t *folio, const folio_tally_t *ft, list out) except -1:
-    """Mapcount and exclusivity page by page.  Of a PMD mapping only the head's exclusivity means something."""
-    cdef uint32_t nr = 4 if folio.flags & PG_tails_implicit else folio_nr_pages(folio), i
+    """Kind, mapcount and exclusivity page by page.  Of a PMD mapping only the head's exclusivity means something."""
+    cdef bint implicit = (folio.flags & PG_tails_implicit) != 0
+    cdef uint32_t nr = folio_nr_pages(folio), i
+    cdef uint32_t written = 4 if implicit and folio_order(folio) == FS_HPAGE_PMD_ORDER else nr
     cdef const page_t *page
-    for i in range(nr):
+    for i in range(1, written):
         page = page_of(t.m, head + i)
+        if page_kind(page) != PG_KIND_TAIL or page_order(page) != folio_order(folio):
+            compare(out, "page", head + i, "kind", page_kind(page), PG_KIND_TAIL)
+    for i in range(nr):
+        page = page_record(t.m, folio, head + i)
         if page.mapcount != t.ptes[head + i]:
             compare(out, "page", head + i, "mapcount", page.mapcount, t.ptes[head + i])
-        if i and page_kind(page) != PG_KIND_TAIL:
-            compare(out, "page", head + i, "kind", page_kind(page), PG_KIND_TAIL)
         if page.flags & PG_anon_exclusive and (i == 0 or not ft.pmds) and t.ptes[head + i] + ft.pmds > 1:
             compare(out, "page", head + i, "anon_exclusive", 1, 0)
-    if nr < folio_nr_pages(folio) and ft.ptes:
-        compare(out, "folio", head, "tails_implicit", 1, 0)
     return 0
 
 

@@ -167,7 +167,7 @@ cdef int check_pte(tally_t *t, mm_tally_t *mt, uint64_t addr, uint64_t e, list o
     t.folios[mt.head].nr_mapped += t.ptes[pfn] == 1
     tally_owner(t.folios + mt.head, <page_t *>mt.folio, mt.mm.id)
     tally_rss(mt, 1)
-    exclusive = mt.folio.flags & PG_anon and page_of(t.m, pfn).flags & PG_anon_exclusive
+    exclusive = mt.folio.flags & PG_anon and page_record(t.m, <page_t *>mt.folio, pfn).flags & PG_anon_exclusive
     check_protection(t, mt, vma, addr, e, exclusive, out)
     return check_mapping(t, mt, vma, addr, pfn, out)
 
