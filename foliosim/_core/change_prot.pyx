@@ -7,6 +7,7 @@ from foliosim._core.pgtable cimport *
 from foliosim._core.pte_ops cimport *
 from foliosim._core.huge_memory cimport split_huge_pmd
 from foliosim._core.mapping cimport vma_is_device
+from foliosim._core.page_run cimport *
 from foliosim._core.pfnmap cimport change_device_range
 from foliosim._core.stat cimport count_op
 from foliosim._core.zap cimport folio_pte_batch_write
@@ -33,7 +34,7 @@ cdef bint can_change_writable(machine_t *m, const vma_t *vma, uint64_t entry, ui
     return (vma.flags & VM_SHARED) != 0 or (normal and page_writable(m, vma, pfn))
 
 
-cdef uint32_t small_run(machine_t *m, const uint64_t *pte, uint64_t bits, uint32_t left) noexcept nogil:
+cdef uint32_t unfolded_run(machine_t *m, const uint64_t *pte, uint64_t bits, uint32_t left) noexcept nogil:
     """The same where entries of large folios may have to be folded: those of small folios only."""
     cdef uint32_t n = 0
     while n < left and pte_bits(m, pte[n]) == bits and not folio_test_large(folio_of(m, pte_pfn(m, pte[n]))):
@@ -41,31 +42,14 @@ cdef uint32_t small_run(machine_t *m, const uint64_t *pte, uint64_t bits, uint32
     return n
 
 
-cdef uint32_t same_bits(machine_t *m, const uint64_t *pte, uint64_t bits, uint32_t left) noexcept nogil:
-    """How many entries from here on have these bits beside their address."""
-    cdef uint32_t n = 0, i
-    cdef uint64_t differ
-    while n + 16 <= left:
-        differ = 0
-        for i in range(16):
-            differ |= pte_bits(m, pte[n + i]) ^ bits
-        if differ:
-            break
-        n += 16
-    while n < left and pte_bits(m, pte[n]) == bits:
-        n += 1
-    return n
-
-
 cdef uint32_t equal_run(machine_t *m, const uint64_t *pte, uint32_t left) noexcept nogil:
     """Present entries that differ in their address only, and that no folio continues: nothing can spread among them."""
-    cdef uint64_t bits = pte_bits(m, pte[0])
     cdef uint32_t n, head
     if pte_special(m, pte[0]):
         return 1
     if FS_CONT_PTES > 1:
-        return small_run(m, pte, bits, left)
-    n = same_bits(m, pte, bits, left)
+        return unfolded_run(m, pte, pte_bits(m, pte[0]), left)
+    n = same_bits(m, pte, left)
     if n < left and pte[n] and pte_present(m, pte[n]) and not pte_special(m, pte[n]):
         head = head_of(m, pte_pfn(m, pte[n]))
         while n and head_of(m, pte_pfn(m, pte[n - 1])) == head:
@@ -73,24 +57,56 @@ cdef uint32_t equal_run(machine_t *m, const uint64_t *pte, uint32_t left) noexce
     return n
 
 
+cdef uint32_t allow_folio(machine_t *m, uint64_t *pte, uint32_t n, uint64_t writable) noexcept nogil:
+    """The entries from the first on that map pages of one folio in a row: how many of n."""
+    cdef uint32_t pfn = pte_pfn(m, pte[0]), i
+    cdef page_t *folio = folio_of(m, pfn)
+    n = folio_pte_batch_write(m, pte, pfn, n)
+    if folio.flags & PG_tails_implicit and not folio.flags & PG_anon_exclusive:
+        return n
+    for i in range(n):
+        if page_record(m, folio, pfn + i).flags & PG_anon_exclusive:
+            store_entry(m, pte + i, pte[i] ^ writable)
+    return n
+
+
+cdef uint32_t allow_small(machine_t *m, uint64_t *pte, uint32_t n, uint64_t writable) noexcept nogil:
+    """The same for entries of single pages."""
+    cdef uint32_t k, left
+    cdef page_t *page = small_run(m, pte, n, &k)
+    left = k
+    while left and is_small(page):
+        if page.flags & PG_anon_exclusive:
+            store_entry(m, pte, pte[0] ^ writable)
+        pte += 1
+        page += 1
+        left -= 1
+    return k - left
+
+
+cdef void allow_writes(machine_t *m, uint64_t *pte, uint32_t n, uint64_t writable) noexcept nogil:
+    """Entries of private memory: those of pages that are the process's own get write permission."""
+    cdef uint32_t i = 0, k
+    while i < n:
+        k = allow_small(m, pte + i, n - i, writable)
+        if k == 0:
+            k = allow_folio(m, pte + i, n - i, writable)
+        i += k
+
+
 cdef void change_run(machine_t *m, const vma_t *vma, uint64_t *pte, uint32_t n, bint try_write) noexcept nogil:
     """Entries of an equal_run: what changes in the first one changes in all, and once more with write permission."""
     cdef uint64_t new = pte_modify(m, pte[0], vma.page_prot), change = pte[0] ^ new, writable = 0
     cdef bint shared = (vma.flags & VM_SHARED) != 0
-    cdef uint32_t i
+    cdef int64_t i
     if try_write and not pte_write(m, new) and not pte_special(m, pte[0]) and maybe_change_writable(m, vma, new):
         writable = new ^ pte_mkwrite(m, new)
         if shared:
             change ^= writable
-    if not writable or shared:
-        for i in range(n):
-            store_entry(m, pte + i, pte[i] ^ change)
-        return
     for i in range(n):
-        new = pte[i] ^ change
-        if page_writable(m, vma, pte_pfn(m, new)):
-            new ^= writable
-        store_entry(m, pte + i, new)
+        store_entry(m, pte + i, pte[i] ^ change)
+    if writable and not shared:
+        allow_writes(m, pte, n, writable)
 
 
 cdef uint32_t prot_batch(machine_t *m, const uint64_t *pte, uint32_t max_nr) noexcept nogil:

@@ -138,20 +138,19 @@ cdef int access_leaf(machine_t *m, access_t *a, uint64_t *pmd, uint64_t limit) n
 cdef uint32_t fill_run(machine_t *m, mm_t *mm, access_t *a, uint64_t *pte, uint64_t limit) noexcept nogil:
     """Write faults on a run of empty entries that can only get single pages; how many, 0: not that case."""
     cdef vma_t *vma
-    cdef uint64_t max_nr, n = 1
+    cdef uint32_t max_nr, n
     if not is_write(a) or a.stride != FS_PAGE_SIZE or pte[0] or a.addr + FS_PAGE_SIZE >= a.end:
         return 0
     vma = vma_lookup(mm, a.addr)
     if vma == NULL or vma.file != NULL or not vma.flags & VM_WRITE or vma.flags & VM_LOCKED or m.fail.armed:
         return 0
-    max_nr = steps_below(a, limit if limit < vma.end else vma.end)
-    while n < max_nr and not pte[n]:
-        n += 1
+    max_nr = <uint32_t>steps_below(a, limit if limit < vma.end else vma.end)
+    n = empty_run(pte, max_nr)
     if n < 2 or anon_fault_orders(m, vma):
         return 0
-    n = do_anonymous_run(m, vma, pte, a.addr & ~(FS_PAGE_SIZE - 1), <uint32_t>n)
+    n = do_anonymous_run(m, vma, pte, a.addr & ~(FS_PAGE_SIZE - 1), n)
     count_vm_events(m, PGFAULT, n)
-    return <uint32_t>n
+    return n
 
 
 cdef int transfer_run(machine_t *m, access_t *a, const uint64_t *pte, uint32_t n) noexcept nogil:

@@ -17,6 +17,7 @@ from foliosim._core.pgalloc cimport pmd_alloc, pte_alloc
 from foliosim._core.memcontrol cimport MEMCG_TABLES
 from foliosim._core.mlock cimport folio_add_lru_vma
 from foliosim._core.page_alloc cimport table_alloc, table_free
+from foliosim._core.page_run cimport *
 from foliosim._core.rmap cimport *
 from foliosim._core.swap cimport folio_put
 from foliosim._core.swapfile cimport swap_duplicate
@@ -63,27 +64,36 @@ cdef void copy_entries(machine_t *m, const vma_t *src, uint64_t *to_pte, uint64_
     count_op(m, OP_REF, 1)
 
 
+cdef void share_entries(machine_t *m, uint64_t *to_pte, uint64_t *from_pte, uint32_t n) noexcept nogil:
+    """Entries of a small_run: the parent's become read-only, the child's say the same, but old."""
+    cdef uint64_t entry = pte_wrprotect(m, from_pte[0]), child = pte_mkold(m, entry), step = pte_step(m, entry)
+    cdef int64_t i
+    if pte_write(m, from_pte[0]):
+        for i in range(n):
+            store_entry(m, from_pte + i, entry + <uint64_t>i * step)
+    for i in range(n):
+        store_entry(m, to_pte + i, child + <uint64_t>i * step)
+
+
 cdef uint32_t copy_small_run(machine_t *m, vma_t *dst, const vma_t *src, uint64_t *to_pte, uint64_t *from_pte,
                              uint32_t n) noexcept nogil:
     """Entries of exclusive or shared order-0 anonymous folios in a row, of a process without pins; how many."""
-    cdef uint32_t i = 0, want = PG_KIND_HEAD | PG_anon, mask = PG_KIND_MASK | PG_ORDER_MASK | PG_anon
-    cdef uint64_t e
+    cdef uint32_t i = 0, k, left
     cdef page_t *page
     while i < n:
-        e = from_pte[i]
-        if not e or not pte_present(m, e) or pte_special(m, e):
+        page = small_run(m, from_pte + i, n - i, &k)
+        left = k
+        while left and is_small(page) and page.flags & PG_anon:
+            page.flags &= ~PG_anon_exclusive
+            page.mapcount += 1
+            page.refcount += 1
+            page += 1
+            left -= 1
+        k -= left
+        if k == 0:
             break
-        page = page_of(m, pte_pfn(m, e))
-        if (page.flags & mask) != want:
-            break
-        page.flags &= ~PG_anon_exclusive
-        page.mapcount += 1
-        page.refcount += 1
-        if pte_write(m, e):
-            e = pte_wrprotect(m, e)
-            store_entry(m, from_pte + i, e)
-        store_entry(m, to_pte + i, pte_mkold(m, e))
-        i += 1
+        share_entries(m, to_pte + i, from_pte + i, k)
+        i += k
     dst.mm.rss_anon += i
     count_op(m, OP_PTE_SET, i)
     count_op(m, OP_REF, i)
@@ -99,7 +109,7 @@ cdef uint32_t alike(machine_t *m, const vma_t *src, const uint64_t *pte, uint32_
     cdef uint32_t i
     if src.flags & VM_SHARED and not respect_soft:
         return n
-    for i in range(1, n):
+    for i in range(same_bits(m, pte, n), n):
         if not src.flags & VM_SHARED and pte_dirty(m, ptep_get(m, pte + i)) != dirty:
             return i
         if respect_soft and pte_soft_dirty(m, pte[i]) != soft:

@@ -14,6 +14,7 @@ from foliosim._core.mapping cimport shmem_mapping
 from foliosim._core.memory cimport anon_fault_orders, do_anonymous_run, handle_mm_fault
 from foliosim._core.mlock cimport lru_add_drain
 from foliosim._core.gup_policy cimport pin_policy
+from foliosim._core.page_run cimport *
 from foliosim._core.policy cimport policy_is_linux
 from foliosim._core.swap cimport folio_mark_accessed
 
@@ -134,16 +135,15 @@ cdef int faultin_page(machine_t *m, vma_t *vma, uint64_t addr, uint32_t flags, b
 cdef int64_t populate_empty(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, int64_t nr,
                             uint32_t flags) noexcept nogil:
     """Single pages of unlocked private memory, faulted in and touched in one go: how many, 0 if it is not that case."""
-    cdef int64_t n = 0, i
+    cdef uint32_t n, i
     if not flags & FOLL_WRITE or vma.file != NULL or vma.flags & VM_LOCKED or not vma.flags & VM_WRITE:
         return 0
     if m.fail.armed or anon_fault_orders(m, vma):
         return 0
-    while n < nr and not pte[n]:
-        n += 1
+    n = empty_run(pte, <uint32_t>nr)
     if n < 2:
         return 0
-    n = do_anonymous_run(m, vma, pte, addr, <uint32_t>n)
+    n = do_anonymous_run(m, vma, pte, addr, n)
     for i in range(n):
         page_of(m, pte_pfn(m, pte[i])).flags |= PG_referenced
     count_vm_events(m, PGFAULT, n)
@@ -152,26 +152,25 @@ cdef int64_t populate_empty(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t ad
 
 
 cdef uint32_t touch_run(machine_t *m, const uint64_t *pte, uint32_t max_nr, uint32_t flags) noexcept nogil:
-    """Touch single pages in consecutive frames that are mapped as wanted; how many."""
+    """Touch single pages that are mapped as wanted; how many."""
     cdef bint write = (flags & FOLL_WRITE) != 0
-    cdef uint32_t first = pte_pfn(m, pte[0]), n = 0, k = page_contiguous(first, max_nr)
-    cdef uint64_t expected = pte_batch_key_write(m, pte[0])
-    cdef page_t *page = page_of(m, first)
-    if not pte_hw_allows(m, pte[0], write) or pte_special(m, pte[0]):
+    cdef uint32_t n, left, touched = PG_referenced
+    cdef page_t *page
+    if not pte_hw_allows(m, pte[0], write):
         return 0
-    while n < k and pte_batch_key_write(m, pte[n]) == expected:
-        if page.flags & (PG_KIND_MASK | PG_ORDER_MASK) != PG_KIND_HEAD:
-            break
-        if write and not pte_dirty(m, ptep_get(m, pte + n)):
-            page.flags |= PG_dirty
-        if not page.flags & PG_referenced:
-            page.flags |= PG_referenced
-        elif not page.flags & PG_unevictable:
-            folio_mark_accessed(m, first + n)
-        expected += pte_advance(m)
+    page = small_run(m, pte, max_nr, &n)
+    if write and not pte_dirty(m, ptep_get(m, pte)):
+        touched |= PG_dirty
+    left = n
+    while left and is_small(page):
+        if page.flags & PG_referenced and not page.flags & PG_unevictable:
+            folio_mark_accessed(m, pte_pfn(m, pte[n - left]))
+            page.flags |= touched & ~PG_referenced
+        else:
+            page.flags |= touched
         page += 1
-        n += 1
-    return n
+        left -= 1
+    return n - left
 
 
 cdef int64_t touch_ptes(machine_t *m, const uint64_t *pte, int64_t nr, uint32_t flags) noexcept nogil:

@@ -4,6 +4,7 @@ from libc.stdint cimport int32_t
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
+from foliosim._core.page_run cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.interrupt cimport fatal_signal_pending
 from foliosim._core.swap cimport folio_put_refs
@@ -62,18 +63,15 @@ cdef int64_t put_small_run(machine_t *m, const uint32_t *pfns, int64_t nr, uint3
     cdef uint32_t n = page_contiguous(pfn, <uint32_t>nr if nr < FS_HPAGE_PMD_NR else FS_HPAGE_PMD_NR)
     cdef int32_t refs = FS_GUP_PIN_COUNTING_BIAS if flags & FOLL_PIN else 1
     cdef page_t *page = page_of(m, pfn)
-    if head_of(m, pfn) != pfn:
+    if in_huge_folio(m, pfn):
         return 0
-    while i < n and pfns[i] == pfn + i and is_small(page + i) and page[i].refcount > refs:
-        page[i].refcount -= refs
+    while i < n and pfns[i] == pfn + i and is_small(page) and page.refcount > refs:
+        page.refcount -= refs
+        page += 1
         i += 1
     if i:
         count_refs(m, i, i, flags, NR_FOLL_PIN_RELEASED)
     return i
-
-
-cdef inline bint is_small(const page_t *page) noexcept nogil:
-    return page.flags & (PG_KIND_MASK | PG_ORDER_MASK) == PG_KIND_HEAD
 
 
 cdef int64_t frames_of_folio(const uint32_t *pfns, int64_t nr, uint32_t head, int order) noexcept nogil:
@@ -141,35 +139,42 @@ cdef inline bint take(machine_t *m, uint64_t entry, int32_t n, uint32_t flags) n
     return True
 
 
-cdef int64_t take_small_run(machine_t *m, const uint64_t *pte, uint32_t nr, uint32_t flags,
-                            uint32_t *pfns) noexcept nogil:
+cdef uint32_t take_small(machine_t *m, const uint64_t *pte, uint32_t nr, uint32_t flags, uint32_t *pfns) noexcept nogil:
     """Writable entries of anonymous single pages in consecutive frames; how many."""
-    cdef uint32_t first = pte_pfn(m, pte[0]), n = 0, k = page_contiguous(first, nr)
+    cdef uint32_t n, left, pfn = pte_pfn(m, pte[0])
     cdef int32_t refs = FS_GUP_PIN_COUNTING_BIAS if flags & FOLL_PIN else 1
-    cdef uint64_t expected = pte_batch_key_write(m, pte[0])
-    cdef page_t *page = page_of(m, first)
-    if not pte_hw_allows(m, pte[0], True) or pte_special(m, pte[0]) or head_of(m, first) != first:
+    cdef page_t *page
+    if not pte_hw_allows(m, pte[0], True):
         return 0
-    while n < k and pte_batch_key_write(m, pte[n]) == expected and is_small(page + n) and page[n].flags & PG_anon:
-        page[n].flags |= PG_referenced
-        page[n].refcount += refs
-        pfns[n] = first + n
-        expected += pte_advance(m)
-        n += 1
-    return n
+    page = small_run(m, pte, nr, &n)
+    left = n
+    while left and is_small(page) and page.flags & PG_anon:
+        page.flags |= PG_referenced
+        page.refcount += refs
+        page += 1
+        left -= 1
+    fill_frames(pfns, pfn, n - left)
+    return n - left
+
+
+cdef inline void fill_frames(uint32_t *pfns, uint32_t pfn, int64_t n) noexcept nogil:
+    cdef int64_t i
+    for i in range(n):
+        pfns[i] = pfn + <uint32_t>i
 
 
 cdef int64_t gup_fast_ptes(machine_t *m, const uint64_t *pte, int64_t nr, uint32_t flags,
                            uint32_t *pfns) noexcept nogil:
-    cdef int64_t n = 0, run
+    cdef int64_t n = 0, small
     while n < nr:
-        run = take_small_run(m, pte + n, <uint32_t>(nr - n), flags, pfns + n)
-        if run == 0 and take(m, pte[n], 1, flags):
-            pfns[n] = pte_pfn(m, pte[n])
-            run = 1
-        if run == 0:
+        small = take_small(m, pte + n, <uint32_t>(nr - n), flags, pfns + n)
+        n += small
+        if small:
+            continue
+        if not take(m, pte[n], 1, flags):
             break
-        n += run
+        pfns[n] = pte_pfn(m, pte[n])
+        n += 1
     count_op(m, OP_GUP, n)
     count_refs(m, n, n, flags, NR_FOLL_PIN_ACQUIRED)
     return n
@@ -179,11 +184,9 @@ cdef int64_t gup_fast_pmd_leaf(machine_t *m, uint64_t pmd, uint32_t at, int64_t 
                                uint32_t *pfns) noexcept nogil:
     """nr pages from page `at` of the leaf on."""
     cdef uint32_t pfn = pte_pfn(m, pmd) + at
-    cdef int64_t i
     if not take(m, pmd, <int32_t>nr, flags):
         return 0
-    for i in range(nr):
-        pfns[i] = pfn + <uint32_t>i
+    fill_frames(pfns, pfn, nr)
     count_op(m, OP_GUP, 1)
     count_refs(m, 1, nr, flags, NR_FOLL_PIN_ACQUIRED)
     return nr

@@ -23,7 +23,7 @@ from foliosim._core.pfnmap cimport do_device_fault
 from foliosim._core.pgalloc cimport pmd_alloc, pte_alloc
 from foliosim._core.rmap cimport *
 from foliosim._core.policy cimport *
-from foliosim._core.swap cimport folio_put, lru_add_drain_cpu, lru_link_run
+from foliosim._core.swap cimport folio_put, lru_add_chain, lru_add_drain_cpu
 from foliosim._core.swap_fault cimport do_swap_page
 from foliosim._core.swap_state cimport folio_free_swap, free_swap_cache
 from foliosim._core.vmscan cimport mem_cgroup_charge
@@ -133,7 +133,8 @@ cdef int do_anonymous_page(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t add
 
 
 cdef uint32_t do_anonymous_run(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, uint32_t n) noexcept nogil:
-    """What n write faults in a row do when each gets a single page, without going through the LRU batch."""
+    """What n write faults in a row do when each gets a single page, without going through the LRU batch.  Frames
+    ascend, so the last one becomes the newest of the list."""
     cdef uint32_t pfn = 0, got, i = 0, k, j, done = 0
     cdef uint64_t entry, index
     cdef page_t template
@@ -145,7 +146,6 @@ cdef uint32_t do_anonymous_run(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t
     lru_add_drain_cpu(m)
     template.flags = PG_KIND_HEAD | PG_uptodate | PG_swapbacked | PG_anon | PG_anon_exclusive | PG_lru
     template.mapcount = template.refcount = 1
-    template.next = template.prev = FS_NO_PFN
     while done < n:
         got = alloc_run(m, n - done, &pfn)
         if got == 0:
@@ -157,12 +157,17 @@ cdef uint32_t do_anonymous_run(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t
             page = page_of(m, pfn + i)
             k = page_contiguous(pfn + i, got - i)
             folio_set_mapping(&template, vma.anon_vma.id, index + i)
+            template.next = pfn + i - 1
+            template.prev = pfn + i + 1
             for j in range(k):
                 page[j] = template
-                page[j].index = template.index + j
-                store_entry(m, pte + i + j, entry + (i + j) * pte_advance(m))
+                template.next += 1
+                template.prev += 1
+                template.index += 1
+                store_entry(m, pte + i + j, entry)
+                entry += pte_advance(m)
             i += k
-        lru_link_run(m, pfn, got)
+        lru_add_chain(m, pfn, pfn + got - 1, got)
         pte += got
         addr += <uint64_t>got << FS_PAGE_SHIFT
         done += got

@@ -106,59 +106,21 @@ cdef void mlock_folio(machine_t *m, uint32_t head) noexcept nogil:
     batch_add(m, head, folio, MLOCK_LRU)
 
 
-cdef inline void set_locked(page_t *page) noexcept nogil:
-    page.flags = (page.flags & ~PG_active) | PG_unevictable | PG_mlocked
-    page.prev = 1
-
-
-cdef void count_locked(machine_t *m, int64_t folios, int64_t pages) noexcept nogil:
-    m.lru[<int>LRU_UNEVICTABLE].nr_pages += pages
-    count_op(m, OP_MLOCK, folios)
-    count_vm_events(m, UNEVICTABLE_PGS_MLOCKED, pages)
-    count_vm_events(m, UNEVICTABLE_PGS_CULLED, pages)
-
-
-cdef void count_unlocked(machine_t *m, int64_t folios, int64_t pages) noexcept nogil:
-    m.lru[<int>LRU_UNEVICTABLE].nr_pages -= pages
-    count_op(m, OP_MLOCK, folios)
-    count_vm_events(m, UNEVICTABLE_PGS_MUNLOCKED, pages)
-    count_vm_events(m, UNEVICTABLE_PGS_RESCUED, pages)
-
-
-cdef void mlock_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
-    cdef uint32_t i = 0, k, j
-    cdef page_t *page
-    lru_del_chain(m, pfn, pfn + n - 1, n)
-    while i < n:
-        page = page_of(m, pfn + i)
-        k = page_contiguous(pfn + i, n - i)
-        for j in range(k):
-            set_locked(page + j)
-        i += k
-    count_locked(m, n, n)
-
-
-cdef void munlock_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
-    pages_change_flags(m, pfn, n, PG_unevictable | PG_mlocked, 0)
-    lru_link_run(m, pfn, n)
-    count_unlocked(m, n, n)
-
-
-cdef void mlock_heads(machine_t *m, const uint32_t *heads, uint32_t n) noexcept nogil:
-    cdef int64_t pages = <int64_t>n * folio_nr_pages(page_of(m, heads[0]))
-    cdef uint32_t i
-    lru_del_chain(m, heads[0], heads[n - 1], pages)
-    for i in range(n):
-        set_locked(page_of(m, heads[i]))
-    count_locked(m, n, pages)
-
-
-cdef void munlock_heads(machine_t *m, const uint32_t *heads, uint32_t n) noexcept nogil:
-    cdef uint32_t i
-    for i in range(n):
-        page_of(m, heads[i]).flags &= ~(PG_unevictable | PG_mlocked)
-    lru_link_heads(m, heads, n)
-    count_unlocked(m, n, <int64_t>n * folio_nr_pages(page_of(m, heads[0])))
+cdef void mlock_chain_end(machine_t *m, mlock_chain_t chain) noexcept nogil:
+    cdef int64_t pages = chain.nr << (chain.flags & PG_ORDER_MASK)
+    if chain.nr == 0:
+        return
+    count_op(m, OP_MLOCK, chain.nr)
+    if chain.lock:
+        lru_del_chain(m, chain.flags, chain.older, chain.newer, pages)
+        m.lru[<int>LRU_UNEVICTABLE].nr_pages += pages
+        count_vm_events(m, UNEVICTABLE_PGS_MLOCKED, pages)
+        count_vm_events(m, UNEVICTABLE_PGS_CULLED, pages)
+    else:
+        m.lru[<int>LRU_UNEVICTABLE].nr_pages -= pages
+        lru_add_chain(m, chain.oldest, chain.newest, pages)
+        count_vm_events(m, UNEVICTABLE_PGS_MUNLOCKED, pages)
+        count_vm_events(m, UNEVICTABLE_PGS_RESCUED, pages)
 
 
 cdef void mlock_new_folio(machine_t *m, uint32_t head) noexcept nogil:

@@ -6,14 +6,11 @@ from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
 from foliosim._core.copy_pages cimport copy_out
 from foliosim._core.mlock cimport *
+from foliosim._core.page_run cimport *
 from foliosim._core.policy cimport *
 from foliosim._core.rmap cimport vma_address
 from foliosim._core.split_folio cimport split_folio
 from foliosim._core.zap cimport folio_pte_batch
-
-
-cdef enum:
-    MAX_RUN = 64             # huge folios: their records stay in the host's first-level cache
 
 
 cdef bint folio_within_range(const page_t *folio, const vma_t *vma, uint64_t start, uint64_t end) noexcept nogil:
@@ -70,92 +67,39 @@ cdef uint32_t mlock_batch(machine_t *m, vma_t *vma, const uint64_t *pte, uint64_
     return n
 
 
-cdef struct alike_t:         # folios that are locked, or unlocked, in one go
-    uint32_t mask, flags     # what their flags have in common
-    bint lock
-    uint32_t link            # next (prev, to unlock) of the one that may come now
-
-
-cdef bint run_start(machine_t *m, const vma_t *vma, uint64_t entry, int order, alike_t *run) noexcept nogil:
-    """Anonymous folios that all change in the same way.  To lock: evictable, linked in a row on one list.  To unlock:
-    unevictable and locked once.  False: the entry's folio is none of these."""
-    cdef page_t *page = page_of(m, pte_pfn(m, entry))
-    cdef uint32_t locked = PG_unevictable | PG_mlocked
-    run.mask = PG_KIND_MASK | PG_ORDER_MASK | PG_anon | PG_lru | PG_active | PG_swapbacked
-    run.lock = (vma.flags & VM_LOCKED) != 0
-    run.link = page.next if run.lock else 1
-    run.flags = (page.flags & run.mask) | (0 if run.lock else locked)
-    run.mask |= locked
-    if pte_special(m, entry) or pte_protnone(m, entry):
-        return False
-    return run.flags & ~(PG_active | PG_swapbacked | locked) == PG_KIND_HEAD | <uint32_t>order | PG_anon | PG_lru
-
-
-cdef inline bint run_has(alike_t *run, const page_t *page, uint32_t head) noexcept nogil:
-    if page.flags & run.mask != run.flags or (page.next if run.lock else page.prev) != run.link:
-        return False
-    run.link = head if run.lock else 1
-    return True
-
-
-cdef uint32_t frames_in_a_row(machine_t *m, const uint64_t *entry, uint32_t max_nr) noexcept nogil:
-    """Entries alike as those of a batch are, whose frames follow each other: how many from the first on."""
-    cdef uint64_t expected = pte_batch_key(m, entry[0]), differ
-    cdef uint32_t n = 1, i
-    while n + 16 <= max_nr:
-        differ = 0
-        for i in range(16):
-            differ |= pte_batch_key(m, entry[n + i]) ^ (expected + (n + i) * pte_advance(m))
-        if differ:
-            break
-        n += 16
-    while n < max_nr and pte_batch_key(m, entry[n]) == expected + n * pte_advance(m):
-        n += 1
-    return n
-
-
-cdef uint32_t small_run(machine_t *m, const vma_t *vma, const uint64_t *pte, uint32_t max_nr) noexcept nogil:
-    """Single pages in consecutive frames; how many, 0: none."""
-    cdef uint32_t first = pte_pfn(m, pte[0]), i = 0, end = 0
-    cdef page_t *page = NULL
-    cdef alike_t run
-    if not run_start(m, vma, pte[0], 0, &run):
+cdef uint32_t mlock_small(machine_t *m, const vma_t *vma, const uint64_t *pte, uint32_t max_nr) noexcept nogil:
+    """Single pages that all change in the same way; how many, 0: none."""
+    cdef bint lock = (vma.flags & VM_LOCKED) != 0
+    cdef uint32_t n, left, head = pte_pfn(m, pte[0])
+    cdef page_t *page = small_run(m, pte, max_nr, &n)
+    cdef mlock_chain_t chain
+    if page == NULL or not is_small(page) or not mlock_chain_begin(&chain, head, page, lock):
         return 0
-    max_nr = frames_in_a_row(m, pte, max_nr)
-    while i < max_nr:
-        if i == end:
-            page = page_of(m, first + i)
-            end += page_contiguous(first + i, max_nr - i)
-        if not run_has(&run, page, first + i):
-            break
+    left = n
+    while left and (chain_lock(&chain, head, page) if lock else chain_unlock(&chain, head, page)):
+        head += 1
         page += 1
-        i += 1
-    if i and run.lock:
-        mlock_run(m, first, i)
-    elif i:
-        munlock_run(m, first, i)
-    return i
+        left -= 1
+    mlock_chain_end(m, chain)
+    return n - left
 
 
-cdef uint32_t huge_run(machine_t *m, const vma_t *vma, const uint64_t *pmd, uint32_t max_nr) noexcept nogil:
+cdef uint32_t mlock_huge(machine_t *m, const vma_t *vma, const uint64_t *pmd, uint32_t max_nr) noexcept nogil:
     """Huge folios mapped by leaves in a row; how many, 0: none."""
-    cdef uint32_t heads[MAX_RUN]
-    cdef uint32_t i = 0
-    cdef alike_t run
-    if not run_start(m, vma, pmd[0], FS_HPAGE_PMD_ORDER, &run):
+    cdef bint lock = (vma.flags & VM_LOCKED) != 0
+    cdef uint32_t n = 0, head = pte_pfn(m, pmd[0])
+    cdef page_t *folio = page_of(m, head)
+    cdef mlock_chain_t chain
+    if not mlock_chain_begin(&chain, head, folio, lock):
         return 0
-    if max_nr > MAX_RUN:
-        max_nr = MAX_RUN
-    while i < max_nr and pmd_leaf(m, pmd[i]) and not pte_protnone(m, pmd[i]):
-        heads[i] = pte_pfn(m, pmd[i])
-        if not run_has(&run, page_of(m, heads[i]), heads[i]):
+    while chain_lock(&chain, head, folio) if lock else chain_unlock(&chain, head, folio):
+        n += 1
+        if n == max_nr or not pmd_leaf(m, pmd[n]):
             break
-        i += 1
-    if i and run.lock:
-        mlock_heads(m, heads, i)
-    elif i:
-        munlock_heads(m, heads, i)
-    return i
+        head = pte_pfn(m, pmd[n])
+        folio = page_of(m, head)
+    mlock_chain_end(m, chain)
+    return n
 
 
 cdef bint mlock_pmd(machine_t *m, vma_t *vma, uint64_t *pmd) noexcept nogil:
@@ -184,7 +128,7 @@ cdef uint32_t mlock_pmds(machine_t *m, const vma_t *vma, const uint64_t *pmd, ui
         return 0
     if ask_pmd(m, vma, page_of(m, pte_pfn(m, pmd[0]))) != MLOCK_YES:
         return 0
-    return huge_run(m, vma, pmd, max_nr)
+    return mlock_huge(m, vma, pmd, max_nr)
 
 
 cdef void mlock_pte_range(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t start, uint64_t end) noexcept nogil:
@@ -197,7 +141,7 @@ cdef void mlock_pte_range(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t star
         pte = pte_offset(m, pmd[0], addr)
         n = 1
         if pte[0] and pte_present(m, pte[0]):
-            n = small_run(m, vma, pte, <uint32_t>((end - addr) >> FS_PAGE_SHIFT))
+            n = mlock_small(m, vma, pte, <uint32_t>((end - addr) >> FS_PAGE_SHIFT))
             if n == 0:
                 n = mlock_batch(m, vma, pte, addr, start, end)
         addr += <uint64_t>n << FS_PAGE_SHIFT

@@ -34,12 +34,24 @@ cdef inline uint32_t page_kind(const page_t *page) noexcept nogil:
 cdef inline int page_order(const page_t *page) noexcept nogil:
     return <int>(page.flags & PG_ORDER_MASK)
 
+cdef inline const page_t *block_of(machine_t *m, uint32_t pfn) noexcept nogil:
+    """Record of the first frame of the block of FS_HPAGE_PMD_NR frames."""
+    return m.heads + ((pfn >> FS_HPAGE_PMD_ORDER) << 2)
+
+cdef inline bint in_huge_folio(machine_t *m, uint32_t pfn) noexcept nogil:
+    """Does a huge folio (or the huge zero page) hold the frame?  Then its own record may not be written."""
+    cdef const page_t *block = block_of(m, pfn)
+    return page_order(block) >= FS_HPAGE_PMD_ORDER and page_kind(block) >= PG_KIND_HEAD
+
+cdef inline bint is_small(const page_t *page) noexcept nogil:
+    """Is it the head of an order-0 folio?"""
+    return page.flags & (PG_KIND_MASK | PG_ORDER_MASK) == PG_KIND_HEAD
+
 cdef inline uint32_t head_of(machine_t *m, uint32_t pfn) noexcept nogil:
     """compound_head: pfn of the first page of the folio (or huge zero page) that holds the frame."""
-    cdef const page_t *block = m.heads + ((pfn >> FS_HPAGE_PMD_ORDER) << 2)
     cdef const page_t *page
-    if page_order(block) >= FS_HPAGE_PMD_ORDER and page_kind(block) >= PG_KIND_HEAD:
-        return pfn & ~((1U << page_order(block)) - 1)
+    if in_huge_folio(m, pfn):
+        return pfn & ~((1U << page_order(block_of(m, pfn))) - 1)
     page = page_of(m, pfn)
     if page_kind(page) == PG_KIND_TAIL:
         return pfn & ~((1U << page_order(page)) - 1)

@@ -8,7 +8,7 @@ to add one.
 Levels are numbered from the leaves: 0 PTE, 1 PMD, 2 PUD, 3 P4D or PGD.  ``m.top_level`` is the root's, which depends
 on how many bits a virtual address has.
 """
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from foliosim._core.debug cimport BUG_ON
 from foliosim._core.flags cimport *
 from foliosim._core.types cimport *
@@ -36,6 +36,74 @@ cdef inline uint64_t pte_merge_batch(const machine_t *m, const uint64_t *pte, ui
         if pte_young(m, pte[i]):
             entry = pte_mkyoung(m, entry)
     return entry
+
+# ---- entries in a row ----
+
+cdef enum pte_run_e:         # how alike the entries of a run are
+    PTES_BATCH               # accessed, dirty, soft-dirty and write bits may differ
+    PTES_BATCH_WRITE         # accessed and dirty may
+    PTES_EQUAL               # nothing but the address does
+
+cdef enum:
+    PTE_CHUNK = 16           # entries that are looked at together
+
+cdef inline uint32_t empty_run(const uint64_t *pte, uint32_t max_nr) noexcept nogil:
+    """How many entries from the first on are empty."""
+    cdef const uint64_t *at = pte
+    cdef const uint64_t *end = pte + max_nr
+    cdef uint64_t any
+    cdef int i
+    while end - at >= PTE_CHUNK:
+        any = 0
+        for i in range(PTE_CHUNK):
+            any |= at[i]
+        if any:
+            break
+        at += PTE_CHUNK
+    while at < end and not at[0]:
+        at += 1
+    return <uint32_t>(at - pte)
+
+cdef inline uint64_t run_key(const machine_t *m, uint64_t e, int alike) noexcept nogil:
+    return e if alike == PTES_EQUAL else pte_batch_key_write(m, e) if alike == PTES_BATCH_WRITE else pte_batch_key(m, e)
+
+cdef inline uint32_t pte_run(const machine_t *m, const uint64_t *pte, uint32_t max_nr, int alike) noexcept nogil:
+    """How many present entries from the first on map frames in a row and are alike."""
+    cdef const uint64_t *at = pte + 1
+    cdef const uint64_t *end = pte + max_nr
+    cdef uint64_t step = pte_step(m, pte[0]), expected = run_key(m, pte[0], alike) + step, differ
+    cdef int64_t i
+    if max_nr < 2 or run_key(m, at[0], alike) != expected:
+        return 1
+    while end - at >= PTE_CHUNK:
+        differ = 0
+        for i in range(PTE_CHUNK):
+            differ |= run_key(m, at[i], alike) ^ (expected + <uint64_t>i * step)
+        if differ:
+            break
+        at += PTE_CHUNK
+        expected += PTE_CHUNK * step
+    while at < end and run_key(m, at[0], alike) == expected:
+        at += 1
+        expected += step
+    return <uint32_t>(at - pte)
+
+cdef inline uint32_t same_bits(const machine_t *m, const uint64_t *pte, uint32_t max_nr) noexcept nogil:
+    """How many entries from the first on differ from it in their address only, wherever that is."""
+    cdef const uint64_t *at = pte + 1
+    cdef const uint64_t *end = pte + max_nr
+    cdef uint64_t bits = pte_bits(m, pte[0]), differ
+    cdef int i
+    while end - at >= PTE_CHUNK:
+        differ = 0
+        for i in range(PTE_CHUNK):
+            differ |= pte_bits(m, at[i]) ^ bits
+        if differ:
+            break
+        at += PTE_CHUNK
+    while at < end and pte_bits(m, at[0]) == bits:
+        at += 1
+    return <uint32_t>(at - pte)
 
 # ---- tables ----
 

@@ -4,7 +4,7 @@
 Where the architecture has contiguous PTEs these functions fold entries into blocks and take blocks apart
 (contpte.pyx); callers see single entries.
 """
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from foliosim._core.flags cimport *
 from foliosim._core.types cimport *
 from foliosim._core.contpte cimport *
@@ -32,17 +32,17 @@ cdef inline void set_pte(machine_t *m, uint64_t *pte, uint64_t entry) noexcept n
 cdef inline void set_ptes(machine_t *m, uint64_t *pte, uint64_t entry, uint32_t n) noexcept nogil:
     """Write n entries that map frames in a row, the first one being entry.  If n > 1 they are not present yet."""
     cdef uint64_t step
-    cdef uint32_t i
+    cdef int64_t i
     if FS_CONT_PTES > 1:
         contpte_set_ptes(m, pte, entry, n)
         return
     step = pte_step(m, entry)
     for i in range(n):
-        store_entry(m, pte + i, entry + i * step)
+        store_entry(m, pte + i, entry + <uint64_t>i * step)
 
 cdef inline void clear_ptes(machine_t *m, uint64_t *pte, uint32_t n) noexcept nogil:
     """clear_full_ptes."""
-    cdef uint32_t i
+    cdef int64_t i
     if FS_CONT_PTES > 1:
         contpte_unfold_partial(m, pte, n)
     for i in range(n):
@@ -51,7 +51,7 @@ cdef inline void clear_ptes(machine_t *m, uint64_t *pte, uint32_t n) noexcept no
 cdef inline uint64_t get_and_clear_ptes(machine_t *m, uint64_t *pte, uint32_t n) noexcept nogil:
     """The first of n entries, accessed, or dirty, if any of them is."""
     cdef uint64_t entry
-    cdef uint32_t i
+    cdef int64_t i
     if FS_CONT_PTES > 1:
         contpte_unfold_partial(m, pte, n)
     entry = pte_merge_batch(m, pte, n)
@@ -67,12 +67,11 @@ cdef inline void ptep_set_access_flags(machine_t *m, uint64_t *pte, uint64_t ent
         store_entry(m, pte, entry)
 
 cdef inline void wrprotect_ptes(machine_t *m, uint64_t *pte, uint32_t n) noexcept nogil:
-    cdef uint32_t i
+    cdef int64_t i
     if FS_CONT_PTES > 1 and not contpte_unfold_writable(m, pte, n):
         return
     for i in range(n):
-        if pte_write(m, pte[i]):
-            store_entry(m, pte + i, pte_wrprotect(m, pte[i]))
+        store_entry(m, pte + i, pte_wrprotect(m, pte[i]))
 
 cdef inline void unfold_ptes(machine_t *m, uint64_t *pte, uint32_t n) noexcept nogil:
     """From here on nothing done to the n entries touches others."""
@@ -88,7 +87,7 @@ cdef inline uint64_t pmd_clear_flush(machine_t *m, uint64_t *pmd) noexcept nogil
 
 cdef inline void clear_young_dirty_ptes(machine_t *m, uint64_t *pte, uint32_t n, bint dirty) noexcept nogil:
     """Make n entries old; clean too with dirty.  Contiguous blocks at both ends are extended over."""
-    cdef uint32_t i
+    cdef int64_t i
     if FS_CONT_PTES > 1:
         contpte_extend(&pte, &n)
     for i in range(n):
@@ -97,7 +96,7 @@ cdef inline void clear_young_dirty_ptes(machine_t *m, uint64_t *pte, uint32_t n,
 
 cdef inline void ptep_clear_young(machine_t *m, uint64_t *pte) noexcept nogil:
     """ptep_test_and_clear_young: of a contiguous block all entries become old."""
-    cdef uint32_t i, n = 1
+    cdef int64_t i, n = 1
     if FS_CONT_PTES > 1 and pte_valid_cont(pte[0]):
         pte -= cont_index(pte)
         n = FS_CONT_PTES

@@ -43,16 +43,9 @@ cdef int32_t folio_expected_ref_count(page_t *folio) noexcept nogil:
 
 cdef uint32_t frames_in_a_row(machine_t *m, const uint64_t *pte, uint32_t pfn, uint32_t max_nr) noexcept nogil:
     """How many entries from here on map the frames from pfn on and are alike as those of a batch are."""
-    cdef uint64_t expected, step
-    cdef uint32_t n = 1
     if not pte_present(m, pte[0]) or pte_pfn(m, pte[0]) != pfn:
         return 0
-    step = pte_step(m, pte[0])
-    expected = pte_batch_key(m, pte[0]) + step
-    while n < max_nr and pte_batch_key(m, pte[n]) == expected:
-        expected += step
-        n += 1
-    return n
+    return pte_run(m, pte, max_nr, PTES_BATCH)
 
 
 cdef void walk_table(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t pfn, uint32_t left, walk_fn_t fn) noexcept nogil:

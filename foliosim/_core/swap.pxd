@@ -10,12 +10,10 @@ ctypedef void (*move_fn_t)(machine_t *m, uint32_t head, page_t *folio) noexcept 
 cdef void lruvec_add_folio(machine_t *m, uint32_t head, page_t *folio) noexcept nogil
 cdef void lruvec_del_folio(machine_t *m, uint32_t head, page_t *folio) noexcept nogil
 cdef void folio_add_lru(machine_t *m, uint32_t head) noexcept nogil
-# Link n order-0 folios of like flags (PG_lru set) in consecutive frames, as n single additions would.
-cdef void lru_link_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil
-# The same for n folios of one order anywhere.
-cdef void lru_link_heads(machine_t *m, const uint32_t *heads, uint32_t n) noexcept nogil
-# Unlink folios that follow each other on one list: nr_pages from the oldest to the newest.
-cdef void lru_del_chain(machine_t *m, uint32_t oldest, uint32_t newest, int64_t nr_pages) noexcept nogil
+# Folios in a row of like flags (PG_lru set), linked with each other already: put them on their list, nr_pages in all.
+cdef void lru_add_chain(machine_t *m, uint32_t oldest, uint32_t newest, int64_t nr_pages) noexcept nogil
+# Take folios in a row with such flags from their list; older and newer are the neighbours that stay.
+cdef void lru_del_chain(machine_t *m, uint32_t flags, uint32_t older, uint32_t newer, int64_t nr_pages) noexcept nogil
 cdef void folio_mark_accessed(machine_t *m, uint32_t head) noexcept nogil
 cdef void folio_deactivate(machine_t *m, uint32_t head) noexcept nogil
 cdef void folio_mark_lazyfree(machine_t *m, uint32_t head) noexcept nogil

@@ -10,12 +10,12 @@ from foliosim._core.page_alloc cimport free_pages
 
 # ---- lists (include/linux/mm_inline.h) ----
 
-cdef int folio_lru_list(const page_t *folio) noexcept nogil:
+cdef int folio_lru_list(uint32_t flags) noexcept nogil:
     cdef int lru
-    if folio.flags & PG_unevictable:
+    if flags & PG_unevictable:
         return LRU_UNEVICTABLE
-    lru = LRU_INACTIVE_ANON if folio.flags & PG_swapbacked else LRU_INACTIVE_FILE
-    return lru + 1 if folio.flags & PG_active else lru
+    lru = LRU_INACTIVE_ANON if flags & PG_swapbacked else LRU_INACTIVE_FILE
+    return lru + 1 if flags & PG_active else lru
 
 
 cdef void list_link(machine_t *m, lru_list_t *at, uint32_t oldest, uint32_t newest) noexcept nogil:
@@ -29,64 +29,42 @@ cdef void list_link(machine_t *m, lru_list_t *at, uint32_t oldest, uint32_t newe
     at.first = newest
 
 
-cdef void list_unlink(machine_t *m, lru_list_t *at, const page_t *oldest, const page_t *newest) noexcept nogil:
-    """Take a chain out of a list."""
-    if newest.prev != FS_NO_PFN:
-        page_of(m, newest.prev).next = oldest.next
+cdef void list_unlink(machine_t *m, lru_list_t *at, uint32_t older, uint32_t newer) noexcept nogil:
+    """Take what is between two neighbours out of a list."""
+    if newer != FS_NO_PFN:
+        page_of(m, newer).next = older
     else:
-        at.first = oldest.next
-    if oldest.next != FS_NO_PFN:
-        page_of(m, oldest.next).prev = newest.prev
+        at.first = older
+    if older != FS_NO_PFN:
+        page_of(m, older).prev = newer
     else:
-        at.last = newest.prev
+        at.last = newer
 
 
 cdef void lruvec_add_folio(machine_t *m, uint32_t head, page_t *folio) noexcept nogil:
     """Unevictable folios are counted but on no list; their prev word is the mlock count."""
-    cdef int lru = folio_lru_list(folio)
+    cdef int lru = folio_lru_list(folio.flags)
     m.lru[lru].nr_pages += folio_nr_pages(folio)
     if lru != LRU_UNEVICTABLE:
         list_link(m, m.lru + lru, head, head)
 
 
 cdef void lruvec_del_folio(machine_t *m, uint32_t head, page_t *folio) noexcept nogil:
-    cdef int lru = folio_lru_list(folio)
+    cdef int lru = folio_lru_list(folio.flags)
     m.lru[lru].nr_pages -= folio_nr_pages(folio)
     if lru != LRU_UNEVICTABLE:
-        list_unlink(m, m.lru + lru, folio, folio)
+        list_unlink(m, m.lru + lru, folio.next, folio.prev)
 
 
-cdef void lru_link_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
-    """Frames ascending, so the last one becomes the newest."""
-    cdef lru_list_t *at = m.lru + folio_lru_list(page_of(m, pfn))
-    cdef uint32_t i = 0, k, j
-    cdef page_t *page
-    while i < n:
-        page = page_of(m, pfn + i)
-        k = page_contiguous(pfn + i, n - i)
-        for j in range(k):
-            page[j].next = pfn + i + j - 1
-            page[j].prev = pfn + i + j + 1
-        i += k
-    list_link(m, at, pfn, pfn + n - 1)
-    at.nr_pages += n
+cdef void lru_add_chain(machine_t *m, uint32_t oldest, uint32_t newest, int64_t nr_pages) noexcept nogil:
+    cdef lru_list_t *at = m.lru + folio_lru_list(page_of(m, oldest).flags)
+    list_link(m, at, oldest, newest)
+    at.nr_pages += nr_pages
 
 
-cdef void lru_link_heads(machine_t *m, const uint32_t *heads, uint32_t n) noexcept nogil:
-    cdef page_t *page = page_of(m, heads[0])
-    cdef lru_list_t *at = m.lru + folio_lru_list(page)
-    cdef uint32_t i
-    at.nr_pages += <int64_t>n * folio_nr_pages(page)
-    for i in range(1, n):
-        page.prev = heads[i]
-        page = page_of(m, heads[i])
-        page.next = heads[i - 1]
-    list_link(m, at, heads[0], heads[n - 1])
-
-
-cdef void lru_del_chain(machine_t *m, uint32_t oldest, uint32_t newest, int64_t nr_pages) noexcept nogil:
-    cdef lru_list_t *at = m.lru + folio_lru_list(page_of(m, oldest))
-    list_unlink(m, at, page_of(m, oldest), page_of(m, newest))
+cdef void lru_del_chain(machine_t *m, uint32_t flags, uint32_t older, uint32_t newer, int64_t nr_pages) noexcept nogil:
+    cdef lru_list_t *at = m.lru + folio_lru_list(flags)
+    list_unlink(m, at, older, newer)
     at.nr_pages -= nr_pages
 
 

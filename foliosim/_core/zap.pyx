@@ -24,37 +24,20 @@ cdef struct zap_details_t:
     bint killable        # a signal ends it
 
 
-cdef inline uint64_t batch_key(const machine_t *m, uint64_t e, bint write) noexcept nogil:
-    return pte_batch_key_write(m, e) if write else pte_batch_key(m, e)
-
-
 cdef inline uint32_t pte_batch(machine_t *m, const uint64_t *pte, uint32_t pfn, uint32_t max_nr,
-                               bint write) noexcept nogil:
-    cdef page_t *folio = folio_of(m, pfn)
-    cdef uint32_t head, left, n = 1
-    cdef uint64_t expected, step
-    if not folio_test_large(folio):
-        return 1
-    head = head_of(m, pfn)
-    left = head + folio_nr_pages(folio) - pfn
-    if left < max_nr:
-        max_nr = left
-    step = pte_step(m, pte[0])
-    expected = batch_key(m, pte[0], write) + step
-    while n < max_nr and batch_key(m, pte[n], write) == expected:
-        expected += step
-        n += 1
-    return n
+                               int alike) noexcept nogil:
+    cdef uint32_t head = head_of(m, pfn), left = head + folio_nr_pages(page_of(m, head)) - pfn
+    return pte_run(m, pte, left if left < max_nr else max_nr, alike) if left > 1 else 1
 
 
 cdef uint32_t folio_pte_batch(machine_t *m, const uint64_t *pte, uint32_t pfn, uint32_t max_nr) noexcept nogil:
     """Accessed, dirty, soft-dirty and write bits may differ within a batch."""
-    return pte_batch(m, pte, pfn, max_nr, False)
+    return pte_batch(m, pte, pfn, max_nr, PTES_BATCH)
 
 
 cdef uint32_t folio_pte_batch_write(machine_t *m, const uint64_t *pte, uint32_t pfn, uint32_t max_nr) noexcept nogil:
     """Only accessed and dirty bits may differ: entries can be put back as they were."""
-    return pte_batch(m, pte, pfn, max_nr, True)
+    return pte_batch(m, pte, pfn, max_nr, PTES_BATCH_WRITE)
 
 
 cdef uint32_t zap_present(machine_t *m, vma_t *vma, uint64_t *pte, uint64_t addr, uint32_t max_nr,

@@ -8,66 +8,67 @@ from foliosim._core.deferred_split cimport deferred_split_del_chain
 from foliosim._core.huge_memory cimport pgtables_free
 from foliosim._core.mapcount cimport mapcount_updates_pmd
 from foliosim._core.page_alloc cimport free_run
+from foliosim._core.page_run cimport *
 from foliosim._core.swap cimport lru_del_chain
 
 cdef enum:
     MAX_RUN = 64             # huge folios: their records stay in the host's first-level cache
 
 
-cdef uint32_t zap_shared_run(machine_t *m, uint64_t *pte, uint32_t max_nr) noexcept nogil:
+cdef uint32_t zap_shared_run(machine_t *m, page_t *page, uint32_t n) noexcept nogil:
     """Order-0 anonymous folios that others map too and nobody else refers to: each loses a mapping; how many."""
-    cdef uint32_t i = 0, mask = PG_KIND_MASK | PG_ORDER_MASK | PG_anon
-    cdef page_t *page
-    while i < max_nr and pte[i] and pte_present(m, pte[i]) and not pte_special(m, pte[i]):
-        page = page_of(m, pte_pfn(m, pte[i]))
-        if (page.flags & mask) != (PG_KIND_HEAD | PG_anon) or page.mapcount < 2:
-            break
+    cdef uint32_t left = n
+    while left and is_small(page) and page.flags & PG_anon and page.mapcount > 1:
         page.mapcount -= 1
         page.refcount -= 1
-        store_entry(m, pte + i, 0)
-        i += 1
-    return i
+        page += 1
+        left -= 1
+    return n - left
 
 
-cdef uint32_t zap_dying_run(machine_t *m, uint64_t *pte, uint32_t max_nr) noexcept nogil:
-    """Order-0 anonymous folios in consecutive frames, linked in a row on one LRU list, that end here; how many."""
+cdef uint32_t zap_dying_run(machine_t *m, page_t *page, uint32_t pfn, uint32_t n) noexcept nogil:
+    """Order-0 anonymous folios, linked in a row on one LRU list, that end here; how many."""
     cdef uint32_t same = PG_KIND_MASK | PG_ORDER_MASK | PG_anon | PG_lru | PG_active | PG_swapbacked | PG_swapcache
-    cdef uint32_t never = PG_unevictable | PG_mlocked | PG_bytes, first = pte_pfn(m, pte[0]), i = 0
-    cdef uint32_t flags = page_of(m, first).flags & same
-    cdef uint64_t expected = pte_batch_key(m, pte[0])
-    cdef page_t *page
-    if (flags & (PG_KIND_MASK | PG_ORDER_MASK | PG_anon | PG_lru | PG_swapcache)) != (PG_KIND_HEAD | PG_anon | PG_lru):
+    cdef uint32_t never = PG_unevictable | PG_mlocked | PG_bytes, flags = page.flags & same
+    cdef uint32_t left = n, older = page.next, next = page.next, newer = FS_NO_PFN, at = pfn
+    if flags & (PG_KIND_MASK | PG_ORDER_MASK | PG_anon | PG_lru | PG_swapcache) != PG_KIND_HEAD | PG_anon | PG_lru:
         return 0
-    while i < max_nr and pte_batch_key(m, pte[i]) == expected:
-        page = page_of(m, first + i)
-        if (page.flags & (same | never)) != flags or page.refcount != 1 or page.mapcount != 1:
+    while left and page.flags & (same | never) == flags and page.next == next:
+        if page.refcount != 1 or page.mapcount != 1:
             break
-        if i and page.next != first + i - 1:
-            break
-        store_entry(m, pte + i, 0)
-        expected += pte_advance(m)
-        i += 1
-    if i:
-        lru_del_chain(m, first, first + i - 1, i)
-        pages_change_flags(m, first, i, 0xffffffffU, PG_KIND_NONE)
-        free_run(m, first, i, 0)
-    return i
+        page.flags = PG_KIND_NONE
+        newer = page.prev
+        next = at
+        at += 1
+        page += 1
+        left -= 1
+    if left != n:
+        lru_del_chain(m, flags, older, newer, n - left)
+        free_run(m, pfn, n - left, 0)
+    return n - left
 
 
 cdef uint32_t zap_small_run(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t max_nr) noexcept nogil:
     """What zap_present does for single pages, run by run; 0: not that case."""
-    cdef uint32_t n
-    if vma.flags & VM_LOCKED or vma.file != NULL or pte_special(m, pte[0]) or pte_protnone(m, pte[0]):
+    cdef uint32_t n, done
+    cdef int64_t i
+    cdef page_t *page
+    if vma.flags & VM_LOCKED or vma.file != NULL:
         return 0
-    n = zap_shared_run(m, pte, max_nr)
-    if n == 0:
-        n = zap_dying_run(m, pte, max_nr)
-    vma.mm.rss_anon -= n
-    count_op(m, OP_PTE_SET, n)
-    count_op(m, OP_REF, n)
-    count_op(m, OP_RMAP_CALL, n)
-    count_op(m, OP_MAPCOUNT, n)
-    return n
+    page = small_run(m, pte, max_nr, &n)
+    if page == NULL:
+        return 0
+    done = zap_shared_run(m, page, n)
+    if done == 0:
+        done = zap_dying_run(m, page, pte_pfn(m, pte[0]), n)
+    for i in range(done):
+        store_entry(m, pte + i, 0)
+    vma.mm.rss_anon -= done
+    count_op(m, OP_PTE_SET, done)
+    count_op(m, OP_REF, done)
+    count_op(m, OP_RMAP_CALL, done)
+    count_op(m, OP_MAPCOUNT, done)
+    return done
 
 
 cdef inline bint ends_here(const machine_t *m, page_t *folio) noexcept nogil:
@@ -120,7 +121,8 @@ cdef uint32_t zap_huge_run(machine_t *m, vma_t *vma, uint64_t *pmd, uint32_t max
     n = dying_leaves(m, pmd, max_nr if max_nr < MAX_RUN else MAX_RUN, heads)
     if n == 0:
         return 0
-    lru_del_chain(m, heads[0], heads[n - 1], <int64_t>n << FS_HPAGE_PMD_ORDER)
+    lru_del_chain(m, page_of(m, heads[0]).flags, page_of(m, heads[0]).next, page_of(m, heads[n - 1]).prev,
+                  <int64_t>n << FS_HPAGE_PMD_ORDER)
     if page_of(m, heads[0]).flags & PG_deferred:
         deferred_split_del_chain(m, heads[0], heads[n - 1], n)
     free_heads(m, heads, n)
