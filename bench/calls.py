@@ -27,7 +27,7 @@ class Calls:
         "fault": Part("touch, a first fault", "call", None, 1, ("fault-page", 0)),
         "touch": Part("touch, mapped", "call"),
         "cow": Part("touch, a COW fault", "call", None, 1, ("cow-page", 0)),
-        "protect": Part("mprotect inside an area", "call", None, 1, ("mprotect-page", 0)),
+        "protect": Part("mprotect inside an area", "call", None, 1, ("protect-page", 0)),
     }
 
     def __init__(self):

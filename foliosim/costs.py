@@ -1,10 +1,9 @@
 """Tables of what operations cost, for a linear model of time."""
+import contextlib
 import json
 import math
 import os
 from dataclasses import asdict, dataclass, field
-from importlib import resources
-from pathlib import Path
 
 DEFAULT = "zen2-guest-6.18"
 
@@ -48,13 +47,15 @@ class CostTable:
 
     def write(self, path):
         """Write it as JSON, whole or not at all."""
-        path = Path(path)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        part = f"{os.fspath(path)}.{os.getpid()}.part"
         try:
-            part.write_text(json.dumps(asdict(self), indent=1) + "\n")
+            with open(part, "w") as file:
+                file.write(json.dumps(asdict(self), indent=1) + "\n")
             os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(part)
+            raise
 
 
 def names():
@@ -90,7 +91,8 @@ def load(table):
     if str(table) in names():
         text = (_folder() / f"{table}.json").read_text()
     elif os.path.isfile(table):
-        text = Path(table).read_bytes()
+        with open(table, "rb") as file:
+            text = file.read()
     else:
         raise ValueError(f"cost table {str(table)!r}: valid are {', '.join(names())}, or a JSON file")
     try:
@@ -109,4 +111,6 @@ def _checked(data):
 
 
 def _folder():
+    from importlib import resources  # slow to import, and few need it
+
     return resources.files("foliosim") / "cost_tables"

@@ -1,16 +1,16 @@
-"""The emulated machine."""
+"""The emulated machine.
+
+What only some calls need is imported by them: `import foliosim` takes as long as its imports.
+"""
 from foliosim import branch as _branch
 from foliosim import cores as _cores
 from foliosim import kernels as _kernels
 from foliosim import policy as _policy
-from foliosim import saved as _saved
-from foliosim.dump import check_format, dump_physical
 from foliosim.errors import ValidationError
 from foliosim.file import DEVICE, File, check_device, check_kind
 from foliosim.inject import Injector
 from foliosim.ledger import Ledger
 from foliosim.process import Process
-from foliosim.show import inline as _inline
 from foliosim.show.scene import scene as _scene
 from foliosim.sizes import integer as _integer
 from foliosim.sizes import parse_size
@@ -133,10 +133,12 @@ class Machine:
         return f"<Machine {self.arch} processes={len(self.processes())} steps={self.steps}>"
 
     def _repr_html_(self):
-        return _inline.scene_html(_scene(self))
+        from foliosim.show import inline
+        return inline.scene_html(_scene(self))
 
     def __reduce__(self):
-        return _saved.from_bytes, (_cores.public(type(self)), _saved.to_bytes(self))
+        from foliosim import saved
+        return saved.from_bytes, (_cores.public(type(self)), saved.to_bytes(self))
 
     def __deepcopy__(self, memo):
         return self.branch()
@@ -250,7 +252,8 @@ class Machine:
         OSError
             The file cannot be written.
         """
-        _saved.save(self, path)
+        from foliosim import saved
+        saved.save(self, path)
 
     @classmethod
     def load(cls, path):
@@ -273,7 +276,8 @@ class Machine:
         OSError
             The file cannot be read.
         """
-        return _saved.load(cls, path)
+        from foliosim import saved
+        return saved.load(cls, path)
 
     def set_policy(self, policy):
         """Choose what the policy points do from now on.
@@ -714,6 +718,7 @@ class Machine:
         >>> hex(dump.registers[p.pid]["cr3"] // 4096) == hex(p.pgd)
         True
         """
+        from foliosim.dump import check_format, dump_physical
         check_format(format)
         with self.hold():
             dump = dump_physical(self, processes)

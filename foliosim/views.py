@@ -2,7 +2,6 @@
 from dataclasses import dataclass
 
 from foliosim import flags as _flags
-from foliosim.show import inline as _inline
 from foliosim.show.scene import area_scene, orders_of, pages_with
 from foliosim.show.scene import MLOCKED, PINNED, PMD, SHARED
 
@@ -63,7 +62,8 @@ class Folio:
                 f"{' '.join(self.flag_names)}>")
 
     def _repr_html_(self):
-        return _inline.folio_html(self)
+        from foliosim.show import inline
+        return inline.folio_html(self)
 
 
 class Area:
@@ -91,4 +91,5 @@ class Area:
         return f"<Area {self.start:#x}-{self.end:#x} {self.perms}: {', '.join(words) or 'no anonymous memory'}>"
 
     def _repr_html_(self):
-        return _inline.area_html(self.scene)
+        from foliosim.show import inline
+        return inline.area_html(self.scene)

@@ -27,8 +27,8 @@ cdef bint four_fit(machine_t *m, const uint64_t *pte, int order) noexcept nogil:
         if not pte_present(m, pte[i * size]) or pte_special(m, pte[i * size]):
             return False
         pfn = pte_pfn(m, pte[i * size])
-        folio = page_of(m, pfn)
-        if page_kind(folio) != PG_KIND_HEAD or folio_order(folio) != order or not folio.flags & PG_anon:
+        folio = folio_of(m, pfn)
+        if head_of(m, pfn) != pfn or folio_order(folio) != order or not folio.flags & PG_anon:
             return False
         if not folio.flags & PG_lru or folio.flags & PG_unevictable or folio_maybe_mapped_shared(folio):
             return False

@@ -6,7 +6,7 @@ before and taken again after, as the kernel does with migration entries: it goes
 dealt with together, and counted as what they are.
 """
 from libc.errno cimport EAGAIN, EBUSY, EINVAL, ENOMEM
-from libc.stdint cimport int32_t
+from libc.stdint cimport int32_t, int64_t
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
@@ -96,7 +96,8 @@ cdef void rmap_walk_anon(machine_t *m, uint32_t head, uint64_t index, uint32_t i
 cdef void unmap_run(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t pfn, uint32_t n) noexcept nogil:
     """Follows try_to_migrate_one: a dirty entry makes the folio dirty; page_anon_exclusive stays in the record."""
     cdef page_t *folio = folio_of(m, pfn)
-    cdef uint32_t i, dirty = 0
+    cdef uint32_t dirty = 0
+    cdef int64_t i
     for i in range(n):
         unfold_ptes(m, pte + i, 1)
         dirty |= pte_dirty(m, pte[i])
@@ -125,8 +126,8 @@ cdef bint try_to_map_unused_to_zeropage(machine_t *m, vma_t *vma, uint64_t *pte,
 
 cdef void remap_entries(machine_t *m, const vma_t *vma, uint64_t *pte, uint32_t pfn, uint32_t n) noexcept nogil:
     """Entries made anew, with what the old ones said; worked out once for all that differ in their address only."""
-    cdef uint32_t i = 0, dirty = folio_of(m, pfn).flags & PG_dirty
-    cdef uint64_t old, entry, step
+    cdef uint32_t i = 0, k, dirty = folio_of(m, pfn).flags & PG_dirty
+    cdef uint64_t old, entry
     while i < n:
         old = pte[i]
         entry = mk_pte(m, pfn + i, vma.page_prot)
@@ -136,24 +137,33 @@ cdef void remap_entries(machine_t *m, const vma_t *vma, uint64_t *pte, uint32_t 
         entry = pte_copy_soft_dirty(m, entry, old)
         if pte_write(m, old):
             entry = pte_mkwrite(m, entry)
-        step = pte_step(m, entry)
-        old = pte_bits(m, old)
-        while i < n and pte_bits(m, pte[i]) == old:
-            clear_ptes(m, pte + i, 1)
-            set_pte(m, pte + i, entry)
-            entry += step
-            i += 1
+        k = same_bits(m, pte + i, n - i)
+        if FS_CONT_PTES > 1:
+            replace_each(m, pte + i, entry, k)
+        elif entry != old:
+            clear_ptes(m, pte + i, k)
+            set_ptes(m, pte + i, entry, k)
+        i += k
 
 
-cdef uint32_t small_run(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
+cdef void replace_each(machine_t *m, uint64_t *pte, uint64_t entry, uint32_t n) noexcept nogil:
+    """One by one: a contiguous block is folded by the entry that completes it."""
+    cdef uint32_t i
+    for i in range(n):
+        clear_ptes(m, pte + i, 1)
+        set_pte(m, pte + i, entry + i * pte_step(m, entry))
+
+
+cdef uint32_t map_small(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
     """Single pages in a row that are surely not full of zeros: map them; how many."""
-    cdef uint32_t i = 0, k = page_contiguous(pfn, n)
+    cdef uint32_t k = page_contiguous(pfn, n), left = k
     cdef page_t *page = page_of(m, pfn)
-    while i < k and page[i].flags >> PG_FILL_SHIFT and not page[i].flags & (PG_bytes | PG_ORDER_MASK):
-        page[i].mapcount += 1
-        page[i].refcount += 1
-        i += 1
-    return i
+    while left and page.flags >> PG_FILL_SHIFT and not page.flags & (PG_bytes | PG_ORDER_MASK):
+        page.mapcount += 1
+        page.refcount += 1
+        page += 1
+        left -= 1
+    return k - left
 
 
 cdef uint32_t remap_pages(machine_t *m, const vma_t *vma, uint32_t pfn, uint32_t n) noexcept nogil:
@@ -161,7 +171,7 @@ cdef uint32_t remap_pages(machine_t *m, const vma_t *vma, uint32_t pfn, uint32_t
     cdef uint32_t head, k = 0
     cdef page_t *folio
     if not vma.flags & VM_LOCKED:
-        k = small_run(m, pfn, n)
+        k = map_small(m, pfn, n)
     if k:
         count_rmap_each(m, page_of(m, pfn), k)
         return k
@@ -210,41 +220,54 @@ cdef void link_pieces(machine_t *m, uint32_t head, uint32_t step, uint32_t nr) n
     folio.prev = head + nr - step
 
 
+cdef inline void write_tails(page_t *head, uint32_t nr, int order, uint32_t keep) noexcept nogil:
+    """Tails 1..nr-1 of a piece, whose records follow each other: kind and order, and of what was there what is kept."""
+    cdef uint32_t flags = PG_KIND_TAIL | <uint32_t>order
+    cdef int64_t i
+    for i in range(1, nr):
+        head[i].flags = head[i].flags & keep | flags
+
+
 cdef void split_records(machine_t *m, uint32_t head, int old_order, int new_order) noexcept nogil:
-    """Follows __split_folio_to_order: the records of pieces of one size, in place of one folio's."""
+    """Follows __split_folio_to_order: the records of pieces of one size, in place of one folio's that nothing maps.
+
+    Where all pages of the folio are alike, those of a piece are too.
+    """
     cdef page_t *folio = page_of(m, head)
     cdef page_t *page
+    cdef page_t piece
     cdef uint32_t keep = PG_referenced | PG_uptodate | PG_dirty | PG_active | PG_swapbacked | PG_unevictable
-    cdef uint32_t per_page = PG_CONTENT_MASK | PG_anon_exclusive
+    cdef bint alike = folio.flags & PG_tails_implicit and new_order != 1
     cdef bint cached = folio_test_swapcache(folio) or (not folio.flags & PG_anon and folio_mapping_id(folio))
     cdef bint linked = folio.flags & PG_lru and not folio.flags & PG_unevictable
-    cdef uint32_t flags = folio.flags & (keep | PG_mlocked | PG_anon | PG_lru)
     cdef uint64_t index = folio_index(folio)
-    cdef uint32_t id = folio_mapping_id(folio), step = 1U << new_order, nr = 1U << old_order, at = step, k, j
-    cdef int32_t cache = <int32_t>step if cached else 0
+    cdef uint32_t step = 1U << new_order, nr = 1U << old_order, at = step, per_page = 0 if alike else PG_PER_PAGE, flags
     count_op(m, OP_RECORD, nr)
-    if folio_test_swapcache(folio):
-        flags |= PG_swapcache
+    if not alike:
+        folio_materialize(m, head)
+    flags = folio.flags & (keep | PG_mlocked | PG_anon | PG_lru) | PG_KIND_HEAD | <uint32_t>new_order
+    flags |= (folio.flags & PG_PER_PAGE) | (PG_tails_implicit if new_order >= 2 else 0) if alike else 0
+    flags |= PG_swapcache if folio_test_swapcache(folio) else 0
+    piece.mapcount = 0
+    piece.refcount = 1 + <int32_t>(step if cached else 0)
+    piece.next = piece.prev = 0
     while at < nr:
         page = page_of(m, head + at)
-        k = page_contiguous(head + at, nr - at)
-        j = 0
-        while j < k:
-            page[j].flags = (page[j].flags & per_page) | <uint32_t>new_order | PG_KIND_HEAD | flags
-            page[j].refcount = 1 + cache
-            if linked:
-                page[j].next = head + at + j + step
-            page[j].prev = head + at + j - step if linked else 0
-            folio_set_mapping(page + j, id, index + at + j)
-            if new_order:
-                pages_change_flags(m, head + at + j + 1, step - 1, ~per_page, PG_KIND_TAIL | <uint32_t>new_order)
-                init_overlays(page + j, new_order)
-            j += step
-        at += k
-    pages_change_flags(m, head, step, PG_ORDER_MASK, <uint32_t>new_order)
+        piece.flags = page.flags & per_page | flags
+        if linked:
+            piece.next = head + at + step
+            piece.prev = head + at - step
+        folio_set_mapping(&piece, folio_mapping_id(folio), index + at)
+        page[0] = piece
+        if new_order:
+            write_tails(page, step, new_order, per_page)
+            init_overlays(page, new_order)
+        at += step
+    pages_change_flags(m, head + 1, step - 1, ~per_page, PG_KIND_TAIL | <uint32_t>new_order)
+    folio.flags = folio.flags & ~(PG_ORDER_MASK | PG_tails_implicit) | <uint32_t>new_order | flags & PG_tails_implicit
     if linked:
         link_pieces(m, head, step, nr)
-    folio.refcount = 1 + cache
+    folio.refcount = piece.refcount
     if flags & PG_unevictable:
         folio.prev = 0
     init_overlays(folio, new_order)
@@ -334,12 +357,13 @@ cdef void drop_beyond_eof(machine_t *m, mapping_t *mapping, uint32_t head, uint3
 
 cdef uint32_t put_small(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
     """Single pages in a row that somebody else refers to as well; how many of n."""
-    cdef uint32_t i = 0, k = page_contiguous(pfn, n)
+    cdef uint32_t k = page_contiguous(pfn, n), left = k
     cdef page_t *page = page_of(m, pfn)
-    while i < k and not folio_test_large(page + i) and page[i].refcount > 1 and not folio_test_swapcache(page + i):
-        page[i].refcount -= 1
-        i += 1
-    return i
+    while left and not folio_test_large(page) and page.refcount > 1 and not folio_test_swapcache(page):
+        page.refcount -= 1
+        page += 1
+        left -= 1
+    return k - left
 
 
 cdef void put_pieces(machine_t *m, uint32_t pfn, uint32_t end) noexcept nogil:
@@ -376,7 +400,6 @@ cdef int do_split(machine_t *m, uint32_t head, int new_order, uint32_t at, uint3
         rmap_walk_anon(m, head, index, id, nr, unmap_run)
     else:
         try_to_unmap(m, head, True)
-    folio_materialize(m, head)
     folio_unqueue_deferred_split(m, head)
     pins = pins_per_page(folio)
     shatter(m, head, new_order, at, uniform)

@@ -1,13 +1,12 @@
 # cython: language_level=3
 """Page walks as the MMU makes them; what an entry says and whom it lets through is the architecture's."""
-from libc.stdint cimport int8_t
+from libc.stdint cimport int8_t, int64_t
 from foliosim._core.pgtable cimport level_shift, level_size, table_index, top_level_of
 from foliosim._core.arch.x86_64_walk cimport *
 
 cdef enum:
     WALK_GROUP = 16
     MAX_LEVELS = 5
-    UNDER_WAY = MAX_LEVELS
 
 
 cdef void walk_mmu_levels(walk_mmu_t *mmu) noexcept nogil:
@@ -78,53 +77,86 @@ cdef void walk(const walk_mmu_t *mmu, uint64_t va, uint32_t access, walk_result_
         walk_set_used(mmu, entries, level, (access & WALK_WRITE) != 0)
 
 
-cdef void step_group(const walk_mmu_t *mmu, const uint64_t *va, int n, int level, uint64_t reserved, uint64_t *e,
-                     uint64_t *ored, uint64_t *anded, int8_t *leaf) noexcept nogil:
-    """One level for n addresses.  leaf: UNDER_WAY, else the leaf's level, or -1 for a walk that stopped."""
-    cdef uint64_t *entry
-    cdef uint32_t kind
+# ---- many at once: their loads overlap ----
+
+cdef struct walk_group_t:    # walks that are under way, at the same level
+    int n
+    uint64_t va[WALK_GROUP]
+    uint64_t e[WALK_GROUP]       # address of the table; then the entry in it
+    uint64_t ored[WALK_GROUP]
+    uint64_t anded[WALK_GROUP]
+    uint32_t kind[WALK_GROUP]    # of the entry
+    walk_result_t *out[WALK_GROUP]
+
+
+cdef void begin_group(const walk_mmu_t *mmu, walk_group_t *group, const uint64_t *va, int n,
+                      walk_result_t *out) noexcept nogil:
     cdef int i
+    group.n = 0
     for i in range(n):
-        if leaf[i] != UNDER_WAY:
-            continue
-        entry = entry_at(mmu, e[i], va[i], level)
-        e[i] = entry[0] if entry != NULL else 0
-        kind = walk_entry(mmu, e[i], level, reserved)
-        if kind == WALK_TABLE:
-            ored[i] |= e[i]
-            anded[i] &= e[i]
-            e[i] = walk_output(e[i])
+        group.va[group.n] = va[i]
+        group.e[group.n] = mmu.root
+        group.ored[group.n] = 0
+        group.anded[group.n] = ~0ULL
+        group.out[group.n] = out + i
+        if walk_address_ok(mmu, va[i]):
+            group.n += 1
         else:
-            leaf[i] = <int8_t>level if kind == WALK_LEAF else -1
+            walk_bad_address(mmu, out + i)
 
 
-cdef void walk_group(const walk_mmu_t *mmu, const uint64_t *va, int n, uint32_t access,
-                     walk_result_t *out) noexcept nogil:
-    """Up to 16 walks level by level; those that stop early are made again one by one."""
-    cdef uint64_t e[WALK_GROUP]
-    cdef uint64_t ored[WALK_GROUP]
-    cdef uint64_t anded[WALK_GROUP]
-    cdef int8_t leaf[WALK_GROUP]
+cdef inline uint32_t read_entries(const walk_mmu_t *mmu, walk_group_t *group, int level,
+                                  uint64_t reserved) noexcept nogil:
+    """The entries of a level; all their kinds."""
+    cdef const uint64_t *entry
+    cdef uint32_t kinds = 0
+    cdef int i
+    for i in range(group.n):
+        entry = entry_at(mmu, group.e[i], group.va[i], level)
+        group.e[i] = entry[0] if entry != NULL else 0
+        group.kind[i] = walk_entry(mmu, group.e[i], level, reserved)
+        kinds |= group.kind[i]
+    return kinds
+
+
+cdef void end_walks(const walk_mmu_t *mmu, walk_group_t *group, int level, uint32_t access) noexcept nogil:
+    """Those whose entry is no table end; the others move up."""
+    cdef int i, n = 0
+    for i in range(group.n):
+        if group.kind[i] == WALK_LEAF:
+            finish(mmu, group.va[i], access, group.e[i], level, group.ored[i], group.anded[i], group.out[i])
+        elif group.kind[i] & WALK_STOP:
+            fault(mmu, group.kind[i], level, access, group.out[i])
+        else:
+            group.va[n], group.e[n], group.out[n] = group.va[i], group.e[i], group.out[i]
+            group.ored[n], group.anded[n] = group.ored[i], group.anded[i]
+            n += 1
+    group.n = n
+
+
+cdef inline void go_down(walk_group_t *group) noexcept nogil:
+    """To the tables that the entries point to; free places come along, so that the loop has a fixed length."""
+    cdef int i
+    for i in range(WALK_GROUP):
+        group.ored[i] |= group.e[i]
+        group.anded[i] &= group.e[i]
+        group.e[i] = walk_output(group.e[i])
+
+
+cdef void walk_group(const walk_mmu_t *mmu, walk_group_t *group, uint32_t access) noexcept nogil:
+    """Up to 16 walks, level by level."""
     cdef uint64_t reserved = walk_reserved(mmu)
-    cdef int i, level
-    for i in range(n):
-        e[i] = mmu.root
-        ored[i] = 0
-        anded[i] = ~0ULL
-        leaf[i] = UNDER_WAY if walk_address_ok(mmu, va[i]) else -1
-    level = mmu.top_level
-    while level >= 0:
-        step_group(mmu, va, n, level, reserved, e, ored, anded, leaf)
+    cdef int level = mmu.top_level
+    while group.n:
+        if read_entries(mmu, group, level, reserved) != WALK_TABLE:
+            end_walks(mmu, group, level, access)
+        go_down(group)
         level -= 1
-    for i in range(n):
-        if leaf[i] < 0:
-            walk(mmu, va[i], access, out + i)
-        else:
-            finish(mmu, va[i], access, e[i], leaf[i], ored[i], anded[i], out + i)
 
 
 cdef void walk_batch(const walk_mmu_t *mmu, const uint64_t *va, int64_t n, uint32_t access,
                      walk_result_t *out) noexcept nogil:
+    cdef walk_group_t group
     cdef int64_t i = 0
     cdef int k
     if mmu.flags & WALK_SET_AD:
@@ -133,5 +165,6 @@ cdef void walk_batch(const walk_mmu_t *mmu, const uint64_t *va, int64_t n, uint3
         return
     while i < n:
         k = WALK_GROUP if n - i > WALK_GROUP else <int>(n - i)
-        walk_group(mmu, va + i, k, access, out + i)
+        begin_group(mmu, &group, va + i, k, out + i)
+        walk_group(mmu, &group, access)
         i += k

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from foliosim.bench.split import COUNTS, SITUATIONS, TARGETS, measure
+from foliosim.bench.split import COUNTS, SITUATIONS, measure
 
 
 @click.group()
@@ -18,7 +18,7 @@ def bench():
 @bench.command()
 @click.option("--situation", "situations", multiple=True, type=click.Choice(list(SITUATIONS)),
               help="Only this one (repeatable).")
-@click.option("--to", "targets", multiple=True, type=click.Choice([str(target) for target in TARGETS]),
+@click.option("--to", "targets", multiple=True, metavar="PMD|ORDER",
               help="Only this: the PMD mapping, or folios of this order (repeatable).")
 @click.option("--processes", default=4, show_default=True, type=click.IntRange(2, 1000),
               help="That map a shared folio.")
@@ -27,15 +27,16 @@ def bench():
 @click.option("--policy", "choices", multiple=True, metavar="POINT=ALTERNATIVE",
               help="Decide this point so (repeatable).")
 @click.option("--arch", default="x86_64", show_default=True, help="Architecture of the machine.")
+@click.option("--page-size", default="4K", show_default=True, help="Its page size; with arm64 also 16K and 64K.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the rows here.")
 @click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture here (.png, .svg).")
-def split(situations, targets, processes, folios, rounds, choices, arch, json_file, picture):
-    """Split 2 MiB folios: the PMD mapping, and the folio to each order.
+def split(situations, targets, processes, folios, rounds, choices, arch, page_size, json_file, picture):
+    """Split huge folios (2 MiB, with pages of 4K): the PMD mapping, and the folio to each order.
 
     Times are CPU times of the emulator per split, as called from Python; a PMD is split by mprotect of one page, which
     splits the area too.  The operation counts are those of the kernel's rules.
     """
-    targets = [target if target == "PMD" else int(target) for target in targets] or TARGETS
+    targets = [int(target) if target.isdigit() else target for target in targets] or None
     situations = situations or tuple(SITUATIONS)
     try:
         policy = dict(choice.split("=", 1) for choice in choices)
@@ -43,9 +44,10 @@ def split(situations, targets, processes, folios, rounds, choices, arch, json_fi
         raise click.BadParameter(f"{' '.join(choices)!r}: must be POINT=ALTERNATIVE", param_hint="--policy") from None
     try:
         with Progress(console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("splits", total=len(situations) * len(targets))
+            task = progress.add_task("splits", total=None)
             costs = measure(situations=situations, targets=targets, processes=processes, folios=folios, rounds=rounds,
-                            note=lambda cost: progress.advance(task), arch=arch, policy=policy)
+                            arch=arch, page_size=page_size, policy=policy,
+                            note=lambda cost: progress.update(task, description=f"{cost.situation}, {cost.target}"))
     except ValueError as error:
         raise click.ClickException(str(error)) from None
     console = Console()
@@ -58,7 +60,7 @@ def split(situations, targets, processes, folios, rounds, choices, arch, json_fi
 
 def table(costs, folios, rounds):
     """The rows for people."""
-    out = Table(title=f"per split of a 2 MiB folio; median of {rounds} rounds of {folios}")
+    out = Table(title=f"per split of a huge folio; median of {rounds} rounds of {folios}")
     for name in ("split", "CPU time, ns", *COUNTS, "result"):
         out.add_column(name, justify="left" if name in ("split", "result") else "right")
     last = None

@@ -29,7 +29,7 @@ def picture(costs, path):
     _times(above, costs, targets, situations)
     _operations(below, costs, targets)
     below.set_xticks(range(len(targets)), [_name(target) for target in targets])
-    figure.suptitle("Splitting a 2 MiB folio", fontsize=13)
+    figure.suptitle("Splitting a huge folio", fontsize=13)
     figure.savefig(path, metadata={"Software": None})
 
 

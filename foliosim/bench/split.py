@@ -9,17 +9,14 @@ import time
 from dataclasses import asdict, dataclass
 
 import foliosim as fs
+from foliosim import cores
 from foliosim.errors import SyscallError
 
-HUGE = 2 << 20
-PAGE = 4096
 PMD = "PMD"
-# What is split: the PMD mapping alone, or the folio to this order (anonymous folios of order 1 do not exist).
-TARGETS = (PMD, 8, 7, 6, 5, 4, 3, 2, 0)
 # Who else has to do with the folios.
 SITUATIONS = {
     "private": "one process maps the folio by a PMD",
-    "by PTEs": "one process maps it by 512 PTEs",
+    "by PTEs": "one process maps it by PTEs",
     "shared": "several processes map it by PMDs",
     "mlocked": "it is mlocked whole",
     "extra reference": "somebody holds a reference",
@@ -28,6 +25,23 @@ SITUATIONS = {
 # Columns of operation counts: heading, and names in the ledger that are added up.
 COUNTS = {"PTEs": "ops.pte_set", "records": "ops.record", "rmap": "ops.rmap_call", "mapcounts": "ops.mapcount",
           "refs": "ops.ref", "flushes": "ops.tlb_flush"}
+
+
+def targets_of(core):
+    """What may be split: the PMD mapping alone, or the folio to these orders.
+
+    Parameters
+    ----------
+    core : foliosim.cores.Core
+        The architecture and page size.
+
+    Returns
+    -------
+    tuple
+        "PMD", and orders from the largest to 0; anonymous folios of order 1 do not exist.
+    """
+    order = (core.pmd_size // core.page_size).bit_length() - 1
+    return (PMD, *range(order - 1, 1, -1), 0)
 
 
 @dataclass(frozen=True)
@@ -68,28 +82,28 @@ class _Folios:
     def __init__(self, machine, situation, n, processes):
         self.machine, self.held = machine, []
         self.process = machine.spawn()
-        at = self.process.mmap((n + 1) * HUGE)
-        self.first = -(-at // HUGE) * HUGE
-        self.process.write(self.first, n * HUGE, value=1)  # a split gives pages of zeros back
-        self.addresses = range(self.first, self.first + n * HUGE, HUGE)
-        self.frames = [self.process.translate(addr) // PAGE for addr in self.addresses]
+        self.page, huge = machine.page_size, machine.core.pmd_size
+        first = -(-self.process.mmap((n + 1) * huge) // huge) * huge
+        self.process.write(first, n * huge, value=1)  # a split gives pages of zeros back
+        self.addresses = range(first, first + n * huge, huge)
+        self.frames = [self.process.translate(addr) // self.page for addr in self.addresses]
         self.children = [self.process.fork() for _ in range(processes - 1)] if situation == "shared" else []
         if situation == "by PTEs":
             for addr in self.addresses:
-                self.process.mprotect(addr, PAGE, fs.PROT_READ)
-                self.process.mprotect(addr, PAGE, fs.PROT_READ | fs.PROT_WRITE)
+                self.process.mprotect(addr, self.page, fs.PROT_READ)
+                self.process.mprotect(addr, self.page, fs.PROT_READ | fs.PROT_WRITE)
         elif situation == "mlocked":
-            self.process.mlock(self.first, n * HUGE)
+            self.process.mlock(first, n * huge)
         elif situation in ("pinned", "extra reference"):
             take = self.process.pin_user_pages if situation == "pinned" else self.process.get_user_pages
-            self.held = [take(addr, PAGE) for addr in self.addresses]
+            self.held = [take(addr, self.page) for addr in self.addresses]
 
     def split(self, target):
         """Try each; the last error's name, or "ok"."""
         result = "ok"
         if target == PMD:
             for addr in self.addresses:
-                self.process.mprotect(addr, PAGE, fs.PROT_READ)
+                self.process.mprotect(addr, self.page, fs.PROT_READ)
             return result
         split_folio = self.machine.split_folio
         for frame in self.frames:
@@ -106,16 +120,16 @@ class _Folios:
             process.exit()
 
 
-def measure(*, situations=tuple(SITUATIONS), targets=TARGETS, processes=2, folios=64, rounds=7, note=lambda cost: None,
-            **machine):
-    """Split 2 MiB folios in every situation.
+def measure(*, situations=tuple(SITUATIONS), targets=None, processes=2, folios=64, rounds=7, note=lambda cost: None,
+            arch="x86_64", page_size="4K", **machine):
+    """Split huge folios (of 2 MiB, where pages have 4 KiB) in every situation.
 
     Parameters
     ----------
     situations : sequence of str
         Keys of `SITUATIONS`.
-    targets : sequence
-        Of `TARGETS`.
+    targets : sequence, optional
+        Of `targets_of` the core; without it all.
     processes : int
         That map the folio in the situation "shared".
     folios : int
@@ -124,8 +138,10 @@ def measure(*, situations=tuple(SITUATIONS), targets=TARGETS, processes=2, folio
         Of which the median is taken.
     note : callable
         Called with each `Cost`.
+    arch, page_size : str
+        Of the machine.
     **machine
-        For `Machine`: arch, policy, kernel, ...
+        More for `Machine`: policy, kernel, ...
 
     Returns
     -------
@@ -136,9 +152,11 @@ def measure(*, situations=tuple(SITUATIONS), targets=TARGETS, processes=2, folio
     ValueError
         An unknown situation or target; the message names the valid ones.
     """
+    core = cores.find(arch, page_size)
+    targets = targets_of(core) if targets is None else targets
     _check("situation", situations, SITUATIONS)
-    _check("target", targets, TARGETS)
-    here = fs.Machine(memory=16 * (folios + 1) * HUGE, thp="always", **machine)
+    _check("target", targets, targets_of(core))
+    here = fs.Machine(memory=16 * (folios + 1) * core.pmd_size, arch=arch, page_size=page_size, thp="always", **machine)
     costs = []
     for situation in situations:
         for target in targets:

@@ -4,8 +4,6 @@ A package may offer policies of its own in the entry-point group ``foliosim.poli
 a dict of point to alternative, or an object (or class) with methods named like points.  An entry ``cow_order.mine`` is
 an alternative of one point: a callable, or a capsule with compiled code.
 """
-from importlib.metadata import entry_points
-
 from foliosim.policy.points import POINTS, PRESETS
 
 GROUP = "foliosim.policies"
@@ -19,6 +17,8 @@ def installed():
     dict
         Name to entry point, not loaded.
     """
+    from importlib.metadata import entry_points  # takes longer to import than all of foliosim
+
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 

@@ -60,8 +60,15 @@ def test_the_command_prints_a_table_and_writes_json_and_a_picture(tmp_path):
     assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("page_size, order", [("4K", 9), ("16K", 11), ("64K", 13)])
+def test_a_huge_folio_has_as_many_pages_as_a_table_has_entries(page_size, order):
+    pmd, _ = costs(situations=["private"], targets=["PMD", 2], arch="arm64", page_size=page_size).values()
+    assert 1 << order <= pmd.counts["PTEs"] < (1 << order) + 16
+
+
 @pytest.mark.parametrize("arguments, said", [(["--policy", "pin_short"], "POINT=ALTERNATIVE"), (["--to", "1"], "PMD"),
-                                             (["--policy", "pin_short=no"], "valid"), (["--arch", "vax"], "x86_64")])
+                                             (["--policy", "pin_short=no"], "valid"), (["--arch", "vax"], "x86_64"),
+                                             (["--page-size", "64K"], "4K")])
 def test_the_command_names_what_is_wrong(arguments, said):
     result = CliRunner().invoke(bench, ["split", *arguments])
     assert result.exit_code != 0
