@@ -11,7 +11,7 @@ CORE = "foliosim._core."
 # One line per layer, lowest first; within a line a module may use names to its left.
 LAYERS = [
     # L0: numbers, structs, per-entry inlines
-    "debug flags answers types interrupt arch.x86_64 arch.arm64 page linux_rules policy pgtable contpte pte_ops stat"
+    "debug flags answers types interrupt arch.x86_64 arch.arm64 page linux_rules policy pgtable page_run contpte pte_ops stat"
     " arch.x86_64_walk arch.arm64_walk",
     # L1: services
     "fault_inject page_alloc pgalloc memcontrol content maple_tree held deferred_split folio frame_ids",

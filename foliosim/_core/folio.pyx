@@ -55,5 +55,5 @@ cdef void folio_materialize(machine_t *m, uint32_t head) noexcept nogil:
     if not folio.flags & PG_tails_implicit:
         return
     folio.flags &= ~PG_tails_implicit
-    init_tails(m, head, 1, folio_nr_pages(folio), PG_KIND_TAIL | folio.flags & PG_PER_PAGE | <uint32_t>folio_order(folio),
-               folio.mapcount)
+    init_tails(m, head, 1, folio_nr_pages(folio),
+               PG_KIND_TAIL | folio.flags & PG_PER_PAGE | <uint32_t>folio_order(folio), folio.mapcount)

@@ -93,7 +93,7 @@ cdef void count_rmap_each(machine_t *m, const page_t *folio, int64_t n) noexcept
 
 
 cdef inline bint alike(machine_t *m, uint32_t head, page_t *folio, uint32_t n) noexcept nogil:
-    """Is the change of n pages one of all pages of the folio, so that they stay alike?  Else each has its record now."""
+    """Is the change of n pages one of all pages of the folio, so that they stay alike?  Else each gets its record."""
     if folio.flags & PG_tails_implicit and n == folio_nr_pages(folio):
         return True
     folio_materialize(m, head)

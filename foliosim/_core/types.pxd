@@ -6,9 +6,9 @@ block lie in the dense array ``heads``, the others in ``pages``, so a huge folio
 ``heads`` (112 bytes per 2 MiB).  Use ``page_of`` (page.pxd), never the arrays.
 
 Implicit tails.  While all pages of a folio of order 2 or more are alike (PTEs map each as often, all are exclusive or
-none, all hold the same) its head alone tells mapcount, exclusivity and contents (PG_tails_implicit).  The tails' records
-then tell their kind and order only; those of a huge folio are not written at all from page 4 on.  ``page_record`` gives
-the record that tells, and ``folio_materialize`` writes them all, which must come before pages are made to differ.
+none, all hold the same) its head alone tells mapcount, exclusivity and contents (PG_tails_implicit).  The tails'
+records then tell their kind and order only; those of a huge folio are not written at all from page 4 on.
+``page_record`` gives the record that tells; ``folio_materialize`` writes all, which must come before pages differ.
 
 Large folios keep what only they need in the unused words of tail pages 1 and 2 (``tail1_t``, ``tail2_t``), as
 ``struct page`` does; an order-1 folio has no page 2 (see folio.pxd).
