@@ -188,7 +188,7 @@ void floor_populate_large(uint64_t *pte, struct page *pages, size_t n, int order
 	}
 }
 
-/* fork: the entries and page records as above, but references and the owner slots once per folio */
+/* fork: the entries; the folio's counts, its exclusive flag and the owner slots once for all pages, which stay alike */
 void floor_fork_large(uint64_t *pte, uint64_t *child, struct page *pages, size_t n, int order)
 {
 	size_t nr = (size_t)1 << order;
@@ -196,21 +196,19 @@ void floor_fork_large(uint64_t *pte, uint64_t *child, struct page *pages, size_t
 	for (size_t i = 0; i < n; i += nr) {
 		struct page *head = pages + ((pte[i] & PFN_MASK) >> 12);
 		struct tail1 *one = (struct tail1 *)(head + 1);
-		struct tail2 *two = (struct tail2 *)(head + 2);
 
 		for (size_t k = 0; k < nr; k++) {
 			uint64_t e = pte[i + k] & ~RW;
 
 			pte[i + k] = e;
 			child[i + k] = e & ~ACCESSED;
-			head[k].flags &= ~EXCLUSIVE;
-			head[k].mapcount++;
 		}
+		head->flags &= ~EXCLUSIVE;
+		head->mapcount++;
 		head->refcount += (int32_t)nr;
 		one->large_mapcount += (int32_t)nr;
 		one->mm_mapcount[1] += (int32_t)nr;
 		one->mm_id[1] = 2 | 1U << 31;
-		two->nr_pages_mapped += 0;
 	}
 }
 
@@ -336,25 +334,31 @@ void floor_unpin_huge(struct page *heads, const uint32_t *frames, size_t n)
 	}
 }
 
-/* ---- splits: n folios of 2 MiB, with tables of 512 entries and records of 512 pages each ---- */
+/* ---- splits: n folios of 2 MiB, with tables of 512 entries each ---- */
 
-void floor_split_pmd(uint64_t *pmd, uint64_t *pte, struct page *pages, size_t n)
+/* of the PMD: 512 entries, the PMD, and the counts that the folio's heads tell for all its pages */
+void floor_split_pmd(uint64_t *pmd, uint64_t *pte, struct page *heads, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		struct page *page = pages + i * PER_FOLIO;
+		struct page *head = heads + HEADS * i;
+		struct tail1 *one = (struct tail1 *)(head + 1);
+		struct tail2 *two = (struct tail2 *)(head + 2);
 		uint64_t *table = pte + i * PER_TABLE;
 
-		for (size_t k = 0; k < PER_FOLIO; k++) {
+		for (size_t k = 0; k < PER_FOLIO; k++)
 			table[k] = ENTRY | (uint64_t)(i * PER_FOLIO + k) << 12;
-			page[k].flags = 0x49 | EXCLUSIVE;
-			page[k].mapcount = 1;
-		}
 		pmd[i] = ENTRY | (uint64_t)i << 12;
-		page->refcount += PER_FOLIO - 1;
+		head->flags |= 1;
+		head->mapcount++;
+		head->refcount += PER_FOLIO - 1;
+		one->large_mapcount += PER_FOLIO - 1;
+		one->mm_mapcount[0] += PER_FOLIO - 1;
+		two->entire_mapcount--;
+		two->nr_pages_mapped += PER_FOLIO;
 	}
 }
 
-/* to pieces of 2^order pages: 512 entries and flags, and the other words of each piece's head */
+/* to pieces of 2^order pages: 512 entries, 512 flags, and the other words of each piece's head */
 void floor_split_folio(uint64_t *pte, struct page *pages, size_t n, int order)
 {
 	uint32_t nr = 1U << order;
@@ -366,6 +370,7 @@ void floor_split_folio(uint64_t *pte, struct page *pages, size_t n, int order)
 		for (uint32_t at = 0; at < PER_FOLIO; at += nr) {
 			uint32_t pfn = (uint32_t)i * PER_FOLIO + at;
 
+			page[at].mapcount = 1;
 			page[at].refcount = (int32_t)nr;
 			page[at].next = pfn - nr;
 			page[at].prev = pfn + nr;
@@ -374,7 +379,6 @@ void floor_split_folio(uint64_t *pte, struct page *pages, size_t n, int order)
 			for (uint32_t k = 0; k < nr; k++) {
 				table[at + k] = ENTRY | (uint64_t)(pfn + k) << 12;
 				page[at + k].flags = 0x30 | EXCLUSIVE;
-				page[at + k].mapcount = 1;
 			}
 		}
 	}

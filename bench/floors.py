@@ -36,8 +36,8 @@ BYTES = {
     "unlock": ("page", {"entry": 8, "flags, next, prev": 12}),
     "pin": ("page", {"entry": 8, "flags, refcount": 8, "list of frames": 4}),
     "unpin": ("page", {"list of frames": 4, "refcount": 4}),
-    "fork_large order 4": ("page", {"entries": 16, "flags, mapcount": 8, "of the folio": 24 / 16}),
-    "fork_large order 9": ("page", {"entries": 16, "flags, mapcount": 8, "of the folio": 24 / 512}),
+    "fork_large order 4": ("page", {"entries": 16, "of the folio": 28 / 16}),
+    "fork_large order 9": ("page", {"entries": 16, "of the folio": 28 / 512}),
     "populate_huge": ("2 MiB", {"entry": 8, "head": 28, "tails": 28 + 28 + 8, "table's record": 28}),
     "fork_huge": ("2 MiB", {"entries": 16, "flags, refcount": 8, "mapcounts, owners": 16, "table's record": 28}),
     "protect (PMD)": ("2 MiB", {"entry": 8}),
@@ -48,9 +48,9 @@ BYTES = {
     "unlock_huge": ("2 MiB", {"entry": 8, "flags, next, prev": 12}),
     "pin_huge": ("2 MiB", {"entry": 8, "flags, refcount, pincount": 12, "list of frames": 2048}),
     "unpin_huge": ("2 MiB", {"refcount, pincount": 8, "list of frames": 2048}),
-    "split_pmd": ("2 MiB", {"512 entries": 4096, "512 flags, mapcount": 4096, "PMD, refcount": 12}),
+    "split_pmd": ("2 MiB", {"512 entries": 4096, "PMD": 8, "flags, refcount, mapcounts": 28}),
     "split_folio to order 0": ("2 MiB", {"512 entries": 4096, "512 records": 14336}),
-    "split_folio to order 4": ("2 MiB", {"512 entries": 4096, "512 flags, mapcount": 4096, "32 heads": 640}),
+    "split_folio to order 4": ("2 MiB", {"512 entries": 4096, "512 flags": 2048, "32 heads": 768}),
     "walk": ("address", {"address": 8, "4 entries": 32, "result": 14}),
 }
 
