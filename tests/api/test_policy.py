@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 import foliosim as fs
 from foliosim.cli import main
-from foliosim.policy import POINTS, PRESETS, Alternative, Point, choose, preset
+from foliosim.policy import POINTS, PRESETS, Alternative, Point, preset
 
 HUGE, HALF, PAGE = 2 << 20, 1 << 20, 4096
 
@@ -412,7 +412,7 @@ class TestInstalled:
     @pytest.fixture
     def offer(self, monkeypatch):
         def offer(name, value):
-            monkeypatch.setattr(choose, "entry_points", lambda group: [Entry(name, value)])
+            monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [Entry(name, value)])
 
         return offer
 
