@@ -225,6 +225,16 @@ cdef int swap_in_order0(void *ctx, int param, const int64_t *arg) noexcept nogil
 
 # ---- asking ----
 
+cdef bint held_in_swap(const machine_t *m, uint32_t pfn, uint32_t nr) noexcept nogil:
+    """Does a swap entry hold one of these pages, which are in the swap cache if that is so?"""
+    cdef uint32_t i, slot
+    for i in range(nr if m.swap.nr else 0):
+        slot = m.swap.of_page[pfn + i]
+        if slot and m.swap.slots[slot].count:
+            return True
+    return False
+
+
 cdef bint policy_cow_reuse(machine_t *m, page_t *folio, uint32_t pfn, bint pmd) noexcept nogil:
     """What the owner slots do not tell is looked up."""
     cdef reuse_t known
@@ -233,7 +243,7 @@ cdef bint policy_cow_reuse(machine_t *m, page_t *folio, uint32_t pfn, bint pmd) 
     known.page_mapcount = known.mapcount if pmd else page_precise_mapcount(m, pfn)
     if policy_decide(m, POINT_COW_REUSE, NR_COW_REUSE, <const int64_t *>&known) != COW_REUSE:
         return False
-    if known.page_mapcount == 1:
+    if known.page_mapcount == 1 and not held_in_swap(m, pfn, FS_HPAGE_PMD_NR if pmd else 1):
         return True
     policy_refuse(m, POINT_COW_REUSE, COW_REUSE)
     return False
@@ -359,7 +369,7 @@ cdef str policy_point_name(int point):
 
 cdef str policy_refusal(str point, int answer):
     if point == "cow_reuse" and answer == COW_REUSE:
-        return " ('reuse') for a page that another process maps"
+        return " ('reuse') for a page that another process maps or has in swap"
     return f", valid are {', '.join(f'{number} ({name!r})' for name, number in ANSWERS[point].items())}"
 
 

@@ -298,6 +298,23 @@ def test_reuse_of_a_shared_page_is_refused():
     assert process.read(addr, PAGE) == b"\x07"
 
 
+def test_reuse_of_a_page_that_another_has_in_swap_is_refused():
+    """The reader's page is in the swap cache, and the child's entry still names the slot: a store would reach both."""
+    machine = fs.Machine(memory="64M", swap="8M", policy={"cow_reuse": lambda *known: "reuse"})
+    process = machine.spawn()
+    addr = process.mmap(4096)
+    process.write(addr, 4096, value=1)
+    process.madvise(addr, 4096, fs.MADV_PAGEOUT)
+    child = process.fork()
+    process.read(addr, 4096)
+    with pytest.raises(ValueError, match="cow_reuse.*or has in swap"):
+        process.write(addr, 4096, value=2)
+    machine.set_policy("linux-6.18")
+    machine.reclaim(64)
+    machine.validate()
+    assert child.read(addr, 4096) == b"\1"
+
+
 # ---- P08 ----
 
 @pytest.mark.parametrize("model, halves, half_each, quarter_each", [
