@@ -26,6 +26,7 @@ FORMAT = 2
 _MAGIC = b"foliosim"
 _FIXED = struct.Struct("<8sIIQ")
 _DIGEST = 32
+_AT_ONCE = 4 << 20                # bytes; between them Ctrl-C is heard
 # What is raised by a header that was made by hand: its checksum is right, its contents are not.
 _DAMAGE = (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError, zlib.error)
 _LAYOUT = ("types.pxd", "flags.pxd", "content.pxd")
@@ -91,7 +92,7 @@ def _to_bytes(machine):
     index = np.array([(offset, len(content)) for offset, content in pieces], np.uint64).reshape(-1, 2)
     sections = {"items": table, "data": data, "references": state.pop("frames").tobytes(), "index": index.tobytes(),
                 "memory": b"".join(content for _, content in pieces)}
-    packed = {name: zlib.compress(content, 1) for name, content in sections.items()}
+    packed = {name: _packed(content) for name, content in sections.items()}
     header = {"layout": layout(core), "nr_pages": core.branch.nr_pages(machine), "state": state,
               "policy": {point: _named(point, answer) for point, answer in machine.policy.items()},
               "attributes": _branch.plain_attributes(machine),
@@ -102,7 +103,34 @@ def _to_bytes(machine):
         raise ValueError(f"an attribute of the machine cannot be saved: {error}") from None
     size = _FIXED.size + len(text) + sum(map(len, packed.values())) + _DIGEST
     content = b"".join([_FIXED.pack(_MAGIC, FORMAT, len(text), size), text, *packed.values()])
-    return content + hashlib.sha256(content).digest()
+    return content + _digest(content)
+
+
+def _slices(content):
+    view = memoryview(content)
+    return (view[at:at + _AT_ONCE] for at in range(0, len(view), _AT_ONCE))
+
+
+def _packed(content):
+    pack = zlib.compressobj(1)
+    return b"".join([*map(pack.compress, _slices(content)), pack.flush()])
+
+
+def _unpacked(content, size):
+    """What `_packed` got, up to one byte more than `size`."""
+    unpack, out, left = zlib.decompressobj(), [], size + 1
+    for piece in _slices(content):
+        while left and piece:
+            out.append(unpack.decompress(piece, min(left, _AT_ONCE)))
+            left, piece = left - len(out[-1]), unpack.unconsumed_tail
+    return b"".join([*out, unpack.flush() if left else b""])
+
+
+def _digest(content):
+    digest = hashlib.sha256()
+    for piece in _slices(content):
+        digest.update(piece)
+    return digest.digest()
 
 
 def _encoded(value):
@@ -176,7 +204,7 @@ def _opened(content):
     if size != len(content):
         raise SavedError(f"{'cut short' if len(content) < size else 'damaged'}: {len(content)} bytes, "
                          f"it was written with {size}")
-    if hashlib.sha256(content[:-_DIGEST]).digest() != content[-_DIGEST:]:
+    if _digest(memoryview(content)[:-_DIGEST]) != content[-_DIGEST:]:
         raise SavedError("damaged: its checksum is not that of its contents")
     header = json.loads(content[_FIXED.size:_FIXED.size + header_size], object_hook=_decoded)
     ours = layout(_core_of(header))
@@ -185,9 +213,8 @@ def _opened(content):
                          f"({header['layout']}, here {ours})")
     sections, at = {}, _FIXED.size + header_size
     for name, packed, unpacked in header["sections"]:
-        unpack = zlib.decompressobj()
-        sections[name] = unpack.decompress(content[at:at + packed], max(1, unpacked))
-        if len(sections[name]) != unpacked or unpack.unconsumed_tail:
+        sections[name] = _unpacked(content[at:at + packed], unpacked)
+        if len(sections[name]) != unpacked:
             raise SavedError(f"damaged: section {name} is not as long as it says")
         at += packed
     return header, sections

@@ -1,6 +1,5 @@
 # cython: language_level=3
 """The border for files: what Python can do with an open file of a machine."""
-from libc.errno cimport ENOMEM
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from foliosim.errors import UnsupportedError, syscall_error
 from foliosim._core.flags cimport *
@@ -34,13 +33,11 @@ cdef class CoreFile(CoreMapping):
         machine.begin(length >> FS_PAGE_SHIFT)
         if kind == DEVICE:
             self.mapping = mapping_alloc(&machine.m, MAPPING_DEVICE, length)
+            result = 0 if self.mapping != NULL else -FS_EHOSTMEM
         else:
-            self.mapping = file_create(&machine.m, KINDS[kind], length, filled, <uint8_t>((fill or 0) & 0xff))
+            result = file_create(&machine.m, &self.mapping, KINDS[kind], length, filled, <uint8_t>((fill or 0) & 0xff))
         machine.done(0)
-        machine.leave()
-        if self.mapping == NULL:
-            machine.count_fail(ENOMEM)
-            raise syscall_error(ENOMEM, "create_file", (kind, length))
+        self.leave(result, "create_file", (kind, length))
         self.mapping.first_pfn = first_pfn
         machine.opened[self.mapping.ino] = self
 

@@ -5,7 +5,8 @@ from foliosim._core.types cimport *
 
 # A new file of a kind with one reference; with `filled`, page i was written with byte fill + i, else it is all hole.
 # NULL: no frame or no host memory.
-cdef mapping_t *file_create(machine_t *m, uint32_t kind, uint64_t length, bint filled, uint8_t fill) noexcept nogil
+cdef int file_create(machine_t *m, mapping_t **out, uint32_t kind, uint64_t length, bint filled,
+                     uint8_t fill) noexcept nogil
 # ftruncate(2).  0, -EINVAL, -ENOMEM or -FS_EHOSTMEM.
 cdef int do_truncate(machine_t *m, mapping_t *mapping, int64_t length) noexcept nogil
 # fallocate(2) with FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE.  0, -EINVAL, -EFBIG, -ENOMEM or -FS_EHOSTMEM.

@@ -50,21 +50,26 @@ cdef int write_page(machine_t *m, mapping_t *mapping, uint64_t index, uint32_t n
     return content_fill(m, pfn, 0, nbytes, value)
 
 
-cdef mapping_t *file_create(machine_t *m, uint32_t kind, uint64_t length, bint filled, uint8_t fill) noexcept nogil:
+cdef int file_create(machine_t *m, mapping_t **out, uint32_t kind, uint64_t length, bint filled,
+                     uint8_t fill) noexcept nogil:
+    """A new file: 0, or a negative errno."""
     cdef mapping_t *mapping = mapping_alloc(m, kind, 0)
     cdef uint64_t index = 0, left = length
     cdef uint32_t n
+    cdef int64_t result
     if mapping == NULL:
-        return NULL
+        return -FS_EHOSTMEM
     while filled and left:
         n = <uint32_t>(left if left < FS_PAGE_SIZE else FS_PAGE_SIZE)
-        if not mem_cgroup_charge(m, 1) or write_page(m, mapping, index, n, <uint8_t>(fill + index)) < 0:
+        result = write_page(m, mapping, index, n, <uint8_t>(fill + index)) if mem_cgroup_charge(m, 1) else -ENOMEM
+        if result < 0:
             mapping_put(m, mapping)
-            return NULL
+            return <int>result
         left -= n
         index += 1
     mapping.size = length
-    return mapping
+    out[0] = mapping
+    return 0
 
 
 # ---- truncating and punching ----

@@ -61,6 +61,14 @@ WALK_FLAGS = {name: 0x100 << i for i, name in enumerate(walk_flag_names().decode
 _SI_CODES = {SEGV_MAPERR: "MAPERR", SEGV_ACCERR: "ACCERR"}
 
 
+cdef bytes room_for(int64_t nr, str syscall, tuple args):
+    """As many bytes, to be filled."""
+    try:
+        return PyBytes_FromStringAndSize(NULL, nr)
+    except MemoryError:
+        raise MemoryError(f"{syscall}{args}: the host has no room for {nr:,} bytes") from None
+
+
 cdef class CoreMachine(CoreFrames):
     """One emulated machine: physical memory, folios, processes, counters."""
 
@@ -538,7 +546,7 @@ cdef class CoreProcess:
         cdef uint8_t *to
         if pages > 1ULL << 32:
             raise syscall_error(ENOMEM, "mincore", (addr, length))
-        vec = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>pages)
+        vec = room_for(<int64_t>pages, "mincore", (addr, length))
         to = <uint8_t *>PyBytes_AS_STRING(vec)
         mm = self.begin(length)
         result = self.done(mincore(&self.machine.m, mm, addr, length, to))
@@ -627,7 +635,7 @@ cdef class CoreProcess:
         if kind == ACCESS_READ:
             if count < 0:
                 raise MemoryError(f"read of {length:#x} bytes, one in {stride}")
-            out = PyBytes_FromStringAndSize(NULL, count)
+            out = room_for(count, "access", (addr, length))
             a.out = <uint8_t *>PyBytes_AS_STRING(out)
         mm = self.begin(<uint64_t>count << FS_PAGE_SHIFT)
         result = self.done(user_access(&self.machine.m, mm, &a))

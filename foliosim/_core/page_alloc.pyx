@@ -10,7 +10,7 @@ Frames from ``fresh_pfn`` on were never used and are on no list, so a machine co
 used.  Page tables are carved from blocks of their own (as the kernel groups unmovable pages), which keeps them dense
 in host memory.
 """
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport calloc, free
 from posix.mman cimport mmap, munmap, PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE, MAP_FAILED
 from foliosim._core.debug cimport BUG_ON, FS_DEBUG
 from foliosim._core.flags cimport *
@@ -171,7 +171,7 @@ cdef int pcp_init(machine_t *m) noexcept nogil:
     for order in range(NR_PCP_LISTS):
         pcp = m.pcp + order
         pcp.cap = pcp_high(order)
-        pcp.runs = <pcp_run_t *>malloc(pcp.cap * sizeof(pcp_run_t))
+        pcp.runs = <pcp_run_t *>calloc(pcp.cap, sizeof(pcp_run_t))
         if pcp.runs == NULL:
             return -FS_EHOSTMEM
     return 0

@@ -4,8 +4,10 @@ Most would take half a minute or more, with little memory: a compiled policy sle
 """
 import os
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import foliosim as fs
 from compiled_policies import slow
@@ -103,6 +105,45 @@ def in_a_hook():
     case.machine.set_policy({"fault_order": order})
     yield case, None, lambda: case.process.touch(AT, SIZE, write=True)
     case.part_is_there()
+
+
+def again_and_again():
+    """What is not ended in the middle, because Linux does not do that either or because it is a copy: each is short."""
+    case = Long(filled=False)
+    machine, process, small = case.machine, case.process, 1 << 30
+    process.madvise(AT, small, fs.MADV_NOHUGEPAGE)
+    process.touch(AT, small, write=True)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "machine"
+        machine.save(path)
+
+        def operate():
+            while True:
+                process.mprotect(AT, small, fs.PROT_READ)
+                process.mprotect(AT, small, fs.PROT_READ | fs.PROT_WRITE)
+                process.mlock(AT, small)
+                process.munlock(AT, small)
+                process.mremap(AT, small, small, flags=fs.MREMAP_MAYMOVE | fs.MREMAP_FIXED, new_addr=AT + SIZE)
+                process.mremap(AT + SIZE, small, small, flags=fs.MREMAP_MAYMOVE | fs.MREMAP_FIXED, new_addr=AT)
+                machine.branch()
+                machine.save(path)
+
+        yield case, None, operate
+        assert case.rss() == small and os.listdir(folder) == ["machine"]
+        fs.Machine.load(path).validate()
+
+
+def joined_by_a_hook():
+    """A hook may not wait for a thread that needs the machine: nothing goes on, until Ctrl-C ends the wait."""
+    case = Long(filled=False)
+
+    def order(*_):
+        other = threading.Thread(target=case.machine.vmstat, daemon=True)
+        other.start()
+        other.join()
+
+    case.machine.set_policy({"fault_order": order})
+    yield case, None, lambda: case.process.touch(AT, SIZE, write=True)
 
 
 def waiting():
