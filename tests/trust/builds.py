@@ -18,6 +18,7 @@ import click
 
 ROOT = Path(__file__).parents[2]
 BUILT_WITH = {"sanitized": {"FOLIOSIM_SANITIZE": "address,undefined"}, "debug": {"FOLIOSIM_DEBUG": "1"}}
+CORES = ("_core", "_core_arm64_p12", "_core_arm64_p14", "_core_arm64_p16")
 PRELOADED = ("libasan.so", "libstdc++.so")       # the latter so that exceptions of C++ find their handlers
 NOISE = 2000                                     # characters of a report that are shown
 
@@ -35,7 +36,6 @@ class Tree:
         self.kind, self.path = kind, ROOT / "build" / kind
         self.reports = self.path / "reports"
         self.env = {**os.environ, **BUILT_WITH[kind], "PYTHONPATH": str(self.path), "MPLBACKEND": "Agg"}
-        self.env.pop("FOLIOSIM_CORES", None)
 
     def copy(self):
         """Bring the sources up to date; what they have no more goes."""
@@ -52,9 +52,13 @@ class Tree:
                 if path.suffix in (".py", ".pyx", ".pxd") and str(path.relative_to(self.path)) not in names:
                     path.unlink()
 
-    def build(self):
-        subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=self.path, env=self.env,
-                       check=True, stderr=subprocess.DEVNULL)
+    def build(self, cores):
+        """Some cores so, the others as usual."""
+        usual = {name: value for name, value in self.env.items() if name not in BUILT_WITH[self.kind]}
+        for env, names in ((self.env, cores), (usual, [one for one in CORES if one not in cores])):
+            if names:
+                subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=self.path, check=True,
+                               env={**env, "FOLIOSIM_CORES": " ".join(names)}, stderr=subprocess.DEVNULL)
         if self.kind == "sanitized":
             self._watch()
 
@@ -92,14 +96,16 @@ class Tree:
 @click.argument("kind", type=click.Choice(list(BUILT_WITH)))
 @click.option("--recordings", multiple=True, type=click.Path(exists=True, path_type=Path),
               help="Recorded scenarios, of any architecture; those of the tests if left out.")
+@click.option("--core", "cores", multiple=True, type=click.Choice(CORES), default=CORES,
+              help="Build this core so (may be repeated), and the others as usual; all if left out.")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Processes of pytest and verify.")
 @click.option("--worlds", default=8, show_default=True, type=click.IntRange(0), help="Of observations to compare.")
 @click.argument("pytest_arguments", nargs=-1)
-def main(kind, recordings, jobs, worlds, pytest_arguments):
+def main(kind, recordings, cores, jobs, worlds, pytest_arguments):
     """Build KIND, run the tests, the recordings, and some observations.  PYTEST_ARGUMENTS after --."""
     tree, bad = Tree(kind), 0
     tree.copy()
-    tree.build()
+    tree.build(cores)
     workers = ["-n", str(jobs)] if jobs > 1 else []
     status, said = tree.run("pytest", "-q", "-m", "not live", "-p", "no:cacheprovider", *workers,
                             *map(str, pytest_arguments))
