@@ -64,9 +64,9 @@ _SI_CODES = {SEGV_MAPERR: "MAPERR", SEGV_ACCERR: "ACCERR"}
 cdef bytes room_for(int64_t nr, str syscall, tuple args):
     """As many bytes, to be filled."""
     try:
-        return PyBytes_FromStringAndSize(NULL, nr)
-    except MemoryError:
-        raise MemoryError(f"{syscall}{args}: the host has no room for {nr:,} bytes") from None
+        return PyBytes_FromStringAndSize(NULL, nr if nr >= 0 else NEVER)
+    except (MemoryError, OverflowError):
+        raise MemoryError(f"{syscall}{args}: the host has no room for {<uint64_t>nr:,} bytes") from None
 
 
 cdef class CoreMachine(CoreFrames):
@@ -543,13 +543,11 @@ cdef class CoreProcess:
         cdef mm_t *mm = self.look()
         cdef uint64_t pages = (length + FS_PAGE_SIZE - 1) >> FS_PAGE_SHIFT
         cdef int64_t result
-        cdef uint8_t *to
         if pages > 1ULL << 32:
             raise syscall_error(ENOMEM, "mincore", (addr, length))
         vec = room_for(<int64_t>pages, "mincore", (addr, length))
-        to = <uint8_t *>PyBytes_AS_STRING(vec)
         mm = self.begin(length)
-        result = self.done(mincore(&self.machine.m, mm, addr, length, to))
+        result = self.done(mincore(&self.machine.m, mm, addr, length, <uint8_t *>PyBytes_AS_STRING(vec)))
         self.leave(result, "mincore", (addr, length))
         return vec
 
@@ -633,8 +631,6 @@ cdef class CoreProcess:
         a.stride, a.kind, a.value, a.delta = stride, kind, value, delta
         out = b""
         if kind == ACCESS_READ:
-            if count < 0:
-                raise MemoryError(f"read of {length:#x} bytes, one in {stride}")
             out = room_for(count, "access", (addr, length))
             a.out = <uint8_t *>PyBytes_AS_STRING(out)
         mm = self.begin(<uint64_t>count << FS_PAGE_SHIFT)
