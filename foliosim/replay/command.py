@@ -105,7 +105,7 @@ def _always(pairs):
 
 def _sweep(console, trace, asked, sweeps, choices, preset, jobs, json_file, out):
     settings = [f"trace={trace}", *(f"{name}={value}" for name, value in asked.items() if value is not None)]
-    study, todo = plan(whatif.WHERE, settings, sweeps, choices, preset, 0)
+    study, todo = plan(whatif.WHERE, settings, sweeps, choices, [preset], 0)
     journal = Journal(out / f"{study.name}.unfinished.jsonl" if out else None)
     with open_executor(None, min(jobs, len(todo))) as workers:
         runs = run_shown(study, todo, workers, journal)

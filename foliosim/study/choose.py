@@ -6,7 +6,7 @@ from foliosim.policy import POINTS, preset
 from foliosim.policy import choices as checked
 from foliosim.study.base import StudyError, keys_of
 
-POLICY_OBJECT = "object"  # label of a policy that is a Python object
+USUAL = "linux-6.18"
 
 
 def _pair(option, text):
@@ -73,7 +73,7 @@ def _check_machine(values):
         raise StudyError(str(error)) from None
 
 
-def policies(study, choices=(), preset_name="linux-6.18"):
+def policies(study, choices=(), presets=(USUAL,)):
     """The policies to compare.
 
     Parameters
@@ -81,38 +81,46 @@ def policies(study, choices=(), preset_name="linux-6.18"):
     study : Study
     choices : iterable of str, or object
         ``point=alternative`` each; a point may come several times.  All combinations are run.  If there are none,
-        the alternatives of each of the study's points are run while the other points stay at the preset's value.
-        An object whose methods are named like points is one policy.
-    preset_name : str
+        the alternatives of each of the study's points are run while the other points stay at the preset's value, or
+        several presets as they are.  An object whose methods are named like points is one policy.
+    presets : iterable of str
+        What the other points do: all of it is run for each.
 
     Returns
     -------
-    list of (str, dict)
-        A label, and the choice for every point.
+    list of (str, str, dict)
+        A label, the preset, and the choice for every point.
 
     Raises
     ------
     StudyError
         An unknown preset, point or alternative.
     """
+    presets = list(dict.fromkeys(presets))
     try:
-        base = preset(preset_name)
-        if not isinstance(choices, (str, list, tuple)):
-            return [(type(choices).__name__, {**base, **checked(choices)})]
+        bases = {name: preset(name) for name in presets}
+        combinations = _combinations(study, choices, several=len(presets) > 1)
     except ValueError as error:
         raise StudyError(str(error)) from None
+    out = {}
+    for name, base in bases.items():
+        for label, combination in combinations:
+            policy = {**base, **combination}
+            changes = [label] if label else [f"{point}={one}" for point, one in overrides(policy, name).items()]
+            told = " + ".join([name, *changes] if len(presets) > 1 or not changes else changes)
+            out.setdefault(told, (told, name, policy))
+    return list(out.values())
+
+
+def _combinations(study, choices, several):
+    # Choices for some points each, and their label if they have one of their own.
+    if not isinstance(choices, (str, list, tuple)):
+        return [(type(choices).__name__, checked(choices))]
     asked = _asked(choices)
     if asked:
-        combinations = [dict(zip(asked, names)) for names in itertools.product(*asked.values())]
-    else:
-        combinations = [{}] + [{point: name} for point, names in study.points.items() for name in names]
-    out = {}
-    for combination in combinations:
-        policy = {**base, **combination}
-        changes = overrides(policy, preset_name)
-        label = " + ".join(f"{point}={name}" for point, name in changes.items()) or preset_name
-        out.setdefault(tuple(policy.items()), (label, policy))
-    return list(out.values())
+        return [("", dict(zip(asked, names))) for names in itertools.product(*asked.values())]
+    varied = [] if several else [{point: name} for point, names in study.points.items() for name in names]
+    return [("", combination) for combination in ({}, *varied)]
 
 
 def _asked(choices):

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from foliosim.policy import PRESETS
-from foliosim.study import base, report, sweep
+from foliosim.study import base, choose, report, sweep
 
 _NO_MATPLOTLIB = "no picture: matplotlib is not installed; it comes with the extra `plot`: pip install 'foliosim[plot]'"
 
@@ -19,15 +19,18 @@ _NO_MATPLOTLIB = "no picture: matplotlib is not installed; it comes with the ext
               help="Run once for each value; several sweeps are combined.")
 @click.option("--policy", "choices", multiple=True, metavar="POINT=ALTERNATIVE",
               help="Run this alternative; a point may be given several times, all combinations are run.")
-@click.option("--preset", "preset_name", default="linux-6.18", show_default=True,
-              help=f"What the other points do: {', '.join(PRESETS)}.")
+@click.option("--preset", "presets", multiple=True, default=[choose.USUAL], show_default=True,
+              help=f"What the other points do: {', '.join(PRESETS)}. Several are compared, as they are without "
+              "--policy.")
+@click.option("--arch", help="Short for --set arch=...")
+@click.option("--page-size", help="Short for --set page_size=...")
 @click.option("--seed", default=0, show_default=True, help="Decides everything random.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes to run in.")
 @click.option("--executor", metavar="dask://HOST:PORT", help="Run on this Dask cluster instead.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the result here.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=".", show_default=True,
               help="Folder for the picture and the CSV file.")
-def study(name, settings, sweeps, choices, preset_name, seed, jobs, executor, json_file, out):
+def study(name, settings, sweeps, choices, presets, arch, page_size, seed, jobs, executor, json_file, out):
     """Put a question to several policies: a table, a picture, a CSV file and a conclusion.
 
     Without NAME the studies are listed with the question that each decides.  A sweep that is interrupted goes on where
@@ -37,8 +40,10 @@ def study(name, settings, sweeps, choices, preset_name, seed, jobs, executor, js
     if name is None:
         _list_studies(console)
         return
+    machine = {"arch": arch, "page_size": page_size}
+    settings += tuple(f"{key}={value}" for key, value in machine.items() if value is not None)
     try:
-        chosen, todo = sweep.plan(name, settings, sweeps, choices, preset_name, seed)
+        chosen, todo = sweep.plan(name, settings, sweeps, choices, presets, seed)
         journal = sweep.Journal(out / f"{chosen.name}.unfinished.jsonl")
         with sweep.open_executor(executor, min(jobs, len(todo))) as workers:
             runs = run_shown(chosen, todo, workers, journal)

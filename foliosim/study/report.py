@@ -57,7 +57,7 @@ def _table(study, groups, varying):
     # Cases below each other, with a column for each parameter that varies.
     first = groups[0][0]
     title = shown({name: value for name, value in first.parameters.items() if name not in varying})
-    table = Table(title=title, title_justify="left", caption=_caption(study, first), caption_justify="left")
+    table = Table(title=title, title_justify="left", caption=_caption(study, groups[0]), caption_justify="left")
     for name in varying:
         table.add_column(name.replace("_", "_\n", 1), justify="right")
     table.add_column("policy", overflow="fold")
@@ -71,9 +71,11 @@ def _table(study, groups, varying):
     return table
 
 
-def _caption(study, run):
-    values = preset(run.preset)
-    return f"{run.preset}: " + ", ".join(f"{point}={values[point]}" for point in study.points)
+def _caption(study, runs):
+    # What the presets choose at the study's points.
+    presets = {run.preset: preset(run.preset) for run in runs}
+    return "\n".join(f"{name}: " + ", ".join(f"{point}={values[point]}" for point in study.points)
+                     for name, values in presets.items())
 
 
 def as_dict(study, runs, seed):

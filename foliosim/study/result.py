@@ -93,9 +93,9 @@ def run_study(name, settings=None, *, sweeps=None, policy=(), preset="linux-6.18
         Key to values; all combinations are run.
     policy : iterable of str, or object
         ``point=alternative`` each, all combinations; an object with methods named like points is one policy.  None:
-        each alternative of the study's points.
-    preset : str
-        What the other points do.
+        each alternative of the study's points, or the presets as they are if there are several.
+    preset : str or iterable of str
+        What the other points do; several presets, all for each.
     seed : int
         Decides everything random.
     jobs : int
@@ -128,7 +128,7 @@ def run_study(name, settings=None, *, sweeps=None, policy=(), preset="linux-6.18
     """
     study, todo = sweep.plan(name, [f"{key}={value}" for key, value in (settings or {}).items()],
                              [f"{key}={','.join(map(str, values))}" for key, values in (sweeps or {}).items()],
-                             policy, preset, seed)
+                             policy, [preset] if isinstance(preset, str) else preset, seed)
     book = sweep.Journal(journal)
     if executor is not None:
         runs = sweep.run_all(todo, executor=executor, journal=book, progress=progress)

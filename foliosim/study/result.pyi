@@ -19,6 +19,7 @@ class Result:
     def _repr_html_(self) -> str: ...
 
 def run_study(name: str, settings: Mapping[str, object] | None = None, *,
-              sweeps: Mapping[str, Iterable[object]] | None = None, policy: object = (), preset: str = "linux-6.18",
-              seed: int = 0, jobs: int = 1, executor: Executor | None = None, journal: Path | None = None,
+              sweeps: Mapping[str, Iterable[object]] | None = None, policy: object = (),
+              preset: str | Iterable[str] = "linux-6.18", seed: int = 0, jobs: int = 1,
+              executor: Executor | None = None, journal: Path | None = None,
               progress: Callable[[int, int], object] = ...) -> Result: ...

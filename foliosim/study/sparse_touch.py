@@ -9,7 +9,7 @@ from functools import partial
 import foliosim as fs
 from foliosim.study import plot
 from foliosim.study.base import Key, Outcome, Study, size_text, size_value
-from foliosim.study.scene import Scene
+from foliosim.study.scene import Scene, block_of
 from foliosim.study.thresholds import THP, limit_key, limits, ptes_of
 from foliosim.study.words import listed
 
@@ -74,7 +74,8 @@ def run(parameters, policy, seed):
     """One policy in one case."""
     total, thp = parameters["total"], parameters["thp"]
     limit = None if parameters["limit"] == "none" else parameters["limit"]
-    scene = Scene(parameters, policy, thp=thp, limit=limit, memory=2 * total + (64 << 20),
+    memory = 2 * total + 32 * block_of(parameters["page_size"])
+    scene = Scene(parameters, policy, thp=thp, limit=limit, memory=memory,
                   khugepaged={"max_ptes_none": parameters["max_ptes_none"]})
     process = scene.spawn()
     addr = scene.map(process, total, huge=thp == "madvise")

@@ -65,14 +65,14 @@ def execute(task):
     return load(task.study).run(task.parameters, task.policy, task.seed)
 
 
-def plan(name, settings, sweeps, choices, preset_name, seed):
+def plan(name, settings, sweeps, choices, presets, seed):
     """From the words of a command line to runs.
 
     Parameters
     ----------
     name : str
         The study's, as `load` takes it.
-    settings, sweeps, choices, preset_name
+    settings, sweeps, choices, presets
         See `parameters` and `policies` of foliosim.study.choose.
     seed : int
 
@@ -87,10 +87,10 @@ def plan(name, settings, sweeps, choices, preset_name, seed):
     """
     study = load(name)
     cases = parameters(study, settings, sweeps)
-    return study, tasks(name, cases, policies(study, choices, preset_name), preset_name, seed)
+    return study, tasks(name, cases, policies(study, choices, presets), seed)
 
 
-def tasks(study, cases, chosen, preset_name, seed):
+def tasks(study, cases, chosen, seed):
     """Every policy in every case.
 
     Parameters
@@ -98,16 +98,15 @@ def tasks(study, cases, chosen, preset_name, seed):
     study : str
         Name, as `load` takes it.
     cases : list of dict
-    chosen : list of (str, dict)
-        The policies.
-    preset_name : str
+    chosen : list of (str, str, dict)
+        The policies, as `policies` gives them.
     seed : int
 
     Returns
     -------
     list of Task
     """
-    return [Task(study, case, label, preset_name, policy, seed) for case in cases for label, policy in chosen]
+    return [Task(study, case, *one, seed) for case in cases for one in chosen]
 
 
 class SerialExecutor(Executor):

@@ -4,13 +4,18 @@ import pytest
 from foliosim.study import StudyError, run_study
 from foliosim.study.base import STUDIES
 
-SMALL = {"batch-ops": {"size": "8M"}, "zero-histogram": {"threshold": 409}, "bgsave": {"data": "4M"},
-         "edge-fit": {"vmas": 20}}
+SMALL = {
+    "4K": {"batch-ops": {"size": "8M"}, "zero-histogram": {"threshold": 409}, "bgsave": {"data": "4M"},
+           "edge-fit": {"vmas": 20}},
+    "64K": {"zero-histogram": {"threshold": 6553}},
+}
 
 
+@pytest.mark.parametrize("page_size", SMALL)
 @pytest.mark.parametrize("name", STUDIES)
-def test_arm64(name):
-    result = run_study(name, {"arch": "arm64", **SMALL.get(name, {})}, policy=["age_unit=folio_any"])
+def test_arm64(name, page_size):
+    settings = {"arch": "arm64", "page_size": page_size, **SMALL[page_size].get(name, {})}
+    result = run_study(name, settings, policy=["age_unit=folio_any"])
     assert all(run.parameters["arch"] == "arm64" for run in result.runs)
     assert result.conclusion
 

@@ -142,6 +142,15 @@ def test_policies_asked_for_are_combined():
         {"mlock_rule": "split"}, {"vma_split": "split_try", "mlock_rule": "split"}]
 
 
+def test_several_presets_are_compared():
+    """As they are, or each with the policies that are asked for."""
+    names = ["linux-6.1", "linux-6.18", "linux-6.1"]
+    runs = runs_of(["split_fails=no"], preset_name=names)
+    assert [(run.label, run.preset, run.policy) for run in runs] == [(name, name, {}) for name in names[:2]]
+    runs = runs_of(["split_fails=no"], ["mlock_rule=whole"], preset_name=names)
+    assert [run.label for run in runs] == [f"{name} + mlock_rule=whole" for name in names[:2]]
+
+
 def test_a_preset_is_the_ground_for_the_rest():
     runs = runs_of(["split_fails=no"], preset_name="wilcox-2023")
     assert runs[0].label == "wilcox-2023" and runs[0].policy == {}
@@ -192,6 +201,18 @@ class TestCommand:
         output = study(out=tmp_path).output
         for words in ("overshoot", "undershoot", "PAGEOUT", "TLB", "deferred", "mlock_rule=whole", "split_fails=yes"):
             assert words in output
+
+    def test_several_presets(self, tmp_path):
+        output = study("--preset", "linux-6.1", "--preset", "linux-6.18", out=tmp_path).output
+        assert "linux-6.1: mlock_rule=pmd_only, " in output
+        assert "linux-6.18: mlock_rule=contained_eager, " in output
+
+    def test_the_machine_in_short(self, tmp_path):
+        result = study("--arch", "arm64", "--page-size", "16K", "--set", "size=32M", "--json", str(tmp_path / "x"),
+                       out=tmp_path)
+        assert result.exit_code == 0, result.output
+        parameters = json.loads((tmp_path / "x").read_text())["runs"][0]["parameters"]
+        assert (parameters["arch"], parameters["page_size"]) == ("arm64", 16384)
 
     def test_without_matplotlib(self, tmp_path, monkeypatch):
         monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)

@@ -99,7 +99,7 @@ def test_an_interrupted_command(tmp_path, slow):
 def test_a_journal_that_is_cut_off_or_foreign(tmp_path, slow):
     journal = tmp_path / "journal"
     done = run_study(SLOW, sweeps={"number": [1, 2]}).runs
-    tasks = sweep.tasks(SLOW, [run.parameters for run in done], choose.policies(load(SLOW)), "linux-6.18", 0)
+    tasks = sweep.tasks(SLOW, [run.parameters for run in done], choose.policies(load(SLOW)), 0)
     book = sweep.Journal(journal)
     for task, run in zip(tasks, done):
         book.add(task, run)
@@ -111,7 +111,7 @@ def test_a_journal_that_is_cut_off_or_foreign(tmp_path, slow):
 
 def test_another_seed_or_policy_is_another_run(tmp_path, slow):
     journal = tmp_path / "journal"
-    (task,) = sweep.tasks(SLOW, [run_study(SLOW).runs[0].parameters], choose.policies(load(SLOW)), "linux-6.18", 0)
+    (task,) = sweep.tasks(SLOW, [run_study(SLOW).runs[0].parameters], choose.policies(load(SLOW)), 0)
     sweep.Journal(journal).add(task, run_study(SLOW).runs[0])
     before = len(begun(slow))
     run_study(SLOW, seed=1, journal=journal)
