@@ -2,7 +2,7 @@
 import importlib
 from functools import cache
 
-from foliosim.sizes import parse_size
+from foliosim.sizes import index, parse_size
 
 # setup.py has the same table: package of the build by (architecture, page size in bytes).
 _PACKAGES = {
@@ -70,7 +70,7 @@ def find(arch, page_size):
     ValueError
         There is none; the message lists the valid ones.
     """
-    if arch not in ARCHES:
+    if not isinstance(arch, str) or arch not in ARCHES:
         raise ValueError(f"arch {arch!r}: valid are {', '.join(ARCHES)}")
     size = parse_size(page_size)
     if (arch, size) not in _PACKAGES:
@@ -92,7 +92,7 @@ def machines():
 def va_bits(core, bits=None):
     """Bits of a user's address on a machine: what was asked for, checked, or the usual number."""
     valid = VA_BITS[core.arch, core.page_size]
-    if bits is not None and bits not in valid:
+    if bits is not None and index("va_bits", bits) not in valid:
         raise ValueError(f"va_bits {bits!r}: valid for {core.arch} with {core.page_size >> 10}K pages are "
                          f"{', '.join(map(str, valid))}")
     return bits or valid[0]

@@ -1,6 +1,7 @@
 """Files that processes map: memfds, files on tmpfs and on disk, memory of devices."""
 from foliosim._core.file_handle import DEVICE, KINDS
 from foliosim.cores import Tied
+from foliosim.sizes import index
 
 
 class File(Tied):
@@ -61,9 +62,10 @@ def _of_machine(machine, inode):
 
 
 def check_device(machine, physical, length):
-    """ValueError if a device's memory cannot be there."""
+    """The frame where a device's memory begins; ValueError if it cannot be there, TypeError if it is no integer."""
     page, (frames, _) = machine.page_size, machine.core.procfs.frames(machine)
     limit = page << 32                       # frame numbers have 32 bits here, and the last one is no frame
+    physical, length = index("physical", physical), index("length", length)
     if physical % page or not frames * page <= physical < limit:
         raise ValueError(f"device at {physical:#x}: must be a multiple of {page:#x}, from {frames * page:#x}, where "
                          f"memory ends, to {limit:#x}")
@@ -74,6 +76,6 @@ def check_device(machine, physical, length):
 
 def check_kind(kind):
     """ValueError if there is no such kind of file."""
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"kind {kind!r}: valid are {', '.join(KINDS)}")
     return kind

@@ -9,9 +9,13 @@ import weakref
 from foliosim._core import trouble as _core
 from foliosim.cores import Tied
 from foliosim.errors import MemoryFault
+from foliosim.sizes import integer
 from foliosim.views import Folio
 
 KINDS = tuple(_core.FAIL_KINDS)
+_MOST = (1 << 60) - 1            # so that sums stay in 64 bits
+_HIGHEST = 63                    # order
+_REGISTER = (1 << 64) - 1
 
 
 class Hold(Tied):
@@ -174,8 +178,8 @@ class Injector:
 
         Raises
         ------
-        ValueError
-            A number that is negative or zero where it cannot be, or not a target.
+        TypeError, ValueError
+            No integer; a number that is negative or zero where it cannot be, or not a target.
         LookupError, MemoryFault
             It was to begin at once, and there is no folio.
         """
@@ -216,18 +220,20 @@ class Injector:
 
         Raises
         ------
-        ValueError
-            An unknown kind or a number out of range; or allocations fail already.
+        TypeError, ValueError
+            No integer; an unknown kind or a number out of range; or allocations fail already.
         """
+        if not hasattr(kinds, "__iter__"):
+            raise TypeError(f"kinds {kinds!r}: must be some of {', '.join(KINDS)}")
         kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
         for kind in kinds:
             if kind not in KINDS:
                 raise ValueError(f"kind {kind!r}: valid are {', '.join(KINDS)}")
-        _at_least(1, nth=nth, times=1 if times is None else times)
-        _at_least(0, min_order=min_order)
+        nth, times = integer("nth", nth, 1, _MOST), -1 if times is None else integer("times", times, 1, _MOST)
+        min_order = integer("min_order", min_order, 0, _HIGHEST)
         mask = sum(1 << _core.FAIL_KINDS[kind] for kind in set(kinds))
-        what = f"nth={nth} times={'all' if times is None else times} kinds={','.join(kinds)} min_order={min_order}"
-        return self._plan(FailingAllocations(what, (mask, min_order, nth, -1 if times is None else times)), after,
+        what = f"nth={nth} times={'all' if times < 0 else times} kinds={','.join(kinds)} min_order={min_order}"
+        return self._plan(FailingAllocations(what, (mask, min_order, nth, times)), after,
                           steps)
 
     def clear(self):
@@ -266,8 +272,7 @@ class Injector:
         return self._plan(HeldPage(f"{what} on {name}", target, keywords), after, steps)
 
     def _plan(self, trouble, after, steps):
-        _at_least(0, after=after)
-        _at_least(1, steps=1 if steps is None else steps)
+        after, steps = integer("after", after, 0, _MOST), None if steps is None else integer("steps", steps, 1, _MOST)
         machine = self._machine()
         with machine.hold():
             if after == 0:
@@ -316,9 +321,13 @@ def _begin(trouble, machine):
 
 
 def _check_target(target, machine):
+    if isinstance(target, Folio):
+        return
     pair = isinstance(target, tuple) and len(target) == 2 and hasattr(target[0], "translate")
-    if not pair and not isinstance(target, (int, Folio)) or isinstance(target, bool):
-        raise ValueError(f"target {target!r}: must be a Folio, a frame number, or (process, address)")
+    try:
+        integer("target", target[1] if pair else target, 0, _REGISTER)
+    except (TypeError, ValueError):
+        raise ValueError(f"target {target!r}: must be a Folio, a frame number, or (process, address)") from None
     if pair and target[0].machine is not machine:
         raise ValueError(f"target {target!r}: the process belongs to another machine")
 
@@ -327,9 +336,3 @@ def _frame(target, page_size):
     if isinstance(target, tuple):
         return target[0].translate(target[1]) // page_size
     return target.pfn if isinstance(target, Folio) else target
-
-
-def _at_least(least, **numbers):
-    for name, value in numbers.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{name} {value!r}: must be an integer, at least {least}")

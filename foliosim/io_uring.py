@@ -45,7 +45,7 @@ class RegisteredBuffers(Tied):
         if index is None:
             self.io_sqe_buffers_unregister()
         else:
-            self.io_sqe_buffers_update(index, (0, 0))
+            self.io_sqe_buffers_update(index, None)
 
     def __reduce__(self):
         state = self.process.machine.core.rsrc.ring_state(self)

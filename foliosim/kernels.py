@@ -67,7 +67,7 @@ def rules(kernel, arch, changes):
     ValueError
         An unknown release, or a rule that the architecture cannot have; the message names it.
     """
-    release = ALIASES.get(kernel, kernel)
+    release = ALIASES.get(kernel, kernel) if isinstance(kernel, str) else None
     if release not in KERNELS:
         raise ValueError(f"kernel {kernel!r}: valid are {', '.join([*KERNELS, *ALIASES])}")
     out = {name: name in KERNELS[release] and arch in rule.arches for name, rule in RULES.items()}

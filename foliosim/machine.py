@@ -17,6 +17,7 @@ from foliosim.sizes import parse_size
 from foliosim.views import Folio
 
 _NEVER = (1 << 63) - 1
+_MOST = 1 << 62
 _THP_MODES = {"never": 0, "madvise": 1, "always": 2}
 _MTHP_MODES = ("never", "madvise", "inherit", "always")
 _SHMEM_MODES = {"never": 0, "always": 1, "within_size": 2, "advise": 3, "deny": -1, "force": -2}
@@ -111,14 +112,15 @@ class Machine:
         base = core.machine.CoreMachine
         self = base.__new__(
             _cores.tied(cls, base), parse_size(memory) // core.page_size, thp=settings, rules=rules,
-            va_bits=_cores.va_bits(core, va_bits), contpte=contpte, hw_afdbm=hw_afdbm, max_map_count=max_map_count)
+            va_bits=_cores.va_bits(core, va_bits), contpte=contpte, hw_afdbm=hw_afdbm,
+            max_map_count=_integer("max_map_count", max_map_count, 0, (1 << 31) - 1))
         self.arch = arch
         self.page_size = core.page_size
         self.kernel = kernel
         self.policy = {}
         self.inject = Injector(self)
         self.set_policy(policy)
-        core.pressure.setup(self, parse_size(swap) // core.page_size if swap else 0)
+        core.pressure.setup(self, 0 if swap is None else parse_size(swap) // core.page_size)
         self.swappiness = swappiness
         self.set_khugepaged(**(khugepaged or {}))
         self.limit = limit
@@ -415,9 +417,7 @@ class Machine:
 
     @swappiness.setter
     def swappiness(self, value):
-        if not 0 <= value <= 200:
-            raise ValueError(f"swappiness {value!r}: must be 0 to 200")
-        self.core.pressure.set_swappiness(self, value)
+        self.core.pressure.set_swappiness(self, _integer("swappiness", value, 0, 200))
 
     def swap_usage(self):
         """Pages of the swap device: (in use, in all).
@@ -463,9 +463,7 @@ class Machine:
         int
             Pages that came free: more, since folios go whole; or fewer, where nothing more can be had.
         """
-        if nr_pages < 0:
-            raise ValueError(f"reclaim of {nr_pages} pages: must not be negative")
-        return self.core.pressure.reclaim(self, nr_pages)
+        return self.core.pressure.reclaim(self, _integer("nr_pages", nr_pages, 0, _MOST))
 
     def shrink_deferred(self, folios=None):
         """Let the deferred-split shrinker look at its queue: folios partly unmapped, or underused (P23), are split.
@@ -480,9 +478,8 @@ class Machine:
         int
             Folios that were split.
         """
-        if folios is not None and folios < 0:
-            raise ValueError(f"shrink_deferred of {folios} folios: must not be negative")
-        return self.core.pressure.shrink_deferred(self, 1 << 62 if folios is None else folios)
+        folios = _MOST if folios is None else _integer("folios", folios, 0, _MOST)
+        return self.core.pressure.shrink_deferred(self, folios)
 
     def khugepaged_scan(self, process=None, *, pages=None):
         """Let khugepaged look for blocks to collapse (P18, P19).  With `set_khugepaged` it does so by itself.
@@ -500,9 +497,12 @@ class Machine:
         int
             Blocks that were collapsed.
         """
-        if pages is not None and pages < 1:
-            raise ValueError(f"khugepaged_scan of {pages} pages: must be at least 1")
-        return self.core.pressure.khugepaged_scan(self, process, pages or 0)
+        if process is not None and not isinstance(process, Process):
+            raise TypeError(f"process {process!r}: must be a Process, or None for all")
+        if process is not None and process.machine is not self:
+            raise ValueError(f"process {process!r}: it belongs to another machine")
+        pages = 0 if pages is None else _integer("pages", pages, 1, _MOST)
+        return self.core.pressure.khugepaged_scan(self, process, pages)
 
     def khugepaged(self):
         """Settings and counters of khugepaged, by their names in sysfs, and when it wakes up here.
@@ -539,6 +539,7 @@ class Machine:
         for name, value in settings.items():
             if name not in _KHUGEPAGED:
                 raise ValueError(f"khugepaged setting {name!r}: valid are {', '.join(_KHUGEPAGED)}")
+            value = int(value) if name == "wake_at_limit" and isinstance(value, bool) else value
             _integer(f"khugepaged {name}", value, *ranges.get(name, (0, entries)))
         self.core.pressure.set_khugepaged(self, settings)
 
@@ -644,6 +645,37 @@ class Machine:
         if differences:
             raise ValidationError(differences)
 
+    def differences(self):
+        """Every count that is not what the page tables say.
+
+        Returns
+        -------
+        list of tuple
+            (object, field, counted, recomputed).
+        """
+        return self.core.audit.differences(self)
+
+    def observe(self, procs, start, end, *, files=None, entries=False):
+        """What a recording keeps of processes: VMAs, smaps, pages, counters of a range.
+
+        Parameters
+        ----------
+        procs : dict
+            Name to `Process`.
+        start, end : int
+            Addresses, bytes.
+        files : dict, optional
+            Name to `File`: how the file of a VMA is called.
+        entries : bool
+            Page-table entries too.
+
+        Returns
+        -------
+        dict
+            In the shapes of a recorded scenario.
+        """
+        return self.core.audit.observe(self, procs, start, end, files, entries)
+
     def write_proc(self, folder):
         """Write what /proc and /sys show of this machine, for tools that can be told where /proc is.
 
@@ -728,7 +760,7 @@ class Machine:
 
 
 def _mode(what, value, valid):
-    if value not in valid:
+    if not isinstance(value, str) or value not in valid:
         raise ValueError(f"{what} {value!r}: valid are {', '.join(valid)}")
     return value
 

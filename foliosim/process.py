@@ -6,6 +6,7 @@ from foliosim.cores import Tied
 from foliosim.flags import MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE
 from foliosim.gup import PageReference
 from foliosim.io_uring import RegisteredBuffers
+from foliosim.sizes import integer as _integer
 from foliosim.tables import Table
 from foliosim.views import Area
 
@@ -269,7 +270,7 @@ class Process(Tied):
         SegvError, BusError
             Stores before the faulting one took effect.
         """
-        return self.access(addr, length, _WRITE, stride, value & 0xff, delta & 0xff, offset)
+        return self.access(addr, length, _WRITE, stride, value, delta, offset)
 
     def read(self, addr, length, *, stride=None, offset=0):
         """Load one byte at addr + offset, + stride (a page if left out), ... below addr + length.
@@ -347,8 +348,11 @@ class Process(Tied):
         -----
         Follows io_sqe_buffers_register.  The memory of the ring itself, which counts too since 6.14, is left out.
         """
+        if not hasattr(buffers, "__iter__"):
+            raise TypeError(f"buffers {buffers!r}: must be pairs of (address, length)")
+        memlock = None if memlock is None else _integer("memlock", memlock)
         ring = RegisteredBuffers(self.machine, self, memlock=memlock)
-        ring.io_sqe_buffers_register([(0, 0) if buffer is None else tuple(buffer) for buffer in buffers])
+        ring.io_sqe_buffers_register(list(buffers))
         return ring
 
     # ---- views ----
@@ -412,19 +416,18 @@ class Process(Tied):
         ['0x80000003', '0x0']
         """
         flags = self.machine.core.machine.WALK_FLAGS
-        if access not in _WALK_KINDS:
+        if not isinstance(access, str) or access not in _WALK_KINDS:
             raise ValueError(f"access {access!r}: valid are {', '.join(_WALK_KINDS)}")
-        if mode not in _WALK_MODES:
+        if not isinstance(mode, str) or mode not in _WALK_MODES:
             raise ValueError(f"mode {mode!r}: valid are {', '.join(_WALK_MODES)}")
-        if pa_bits is not None and not 32 <= pa_bits <= 52:
-            raise ValueError(f"pa_bits {pa_bits!r}: must be 32 to 52")
+        pa_bits = 0 if pa_bits is None else _integer("pa_bits", pa_bits, 32, 52)
         for name, value in processor.items():
             if name not in flags:
                 raise ValueError(f"{name}={value!r}: valid for {self.machine.arch} are {', '.join(flags)}")
         on = sum(flags[name] for name, value in processor.items() if value)
         off = sum(flags[name] for name in processor)
         on |= _WALK_SET_AD if set_accessed else 0
-        return self.walk_array(addrs, _WALK_KINDS[access] | _WALK_MODES[mode], on, off, pa_bits or 0).view(Table)
+        return self.walk_array(addrs, _WALK_KINDS[access] | _WALK_MODES[mode], on, off, pa_bits).view(Table)
 
     def pagemap(self, addr, length):
         """Words of /proc/PID/pagemap.

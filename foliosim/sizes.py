@@ -23,16 +23,28 @@ def parse_size(size):
     ValueError
         Not a size; the message names it.
     """
-    if isinstance(size, bool) or not isinstance(size, (int, str)):
+    if isinstance(size, str):
+        match = re.fullmatch(r"\s*(\d{1,20}(?:\.\d{1,20})?)\s*([kmgt]?)(?:i?b)?\s*", size, re.IGNORECASE | re.ASCII)
+        if match is None:
+            raise ValueError(f"size {size[:60]!r}: not a number with a unit K, M, G or T")
+        number = int(Fraction(match[1]) * (1 << _UNITS[match[2].lower()]))
+    elif isinstance(size, bool) or not hasattr(size, "__index__"):
         raise TypeError(f"size {size!r}: must be an int (bytes) or a string such as '64G'")
-    if isinstance(size, int):
-        if size < 0:
-            raise ValueError(f"size {size}: must not be negative")
-        return size
-    match = re.fullmatch(r"\s*(\d{1,20}(?:\.\d{1,20})?)\s*([kmgt]?)(?:i?b)?\s*", size, re.IGNORECASE | re.ASCII)
-    if match is None:
-        raise ValueError(f"size {size[:60]!r}: not a number with a unit K, M, G or T")
-    return int(Fraction(match[1]) * (1 << _UNITS[match[2].lower()]))
+    else:
+        number = operator.index(size)
+    if not 0 <= number < 1 << 64:
+        raise ValueError(f"size {size!r}: must be at least 0, and below 2^64 bytes")
+    return number
+
+
+def index(what, value):
+    """The int that a value stands for (``__index__``); TypeError, which names it, if it is none, or a bool."""
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise TypeError(f"{what} {value!r}: must be an integer")
 
 
 def integer(what, value, least=0, most=None):
@@ -55,10 +67,7 @@ def integer(what, value, least=0, most=None):
     TypeError, ValueError
         Not an integer; out of range.  The message names the value.
     """
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{what} {value!r}: must be an integer") from None
+    number = index(what, value)
     if number < least or most is not None and number > most:
         valid = f"at least {least}" if most is None else f"{least} to {most}"
         raise ValueError(f"{what} {value!r}: must be {valid}")

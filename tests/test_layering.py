@@ -11,8 +11,8 @@ CORE = "foliosim._core."
 # One line per layer, lowest first; within a line a module may use names to its left.
 LAYERS = [
     # L0: numbers, structs, per-entry inlines
-    "debug flags answers types interrupt arch.x86_64 arch.arm64 page linux_rules policy pgtable page_run contpte pte_ops stat"
-    " arch.x86_64_walk arch.arm64_walk",
+    "debug numbers flags answers types interrupt arch.x86_64 arch.arm64 page linux_rules policy pgtable page_run"
+    " contpte pte_ops stat arch.x86_64_walk arch.arm64_walk",
     # L1: services
     "fault_inject page_alloc pgalloc memcontrol content maple_tree held deferred_split folio frame_ids",
     # L2: objects and their rules
@@ -31,7 +31,7 @@ LAYERS = [
 ]
 # The border and the trampolines that call Python know each other: a hook's exception is kept on the machine.
 BORDER = {"turn", "frames", "signals", "machine", "hooks", "file_handle", "procfs", "binfmt", "touch", "pressure",
-          "trouble", "frame_memory", "branch", "restore", "rsrc", "image"}
+          "trouble", "audit", "frame_memory", "branch", "restore", "rsrc", "image"}
 PYTHON = [
     "errors flags sizes cores kernels costs policy.points policy.choose policy",
     "BORDER",

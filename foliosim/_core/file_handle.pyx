@@ -6,6 +6,7 @@ from foliosim._core.flags cimport *
 from foliosim._core.file_ops cimport *
 from foliosim._core.machine cimport CoreMachine, CoreMapping, Hold
 from foliosim._core.mapping cimport mapping_alloc, mapping_put
+from foliosim._core.numbers cimport i64, u64
 from foliosim._core.turn cimport *
 from foliosim._core.types cimport *
 
@@ -16,11 +17,12 @@ KINDS = {"memfd": MAPPING_MEMFD, "tmpfs": MAPPING_TMPFS, "disk": MAPPING_DISK}
 cdef class CoreFile(CoreMapping):
     """An open file; the machine that it belongs to keeps its pages as long as it is open or mapped."""
 
-    def __cinit__(self, CoreMachine machine, str kind, uint64_t length=0, fill=None, *_, uint32_t mapping_id=0,
+    def __cinit__(self, CoreMachine machine, str kind, length=0, fill=None, *_, uint32_t mapping_id=0,
                   uint32_t first_pfn=0, **__):
         """A new file, or a device whose memory begins at a frame; with a mapping id, the open file of that page cache,
         which nothing in Python stands for yet."""
-        cdef bint filled = fill is not None
+        cdef uint64_t size = u64(length, "length")
+        cdef uint8_t first = 0 if fill is None else i64(fill, "fill") & 0xff
         self.machine = machine
         self.writable = True
         if mapping_id:
@@ -30,12 +32,12 @@ cdef class CoreFile(CoreMapping):
             return
         if kind == DEVICE and machine.m.soft_dirty:
             raise UnsupportedError("create_device: soft-dirty of device memory is not emulated")
-        machine.begin(length >> FS_PAGE_SHIFT)
+        machine.begin(size >> FS_PAGE_SHIFT)
         if kind == DEVICE:
-            self.mapping = mapping_alloc(&machine.m, MAPPING_DEVICE, length)
+            self.mapping = mapping_alloc(&machine.m, MAPPING_DEVICE, size)
             result = 0 if self.mapping != NULL else -FS_EHOSTMEM
         else:
-            result = file_create(&machine.m, &self.mapping, KINDS[kind], length, filled, <uint8_t>((fill or 0) & 0xff))
+            result = file_create(&machine.m, &self.mapping, KINDS[kind], size, fill is not None, first)
         machine.done(0)
         self.leave(result, "create_file", (kind, length))
         self.mapping.first_pfn = first_pfn
@@ -67,14 +69,16 @@ cdef class CoreFile(CoreMapping):
             raise syscall_error(result, syscall, args)
         return 0
 
-    def sys_ftruncate(self, int64_t length):
+    def sys_ftruncate(self, length):
+        cdef int64_t size = i64(length, "length")
         cdef mapping_t *mapping = self.begin()
-        cdef int64_t result = self.machine.done(do_truncate(&self.machine.m, mapping, length))
+        cdef int64_t result = self.machine.done(do_truncate(&self.machine.m, mapping, size))
         self.leave(result, "ftruncate", (length,))
 
-    def sys_punch(self, int64_t offset, int64_t length):
+    def sys_punch(self, offset, length):
+        cdef int64_t start = i64(offset, "offset"), size = i64(length, "length")
         cdef mapping_t *mapping = self.begin()
-        cdef int64_t result = self.machine.done(do_punch_hole(&self.machine.m, mapping, offset, length))
+        cdef int64_t result = self.machine.done(do_punch_hole(&self.machine.m, mapping, start, size))
         self.leave(result, "fallocate", (offset, length))
 
     def drop(self):

@@ -5,8 +5,10 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from foliosim._core.content cimport content_read
 from foliosim._core.counters cimport counters_delta, counters_snapshot
 from foliosim._core.flags cimport *
-from foliosim._core.kpage cimport get_kpage_count, stable_page_flags
+from foliosim._core.kpage cimport kpage_words, stable_page_flags
 from foliosim._core.memcontrol cimport mem_cgroup_usage
+from foliosim._core.numbers cimport i32, u32, u64
+from foliosim._core.numbers import addresses
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
 from foliosim._core.turn cimport look_turn
@@ -23,6 +25,12 @@ VMSTAT_NAMES = (
     "pgsteal_direct", "pgsteal_anon", "pgsteal_file", "pgrefill", "pgrotated", "allocstall_movable",
     "workingset_refault_anon", "workingset_activate_anon", "oom", "thp_fault_fallback_charge", "thp_swpout",
     "thp_swpout_fallback", "thp_scan_exceed_none_pte", "thp_scan_exceed_swap_pte", "thp_scan_exceed_share_pte")
+
+
+cdef uint64_t *entries_of(machine_t *m, uint64_t pfn) except NULL:
+    if pfn >= m.fresh_pfn or page_kind(page_of(m, <uint32_t>pfn)) != PG_KIND_TABLE:
+        raise ValueError(f"pfn {pfn:#x}: not a page table")
+    return table_of(m, <uint32_t>pfn)
 
 
 cdef class CoreFrames:
@@ -82,35 +90,26 @@ cdef class CoreFrames:
 
     def kpageflags(self, pfns):
         """Words of /proc/kpageflags for an array of frame numbers."""
-        cdef const uint64_t[::1] at = np.ascontiguousarray(pfns, dtype=np.uint64)
-        out = np.empty(at.shape[0], dtype=np.uint64)
-        cdef uint64_t[::1] to = out
-        cdef int64_t i
+        frames = addresses(pfns, "pfns")
         self.look()
-        for i in range(at.shape[0]):
-            to[i] = stable_page_flags(&self.m, at[i])
-        return out
+        return kpage_words(&self.m, frames, True)
 
     def kpagecount(self, pfns):
         """Words of /proc/kpagecount for an array of frame numbers."""
-        cdef const uint64_t[::1] at = np.ascontiguousarray(pfns, dtype=np.uint64)
-        out = np.empty(at.shape[0], dtype=np.uint64)
-        cdef uint64_t[::1] to = out
-        cdef int64_t i
+        frames = addresses(pfns, "pfns")
         self.look()
-        for i in range(at.shape[0]):
-            to[i] = <uint64_t>get_kpage_count(&self.m, at[i])
-        return out
+        return kpage_words(&self.m, frames, False)
 
-    def folio_fields(self, uint64_t pfn):
+    def folio_fields(self, pfn):
         """Fields of the folio that holds a frame; None if the frame is in no folio."""
+        cdef uint64_t frame = u64(pfn, "pfn")
         cdef uint32_t head
         cdef page_t *folio
         cdef tail1_t *one
         self.look()
-        if pfn >= self.m.nr_pages or pfn >= self.m.fresh_pfn:
-            raise ValueError(f"pfn {pfn:#x}: beyond the memory in use, {self.m.fresh_pfn:#x} frames")
-        head = head_of(&self.m, <uint32_t>pfn)
+        if frame >= self.m.nr_pages or frame >= self.m.fresh_pfn:
+            raise ValueError(f"pfn {frame:#x}: beyond the memory in use, {self.m.fresh_pfn:#x} frames")
+        head = head_of(&self.m, <uint32_t>frame)
         folio = page_of(&self.m, head)
         if page_kind(folio) != PG_KIND_HEAD:
             return None
@@ -132,28 +131,28 @@ cdef class CoreFrames:
             out["pincount"] = folio_tail2(folio).pincount
         return out
 
-    def peek_frame(self, uint64_t pfn, uint32_t offset=0):
+    def peek_frame(self, pfn, offset=0):
         """One byte of a frame."""
+        cdef uint64_t frame = u64(pfn, "pfn"), at = u64(offset, "offset")
         self.look()
-        if pfn >= self.m.fresh_pfn or offset >= FS_PAGE_SIZE:
-            raise ValueError(f"pfn {pfn:#x} offset {offset}: not in memory in use")
-        return content_read(&self.m, <uint32_t>pfn, offset)
+        if frame >= self.m.fresh_pfn or at >= FS_PAGE_SIZE:
+            raise ValueError(f"pfn {frame:#x} offset {at}: not in memory in use")
+        return content_read(&self.m, <uint32_t>frame, <uint32_t>at)
 
-    def table(self, uint64_t pfn):
+    def table(self, pfn):
         """The entries of a page table, a copy."""
+        cdef uint64_t frame = u64(pfn, "pfn")
         self.look()
-        if pfn >= self.m.fresh_pfn or page_kind(page_of(&self.m, <uint32_t>pfn)) != PG_KIND_TABLE:
-            raise ValueError(f"pfn {pfn:#x}: not a page table")
-        return np.asarray(<uint64_t[:FS_PTRS_PER_PTE]>table_of(&self.m, <uint32_t>pfn)).copy()
+        return np.asarray(<uint64_t[:FS_PTRS_PER_PTE]>entries_of(&self.m, frame)).copy()
 
-    def poke_table(self, uint64_t pfn, int index, uint64_t entry):
+    def poke_table(self, pfn, index, entry):
         """Overwrite an entry of a page table, behind the back of every rule; the old one.  For tests and teaching."""
-        cdef uint64_t old
+        cdef uint64_t frame = u64(pfn, "pfn"), word = u64(entry, "entry"), old
+        cdef int32_t at = i32(index, "index")
+        cdef uint64_t *entries
         self.look()
-        if not 0 <= index < FS_PTRS_PER_PTE:
-            raise ValueError(f"index {index}: must be 0 to {FS_PTRS_PER_PTE - 1}")
-        if pfn >= self.m.fresh_pfn or page_kind(page_of(&self.m, <uint32_t>pfn)) != PG_KIND_TABLE:
-            raise ValueError(f"pfn {pfn:#x}: not a page table")
-        old = table_of(&self.m, <uint32_t>pfn)[index]
-        table_of(&self.m, <uint32_t>pfn)[index] = entry
+        if not 0 <= at < FS_PTRS_PER_PTE:
+            raise ValueError(f"index {at}: must be 0 to {FS_PTRS_PER_PTE - 1}")
+        entries = entries_of(&self.m, frame)
+        old, entries[at] = entries[at], word
         return old

@@ -54,3 +54,5 @@ cdef inline uint64_t kpage_compound(machine_t *m, uint32_t head, uint64_t pfn, u
 cdef inline uint64_t kpage_recorded(uint64_t flags) noexcept nogil:
     """The bits that recordings keep: of zero pages only what they are."""
     return flags & (KPF_RECORDED_ZERO if flags & KPF_ZERO_PAGE else KPF_RECORDED)
+# The words of either file for some frames, as a numpy array.
+cdef object kpage_words(machine_t *m, const uint64_t[::1] pfns, bint flags)

@@ -3,6 +3,7 @@
 
 Fidelity: identical for folios, zero pages, page tables and free memory; file systems' private bits are never shown.
 """
+import numpy as np
 from foliosim._core.flags cimport *
 from foliosim._core.mapcount cimport shown_mapcount
 from foliosim._core.page cimport *
@@ -56,3 +57,12 @@ cdef int64_t get_kpage_count(machine_t *m, uint64_t pfn) noexcept nogil:
     folio = folio_of(m, <uint32_t>pfn)
     exact = page_precise_mapcount(m, <uint32_t>pfn)
     return shown_mapcount(m, folio, exact) if page_kind(folio) == PG_KIND_HEAD else exact
+
+
+cdef object kpage_words(machine_t *m, const uint64_t[::1] pfns, bint flags):
+    out = np.empty(pfns.shape[0], dtype=np.uint64)
+    cdef uint64_t[::1] to = out
+    cdef int64_t i
+    for i in range(pfns.shape[0]):
+        to[i] = stable_page_flags(m, pfns[i]) if flags else <uint64_t>get_kpage_count(m, pfns[i])
+    return out

@@ -38,7 +38,8 @@ from foliosim._core.mmap cimport dup_mmap, exit_mmap, ksys_mmap, mm_alloc, mm_fr
 from foliosim._core.mprotect cimport do_mprotect
 from foliosim._core.mremap cimport do_mremap
 from foliosim._core.mseal cimport do_mseal
-from foliosim._core.observe cimport observe_state
+from foliosim._core.numbers cimport *
+from foliosim._core.numbers import addresses
 from foliosim._core.page_alloc cimport page_alloc_init
 from foliosim._core.held cimport held_add, held_del
 from foliosim._core.pfnmap cimport range_has_device
@@ -50,7 +51,6 @@ from foliosim._core.swap cimport folio_put
 from foliosim._core.task_mmu cimport *
 from foliosim._core.task_mmu import SMAPS_FIELDS as SMAPS_NAMES
 from foliosim._core.turn cimport *
-from foliosim._core.validate cimport validate_machine
 from foliosim._core.walk cimport *
 from foliosim._core.arch.x86_64_walk cimport walk_flag_names
 
@@ -274,61 +274,29 @@ cdef class CoreMachine(CoreFrames):
         self.drain_now()
         self.settle()
 
-    def observe(self, dict procs, uint64_t start, uint64_t end, *, dict files=None, bint entries=False):
-        """The state of processes in [start, end) in the shapes of a recorded scenario; names of files as given."""
-        cdef mm_t **mms = <mm_t **>malloc((len(procs) + 1) * sizeof(mm_t *))
-        cdef int n = 0
-        cdef CoreProcess process
-        cdef CoreMapping file
-        cdef dict names = {}
-        if mms == NULL:
-            raise MemoryError("observe")
-        try:
-            with Hold(self, busy=True):
-                for process in procs.values():
-                    mms[n] = process.living()
-                    n += 1
-                for name, file in (files or {}).items():
-                    if file.mapping != NULL:
-                        names[file.mapping.id] = name
-                return observe_state(&self.m, list(procs), mms, n, start, end, self.previous, names, entries)
-        finally:
-            free(mms)
-
-    def differences(self):
-        """Every count that is not what the page tables say: (object, field, counted, recomputed)."""
-        gets, pins = {}, {}
-        cdef CoreReference reference
-        cdef int64_t i
-        cdef dict where
-        with Hold(self, busy=True):
-            for reference in self.references:
-                where = gets if reference.held.flags & FOLL_GET else pins
-                for i in range(reference.held.nr):
-                    where[reference.held.pfns[i]] = where.get(reference.held.pfns[i], 0) + 1
-            return validate_machine(&self.m, gets, pins)
-
     def corrupt(self, str kind, uint64_t number, str field, int64_t delta=1):
         """Damage a count on purpose; (object, field) that validation should name."""
         self.look()
         return corrupt(&self.m, kind, number, field, delta)
 
-    def split_folio(self, uint64_t pfn, *, int new_order=0):
+    def split_folio(self, pfn, *, new_order=0):
         """Split the folio that holds a frame, as split_huge_page_to_list_to_order does for a caller with one reference.
 
         Raises SyscallError: EINVAL, EBUSY (not mapped), EAGAIN (other references).
         """
+        cdef uint64_t frame = u64(pfn, "pfn")
+        cdef int32_t order = i32(new_order, "new_order")
         cdef uint32_t head
         cdef int result
         self.look()
-        if pfn >= self.m.fresh_pfn or page_kind(folio_of(&self.m, <uint32_t>pfn)) != PG_KIND_HEAD:
-            raise ValueError(f"pfn {pfn:#x}: no folio there")
+        if frame >= self.m.fresh_pfn or page_kind(folio_of(&self.m, <uint32_t>frame)) != PG_KIND_HEAD:
+            raise ValueError(f"pfn {frame:#x}: no folio there")
         self.begin(0)
         lru_add_drain(&self.m)
-        head = head_of(&self.m, <uint32_t>pfn)
+        head = head_of(&self.m, <uint32_t>frame)
         page_of(&self.m, head).refcount += 1
-        result = split_folio_to_order(&self.m, head, new_order, <uint32_t>pfn, SPLIT_USER)
-        folio_put(&self.m, head_of(&self.m, <uint32_t>pfn))
+        result = split_folio_to_order(&self.m, head, order, <uint32_t>frame, SPLIT_USER)
+        folio_put(&self.m, head_of(&self.m, <uint32_t>frame))
         self.done(0)
         self.leave()
         if result < 0:
@@ -459,64 +427,66 @@ cdef class CoreProcess:
 
     # ---- system calls ----
 
-    def sys_mmap(self, uint64_t addr, uint64_t length, uint64_t prot, uint64_t flags, CoreMapping file=None,
-                 uint64_t offset=0):
+    def sys_mmap(self, addr, length, prot, flags, CoreMapping file=None, offset=0):
+        cdef uint64_t hint = u64(addr, "addr"), size = u64(length, "length"), pgoff = u64(offset, "offset")
+        cdef uint64_t rights = u64(prot, "prot"), kind = u64(flags, "flags")
         cdef mm_t *mm
         cdef mapping_t *mapping
         cdef bint writable = file is None or file.writable
         cdef int64_t result
         if file is not None and file.machine is not self.machine:
-            raise ValueError("the file belongs to another machine")
-        mm = self.begin(length)
+            raise ValueError(f"file {file!r}: it belongs to another machine")
+        mm = self.begin(size)
         mapping = NULL if file is None else file.mapping
-        result = self.done(ksys_mmap(&self.machine.m, mm, addr, length, prot, flags, mapping, writable, offset))
+        result = self.done(ksys_mmap(&self.machine.m, mm, hint, size, rights, kind, mapping, writable, pgoff))
         return self.leave(result, "mmap", (addr, length, prot, flags))
 
-    def sys_munmap(self, uint64_t addr, uint64_t length):
-        cdef mm_t *mm = self.begin(length)
-        cdef int64_t result = self.done(vm_munmap(&self.machine.m, mm, addr, length))
+    def sys_munmap(self, addr, length):
+        cdef uint64_t start = u64(addr, "addr"), size = u64(length, "length")
+        cdef int64_t result = self.done(vm_munmap(&self.machine.m, self.begin(size), start, size))
         self.leave(result, "munmap", (addr, length))
 
-    def sys_mprotect(self, uint64_t addr, uint64_t length, uint64_t prot):
-        cdef mm_t *mm = self.begin(length)
-        cdef int64_t result = self.done(do_mprotect(&self.machine.m, mm, addr, length, prot))
+    def sys_mprotect(self, addr, length, prot):
+        cdef uint64_t start = u64(addr, "addr"), size = u64(length, "length"), rights = u64(prot, "prot")
+        cdef int64_t result = self.done(do_mprotect(&self.machine.m, self.begin(size), start, size, rights))
         self.leave(result, "mprotect", (addr, length, prot))
 
-    def sys_mremap(self, uint64_t old_addr, uint64_t old_length, uint64_t new_length, uint64_t flags,
-                   uint64_t new_addr):
-        cdef mm_t *mm = self.begin(max(old_length, new_length))
-        cdef int64_t result = do_mremap(&self.machine.m, mm, old_addr, old_length, new_length, flags, new_addr)
-        self.done(result)
+    def sys_mremap(self, old_addr, old_length, new_length, flags, new_addr):
+        cdef uint64_t start = u64(old_addr, "old_addr"), size = u64(old_length, "old_length")
+        cdef uint64_t to = u64(new_addr, "new_addr"), room = u64(new_length, "new_length"), how = u64(flags, "flags")
+        cdef mm_t *mm = self.begin(max(size, room))
+        cdef int64_t result = self.done(do_mremap(&self.machine.m, mm, start, size, room, how, to))
         return self.leave(result, "mremap", (old_addr, old_length, new_length, flags, new_addr))
 
-    def sys_mseal(self, uint64_t addr, uint64_t length):
-        cdef mm_t *mm = self.begin(length)
-        cdef int64_t result = self.done(do_mseal(&self.machine.m, mm, addr, length, 0))
+    def sys_mseal(self, addr, length):
+        cdef uint64_t start = u64(addr, "addr"), size = u64(length, "length")
+        cdef int64_t result = self.done(do_mseal(&self.machine.m, self.begin(size), start, size, 0))
         self.leave(result, "mseal", (addr, length))
 
-    def sys_madvise(self, uint64_t addr, uint64_t length, int advice):
-        cdef mm_t *mm = self.begin(length)
-        cdef int64_t result = self.done(do_madvise(&self.machine.m, mm, addr, length, advice))
+    def sys_madvise(self, addr, length, advice):
+        cdef uint64_t start = u64(addr, "addr"), size = u64(length, "length")
+        cdef int32_t what = i32(advice, "advice")
+        cdef int64_t result = self.done(do_madvise(&self.machine.m, self.begin(size), start, size, what))
         self.leave(result, "madvise", (addr, length, advice))
 
-    def sys_mlock(self, uint64_t addr, uint64_t length):
-        cdef mm_t *mm = self.begin(length)
-        cdef int64_t result = self.done(do_mlock(&self.machine.m, mm, addr, length))
+    def sys_mlock(self, addr, length):
+        cdef uint64_t start = u64(addr, "addr"), size = u64(length, "length")
+        cdef int64_t result = self.done(do_mlock(&self.machine.m, self.begin(size), start, size))
         self.leave(result, "mlock", (addr, length))
 
-    def sys_mlock2(self, uint64_t addr, uint64_t length, uint64_t flags):
-        cdef mm_t *mm = self.begin(length)
-        cdef int64_t result = self.done(do_mlock2(&self.machine.m, mm, addr, length, flags))
+    def sys_mlock2(self, addr, length, flags):
+        cdef uint64_t start = u64(addr, "addr"), size = u64(length, "length"), how = u64(flags, "flags")
+        cdef int64_t result = self.done(do_mlock2(&self.machine.m, self.begin(size), start, size, how))
         self.leave(result, "mlock2", (addr, length, flags))
 
-    def sys_munlock(self, uint64_t addr, uint64_t length):
-        cdef mm_t *mm = self.begin(length)
-        cdef int64_t result = self.done(do_munlock(&self.machine.m, mm, addr, length))
+    def sys_munlock(self, addr, length):
+        cdef uint64_t start = u64(addr, "addr"), size = u64(length, "length")
+        cdef int64_t result = self.done(do_munlock(&self.machine.m, self.begin(size), start, size))
         self.leave(result, "munlock", (addr, length))
 
-    def sys_mlockall(self, uint64_t flags):
-        cdef mm_t *mm = self.begin(self.span())
-        cdef int64_t result = self.done(do_mlockall(&self.machine.m, mm, flags))
+    def sys_mlockall(self, flags):
+        cdef uint64_t which = u64(flags, "flags")
+        cdef int64_t result = self.done(do_mlockall(&self.machine.m, self.begin(self.span()), which))
         self.leave(result, "mlockall", (flags,))
 
     def sys_munlockall(self):
@@ -524,49 +494,52 @@ cdef class CoreProcess:
         self.done(0)
         self.leave(0, "munlockall", ())
 
-    def sys_brk(self, uint64_t addr):
+    def sys_brk(self, addr):
+        cdef uint64_t wanted = u64(addr, "addr"), end
         cdef mm_t *mm = self.look()
         cdef bint host_failed
-        cdef uint64_t end
-        mm = self.begin(addr - mm.brk if addr > mm.brk else mm.brk - addr)
-        end = do_brk(&self.machine.m, mm, addr, &host_failed)
+        mm = self.begin(wanted - mm.brk if wanted > mm.brk else mm.brk - wanted)
+        end = do_brk(&self.machine.m, mm, wanted, &host_failed)
         self.done(0)
         self.leave(-FS_EHOSTMEM if host_failed else 0, "brk", (addr,))
         return end
 
-    def sys_set_vma_name(self, uint64_t addr, uint64_t length, uint32_t name):
-        cdef mm_t *mm = self.begin(length)
-        cdef int64_t result = self.done(prctl_set_vma(&self.machine.m, mm, addr, length, name))
+    def sys_set_vma_name(self, addr, length, name):
+        cdef uint64_t start = u64(addr, "addr"), size = u64(length, "length")
+        cdef uint32_t number = u32(name, "name")
+        cdef int64_t result = self.done(prctl_set_vma(&self.machine.m, self.begin(size), start, size, number))
         self.leave(result, "prctl", (addr, length, name))
 
-    def sys_mincore(self, uint64_t addr, uint64_t length):
+    def sys_mincore(self, addr, length):
+        cdef uint64_t start = u64(addr, "addr"), size = u64(length, "length")
         cdef mm_t *mm = self.look()
-        cdef uint64_t pages = (length + FS_PAGE_SIZE - 1) >> FS_PAGE_SHIFT
+        cdef uint64_t pages = (size + FS_PAGE_SIZE - 1) >> FS_PAGE_SHIFT
         cdef int64_t result
         if pages > 1ULL << 32:
             raise syscall_error(ENOMEM, "mincore", (addr, length))
         vec = room_for(<int64_t>pages, "mincore", (addr, length))
-        mm = self.begin(length)
-        result = self.done(mincore(&self.machine.m, mm, addr, length, <uint8_t *>PyBytes_AS_STRING(vec)))
+        mm = self.begin(size)
+        result = self.done(mincore(&self.machine.m, mm, start, size, <uint8_t *>PyBytes_AS_STRING(vec)))
         self.leave(result, "mincore", (addr, length))
         return vec
 
-    def sys_msync(self, uint64_t addr, uint64_t length, uint64_t flags):
-        cdef mm_t *mm = self.begin(length)
-        cdef int64_t result = self.done(do_msync(&self.machine.m, mm, addr, length, flags))
+    def sys_msync(self, addr, length, flags):
+        cdef uint64_t start = u64(addr, "addr"), size = u64(length, "length"), how = u64(flags, "flags")
+        cdef int64_t result = self.done(do_msync(&self.machine.m, self.begin(size), start, size, how))
         self.leave(result, "msync", (addr, length, flags))
 
-    def sys_clear_refs(self, int value):
-        cdef mm_t *mm = self.begin(self.span())
-        cdef int64_t result = self.done(clear_refs(&self.machine.m, mm, value))
+    def sys_clear_refs(self, value):
+        cdef int32_t which = i32(value, "value")
+        cdef int64_t result = self.done(clear_refs(&self.machine.m, self.begin(self.span()), which))
         self.leave(result, "clear_refs", (value,))
 
-    def sys_thp_disable(self, uint64_t value, uint64_t flags):
+    def sys_thp_disable(self, value, flags):
         """PR_SET_THP_DISABLE; flags: 2 is PR_THP_DISABLE_EXCEPT_ADVISED.  Follows prctl_set_thp_disable."""
+        cdef uint64_t disable = value if isinstance(value, bool) else u64(value, "value"), how = u64(flags, "flags")
         cdef mm_t *mm = self.look()
-        if flags & ~2ULL or (flags and not value):
+        if how & ~2ULL or (how and not disable):
             raise syscall_error(EINVAL, "prctl", (value, flags))
-        mm.thp_disable = (2 if flags else 1) if value else 0
+        mm.thp_disable = (2 if how else 1) if disable else 0
 
     def fork_into(self, CoreProcess child):
         """Fill a new process with a copy of this one."""
@@ -609,26 +582,27 @@ cdef class CoreProcess:
 
     # ---- user-mode accesses ----
 
-    def access(self, uint64_t addr, uint64_t length, int kind, step, uint8_t value=0, uint8_t delta=0,
-               uint64_t offset=0):
+    def access(self, addr, length, int kind, step, value=0, delta=0, offset=0):
         """Loads or stores at addr + offset, + step (None: a page), ...; bytes for a read, else how many were made."""
+        cdef uint64_t start = u64(addr, "addr"), size = u64(length, "length"), skip = u64(offset, "offset")
+        cdef uint64_t stride = FS_PAGE_SIZE if step is None else u64(step, "stride")
+        cdef uint8_t first = i64(value, "value") & 0xff, more = i64(delta, "delta") & 0xff
         cdef mm_t *mm = self.look()
         cdef access_t a
         cdef int64_t count = 0, result
-        cdef uint64_t stride = FS_PAGE_SIZE if step is None else <uint64_t>step
         if stride == 0:
             raise ValueError("stride 0: must be at least 1")
         memset(&a, 0, sizeof(a))
-        a.addr = addr + offset
-        a.end = addr + length
-        if a.end < addr:
-            raise ValueError(f"range {addr:#x} + {length:#x} wraps around")
+        a.addr = start + skip
+        a.end = start + size
+        if a.end < start or a.addr < start:
+            raise ValueError(f"range {start:#x} + {max(size, skip):#x} wraps around")
         if a.end > a.addr:
             stride = min(stride, a.end - a.addr)  # so that the address does not wrap around
             count = (a.end - a.addr - 1) // stride + 1
         if kind > ACCESS_TOUCH_WRITE and range_has_device(&self.machine.m, mm, a.addr, a.end):
-            raise UnsupportedError(f"access({addr:#x}, {length:#x}): device memory has no content; touch() uses it")
-        a.stride, a.kind, a.value, a.delta = stride, kind, value, delta
+            raise UnsupportedError(f"access({start:#x}, {size:#x}): device memory has no content; touch() uses it")
+        a.stride, a.kind, a.value, a.delta = stride, kind, first, more
         out = b""
         if kind == ACCESS_READ:
             out = room_for(count, "access", (addr, length))
@@ -692,12 +666,13 @@ cdef class CoreProcess:
             return more
         return reference.nbytes
 
-    def references_to(self, uint64_t addr, uint64_t length, uint32_t flags, cls, uint64_t batch):
+    def references_to(self, addr, length, uint32_t flags, cls, uint64_t batch):
         """References on the pages of [addr, addr + length), taken batch pages at a time as one user call does."""
+        cdef uint64_t start = u64(addr, "addr"), size = u64(length, "length")
         cdef CoreReference reference = cls(self.machine, self, flags)
         cdef int64_t result = 0
         with Hold(self.machine):
-            result = self.take(reference, addr, length, batch)
+            result = self.take(reference, start, size, batch)
             if result > 0 and self.machine.hook_error is not None:
                 reference.put()      # nobody will get it
             self.machine.drain_now()
@@ -706,19 +681,20 @@ cdef class CoreProcess:
 
     # ---- views ----
 
-    def translate(self, uint64_t addr):
+    def translate(self, addr):
         """Physical address of a byte; SegvError if nothing is mapped there."""
+        cdef uint64_t at = u64(addr, "addr")
         cdef mm_t *mm = self.look()
         cdef machine_t *m = &self.machine.m
         cdef int level = 0
-        cdef uint64_t entry = leaf_offset(m, mm, addr, &level)[0] if addr < m.task_size else 0
+        cdef uint64_t entry = leaf_offset(m, mm, at, &level)[0] if at < m.task_size else 0
         if not pte_hw_present(m, entry):
-            raise SegvError(addr, "MAPERR", "read")
-        return (<uint64_t>pte_pfn(m, entry) << FS_PAGE_SHIFT) + (addr & (level_size(level) - 1))
+            raise SegvError(at, "MAPERR", "read")
+        return (<uint64_t>pte_pfn(m, entry) << FS_PAGE_SHIFT) + (at & (level_size(level) - 1))
 
     def walk_array(self, addrs, uint32_t access, uint32_t on=0, uint32_t off=0, int pa_bits=0):
         """Hardware walks of an array of addresses; on, off: what differs from the processor as Linux sets it up."""
-        cdef const uint64_t[::1] at = np.ascontiguousarray(addrs, dtype=np.uint64)
+        cdef const uint64_t[::1] at = addresses(addrs, "addrs")
         cdef int64_t n = at.shape[0]
         cdef walk_mmu_t mmu
         out = np.zeros(n, dtype=WALK_DTYPE)
@@ -732,13 +708,14 @@ cdef class CoreProcess:
         leave_turn(&self.machine.turn)
         return out
 
-    def pagemap_words(self, uint64_t addr, uint64_t length):
+    def pagemap_words(self, addr, length):
         """Words of /proc/PID/pagemap for the pages of a range."""
-        cdef uint64_t nr = (length + FS_PAGE_SIZE - 1) >> FS_PAGE_SHIFT, start = addr & ~(FS_PAGE_SIZE - 1)
+        cdef uint64_t start = u64(addr, "addr") & ~(FS_PAGE_SIZE - 1), size = u64(length, "length")
+        cdef uint64_t nr = (size + FS_PAGE_SIZE - 1) >> FS_PAGE_SHIFT
         cdef mm_t *mm
         out = np.zeros(nr, dtype=np.uint64)
         cdef uint64_t[::1] to = out
-        mm = self.begin(length)
+        mm = self.begin(size)
         if nr:
             pagemap_read(&self.machine.m, mm, start, start + (nr << FS_PAGE_SHIFT), &to[0])
         leave_turn(&self.machine.turn)

@@ -7,6 +7,7 @@ from foliosim._core.flags cimport *
 from foliosim._core.khugepaged cimport khugepaged_do_scan, khugepaged_scan_mm
 from foliosim._core.machine cimport CoreMachine, CoreProcess
 from foliosim._core.memcontrol cimport mem_cgroup_usage
+from foliosim._core.numbers cimport u64
 from foliosim._core.shrinker cimport deferred_split_scan
 from foliosim._core.swapfile cimport swap_init
 from foliosim._core.turn cimport LONG
@@ -73,8 +74,9 @@ def swap_usage(CoreMachine machine):
     return (machine.m.swap.used - 1, machine.m.swap.nr - 1) if machine.m.swap.nr else (0, 0)
 
 
-def peek_swap(CoreMachine machine, uint64_t slot, uint64_t offset):
+def peek_swap(CoreMachine machine, number, at):
     """One byte of what a slot holds, in memory or on the device."""
+    cdef uint64_t slot = u64(number, "slot"), offset = u64(at, "offset")
     cdef const swap_slot_t *s
     machine.look()
     if not 0 < slot < machine.m.swap.nr or not machine.m.swap.slots[slot].count or offset >= FS_PAGE_SIZE:

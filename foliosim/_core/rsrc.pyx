@@ -8,6 +8,7 @@ from cython cimport no_gc_clear
 from libc.errno cimport EBUSY, EFAULT, EINVAL, ENOMEM, ENXIO, EOVERFLOW
 from libc.stdint cimport uint64_t
 from foliosim._core.flags cimport *
+from foliosim._core.numbers cimport i64, u64
 from foliosim._core.page cimport *
 from foliosim._core.policy cimport *
 from foliosim._core.turn cimport leave_turn
@@ -50,10 +51,14 @@ cdef class CoreBuffer(CoreReference):
 
 
 cdef tuple words(span):
-    """An (address, length) as two words of the machine."""
-    cdef uint64_t addr, length
-    addr, length = span
-    return addr, length
+    """An (address, length) as two words of the machine; (0, 0) for no buffer."""
+    if span is None:
+        return 0, 0
+    try:
+        addr, length = span
+    except (TypeError, ValueError):
+        raise TypeError(f"buffer {span!r}: must be (address, length), or None") from None
+    return u64(addr, "address"), u64(length, "length")
 
 
 @no_gc_clear
@@ -61,12 +66,11 @@ cdef class CoreBuffers:
     """The table of registered buffers of one ring."""
 
     def __cinit__(self, CoreMachine machine, CoreProcess process, *_, memlock=None, **__):
-        if memlock is not None and memlock < 0:
-            raise ValueError(f"memlock={memlock!r}: must be bytes, or None for no limit")
+        cdef int64_t limit = -1 if memlock is None else <int64_t>(u64(memlock, "memlock") >> FS_PAGE_SHIFT)
         self.process = process
         self.nodes = []
         self.shared = {}
-        self.limit = -1 if memlock is None else int(memlock) >> FS_PAGE_SHIFT
+        self.limit = limit
 
     cdef int charge(self, int64_t pages) except -1:
         """Follows io_account_mem and io_unaccount_mem; the limit was looked at before."""
@@ -116,9 +120,8 @@ cdef class CoreBuffers:
     cdef int64_t make(self, CoreBuffer buffer, span) except? -1:
         """Follows io_sqe_buffer_register: pin and charge; 0 or an errno."""
         cdef CoreMachine machine = self.process.machine
-        cdef uint64_t addr, length
+        cdef uint64_t addr = span[0], length = span[1]
         cdef int64_t result
-        addr, length = span
         if not addr or not length or length > MAX_LENGTH:
             return -EFAULT
         if addr + ((length + FS_PAGE_SIZE - 1) & ~(FS_PAGE_SIZE - 1)) < addr:
@@ -150,9 +153,9 @@ cdef class CoreBuffers:
         """All of a new table, or nothing; an empty span is a slot to be filled later.  The buffers of one call do not
         know of each other, but for the folio that the one before ended with."""
         cdef int64_t result = 0
+        spans = [words(span) for span in spans]
         with Hold(self.process.machine):
             self.process.look()
-            spans = [words(span) for span in spans]
             result = self.register(spans)
             self.process.machine.drain_now()
         self.process.leave(result, "io_uring_register", (len(spans),))
@@ -184,19 +187,19 @@ cdef class CoreBuffers:
                 self.forget()
         return result
 
-    def io_sqe_buffers_update(self, int64_t index, span):
+    def io_sqe_buffers_update(self, index, span):
         """Another buffer, or none, in a slot of the table."""
-        cdef int64_t result = 0
+        cdef int64_t slot = i64(index, "index"), result = 0
+        cdef tuple buffer = words(span)
         with Hold(self.process.machine):
             self.process.look()
-            result = self.update_slot(index, span)
+            result = self.update_slot(slot, buffer)
             self.process.machine.drain_now()
         self.process.leave(result, "io_uring_register", (index, span))
 
     cdef int64_t update_slot(self, int64_t index, span) except? -1:
         cdef int64_t result = 0
         cdef CoreBuffer node = None, old
-        span = words(span)
         if not self.nodes:
             return -ENXIO
         if not 0 <= index < len(self.nodes):

@@ -120,8 +120,8 @@ def dump_physical(machine, processes):
     if not processes:
         raise ValueError("dump_physical of no process: nothing leads to a page table")
     for process in processes:
-        if process.machine is not machine:
-            raise ValueError(f"{process!r} belongs to another machine")
+        if getattr(process, "machine", None) is not machine:
+            raise ValueError(f"{process!r} belongs to another machine, or is no process")
     core = machine.core.image
     processors = {process.pid: processor_of(process) for process in processes}
     frames = np.unique(np.concatenate([core.table_frames(process) for process in processes]))

@@ -69,10 +69,11 @@ def choices(policy):
     if isinstance(policy, str):
         return preset(policy)
     if not isinstance(policy, dict):
+        given = policy
         policy = policy() if isinstance(policy, type) else policy
         policy = {name: getattr(policy, name) for name in POINTS if callable(getattr(policy, name, None))}
         if not policy:
-            raise ValueError(f"policy object has no method named like a point: {', '.join(POINTS)}")
+            raise ValueError(f"policy {given!r}: no method is named like a point: {', '.join(POINTS)}")
     return {point: _choice(point, answer) for point, answer in policy.items()}
 
 

@@ -111,7 +111,7 @@ def test_a_hook_that_fails_registers_nothing(answer, error):
 
 def test_bad_calls():
     machine, process, area = written()
-    with pytest.raises(ValueError, match="memlock=-1"):
+    with pytest.raises(ValueError, match="memlock -1"):
         process.register_buffers([(area, PAGE)], memlock=-1)
     ring = process.register_buffers([(area, PAGE)])
     with pytest.raises(fs.SyscallError, match="EINVAL"):
@@ -158,7 +158,7 @@ def test_an_address_beyond_user_space_is_refused_under_any_policy():
 
 
 @pytest.mark.parametrize("spans, error", [
-    ([(0x200000000000, 100), (1,)], ValueError), ([(0x200000000000, 100), (1 << 64, 5)], OverflowError),
+    ([(0x200000000000, 100), (1,)], TypeError), ([(0x200000000000, 100), (1 << 64, 5)], OverflowError),
     ([(0x200000000000, 100), "ab"], TypeError)])
 def test_a_span_that_is_none_leaves_nothing(spans, error):
     machine, process, area = written()

@@ -174,7 +174,7 @@ class TestCommand:
     ({"machine": {"memory": "64M", "thp": "alway"}}, "thp 'alway': valid are never"),
     ({"machine": {"memory": "64M", "tph": "always"}}, "'tph'; it may have arch, .*thp"),
     ({"daemons": {"d": {"op": "khugepage"}}}, "no such op; valid are .*khugepaged"),
-    ({"setup": [{"op": "reclaim", "pages": -1}]}, "step setup, .*reclaim of -1 pages"),
+    ({"setup": [{"op": "reclaim", "pages": -1}]}, "step setup, .*nr_pages -1"),
     ({"setup": [{"op": "reclaim"}]}, "has no 'pages'"),
     ({"setup": [{"op": "mmap", "proc": "p9", "addr": "0x1000", "length": 4096}]}, "'p9'")])
 def test_a_program_that_cannot_be_says_why(tmp_path, change, message):

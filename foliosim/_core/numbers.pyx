@@ -1,0 +1,43 @@
+# cython: language_level=3
+"""Integers that users pass, in the cases that are not quick."""
+from cpython.exc cimport PyErr_Clear
+import numpy as np
+from foliosim.sizes import index
+
+
+cdef object checked(object value, str what, object least, object most):
+    PyErr_Clear()
+    number = index(what, value)
+    if not least <= number <= most:
+        raise OverflowError(f"{what} {value!r}: must be {least:#x} to {most:#x}")
+    return number
+
+
+cdef uint64_t slow_u64(object value, str what) except? 0xfedcba9876543210:
+    return checked(value, what, 0, (1 << 64) - 1)
+
+
+cdef int64_t slow_i64(object value, str what) except? -0x123456789abcdef:
+    return checked(value, what, -(1 << 63), (1 << 63) - 1)
+
+
+cdef uint32_t u32(object value, str what) except? 0xfedcba98:
+    return checked(value, what, 0, (1 << 32) - 1)
+
+
+cdef int32_t i32(object value, str what) except? -0x1234567:
+    return checked(value, what, -(1 << 31), (1 << 31) - 1)
+
+
+def addresses(values, str what):
+    """An array of addresses or frame numbers, shape (n,) of uint64; a single one is an array of one."""
+    given = np.atleast_1d(np.asarray(values))
+    if given.size and given.dtype.kind not in "iu":      # numpy has floats for integers that fit no one type
+        given = np.atleast_1d(np.asarray(values, dtype=object))
+    if given.ndim != 1:
+        raise TypeError(f"{what} {values!r}: must be integers, shape (n,)")
+    if given.dtype.kind == "O":
+        return np.array([checked(value, what, 0, (1 << 64) - 1) for value in given], dtype=np.uint64)
+    if given.dtype.kind == "i" and given.size and given.min() < 0:
+        raise OverflowError(f"{what} {given.min()}: must be 0 to {(1 << 64) - 1:#x}")
+    return np.ascontiguousarray(given, dtype=np.uint64)
