@@ -9,6 +9,8 @@ than a reader needs.  It is kept in a file, which ``--again FILE`` reads again.
 """
 import gzip
 import hashlib
+import importlib
+import inspect
 import json
 import lzma
 import os
@@ -28,6 +30,9 @@ import click
 SLOW = 1.0              # seconds of CPU
 MEMORY = 512 << 20      # bytes that a reader may take for an input of a few thousand
 LONGEST = 6000          # bytes of an input
+_WATCHED = ("costs", "intake.text", "policy.choose", "policy.points", "replay.reader", "replay.runfile", "replay.series",
+            "replay.truth", "saved", "branch", "schedule.program", "sizes", "study.histogram", "study.sizes",
+            "verify.recording")           # modules whose lines --guided sees
 _FAST = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
@@ -143,8 +148,6 @@ def _size(text):
 def _errors(*names):
     """Exceptions by the names of their modules, imported when they are needed."""
     def found():
-        import importlib
-
         return tuple(getattr(importlib.import_module(module), name) for module, _, name in
                      (one.rpartition(".") for one in names))
     return found
@@ -509,20 +512,26 @@ def _seeds(reader):
     return reader.seeds() if callable(reader.seeds) else reader.seeds
 
 
+def _instrument():
+    """Let atheris see which lines of the readers run: in modules that come now, and in those that are there."""
+    import atheris
+
+    there = [sys.modules[f"foliosim.{name}"] for name in _WATCHED if f"foliosim.{name}" in sys.modules]
+    with atheris.instrument_imports(include=["foliosim"], enable_loader_override=False):
+        for name in _WATCHED:
+            importlib.import_module(f"foliosim.{name}")
+    for module in there:
+        classes = [one for one in vars(module).values() if inspect.isclass(one)]
+        for one in [value for space in (module, *classes) for value in vars(space).values()]:
+            if inspect.isfunction(one) and one.__module__ == module.__name__:
+                atheris.instrument_func(one)
+
+
 def _guided(name, runs, seed, sources, corpus):
     """Hand over to libFuzzer, which ends the process."""
     import atheris
 
-    with atheris.instrument_imports(include=["foliosim"], enable_loader_override=False):
-        import foliosim.intake.text
-        import foliosim.policy
-        import foliosim.replay.reader
-        import foliosim.replay.runfile
-        import foliosim.replay.truth
-        import foliosim.schedule
-        import foliosim.study.histogram
-        import foliosim.study.sizes
-        import foliosim.verify.recording
+    _instrument()
     reader = readers()[name]
     folder = Path(corpus or tempfile.mkdtemp(dir=_FAST, prefix="foliosim-fuzz-"))
     for number, data in enumerate([*_seeds(reader), *sources]):
