@@ -25,5 +25,6 @@ class Complaints:
         self.counts[kind] += 1
         if self.counts[kind] <= _KEPT:
             text = text.strip()
+            text = text if text.isprintable() else repr(text)[1:-1]         # \r would begin another line
             cut = text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
             self.named.append(f"line {line}: {kind}" + (f": {cut}" if cut else ""))

@@ -113,6 +113,15 @@ def test_lines_that_once_took_long_or_broke(kind, line, tmp_path):
         text.read(kind, path)
 
 
+@pytest.mark.parametrize("kind", ["perf", "strace"])
+def test_a_line_with_a_carriage_return_is_quoted_as_one(kind, tmp_path):
+    path = tmp_path / "text"
+    path.write_bytes(b"7 5.{} a\rb")
+    with pytest.raises(TraceError) as caught:
+        text.read(kind, path)
+    assert r"a\rb" in str(caught.value) and "\r" not in str(caught.value)
+
+
 def test_a_shift_that_is_too_far():
     with pytest.raises(words.UnknownWord):
         words.number("1<<64")
