@@ -187,7 +187,7 @@ class Caller:
 
     def _start(self, arch, page_size):
         huge = page_size * (page_size // 8)
-        machine = fs.Machine(arch=arch, page_size=page_size, memory=max(32 << 20, 16 * huge), swap=4 * huge,
+        machine = fs.Machine(arch=arch, page_size=page_size, memory=max(64 << 20, 4 * huge), swap=4 * huge,
                              thp=self.rng.choice(("always", "madvise")))
         process = machine.spawn()
         process.mmap(2 * huge, addr=ADDR, flags=fs.MAP_PRIVATE | fs.MAP_ANONYMOUS | fs.MAP_FIXED)

@@ -1,8 +1,11 @@
 """A long operation that a SIGINT ends: ``python interrupted.py WHAT`` says when it begins, then how it ended.
+``python interrupted.py`` interrupts each of them and prints how long that took.
 
 Most would take half a minute or more, with little memory: a compiled policy sleeps whenever it is asked.
 """
 import os
+import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -12,6 +15,8 @@ from pathlib import Path
 import foliosim as fs
 from compiled_policies import slow
 
+WHATS = ("touch", "populate", "lock", "fork", "munmap", "dontneed", "leave", "pin", "in_a_hook", "again_and_again",
+         "joined_by_a_hook")
 HUGE, FOLIOS, AT = 2 << 20, 10_000, 1 << 40
 SIZE = FOLIOS * HUGE
 FIXED = fs.MAP_PRIVATE | fs.MAP_ANONYMOUS | fs.MAP_FIXED
@@ -178,5 +183,23 @@ def main(what):
     print("valid", flush=True)
 
 
+def latency(what):
+    """Seconds from a SIGINT to the operation's end."""
+    child = subprocess.Popen([sys.executable, __file__, what], stdout=subprocess.PIPE, text=True)
+    child.stdout.readline()
+    time.sleep(0.5)
+    began = time.monotonic()
+    child.send_signal(signal.SIGINT)
+    ended = child.stdout.readline()
+    took = time.monotonic() - began
+    child.communicate()
+    assert ended == "ended\n", f"{what}: {ended}"
+    return took
+
+
 if __name__ == "__main__":
-    main(sys.argv[1])
+    if len(sys.argv) > 1:
+        main(sys.argv[1])
+    else:
+        for name in WHATS:
+            print(f"{name}: {latency(name):.3f} s", flush=True)

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 import foliosim as fs
+from interrupted import WHATS
 
 HERE = Path(__file__).parent
 PATIENCE = 20                    # seconds; none of the operations would be over by then
-WHATS = ("touch", "populate", "lock", "fork", "munmap", "dontneed", "leave", "pin", "in_a_hook",
-         "again_and_again", "joined_by_a_hook")
 
 
 def begun(command, **keywords):
