@@ -459,6 +459,8 @@ def rounds(seed, numbers, tally, tell=None, at=None):
     for number in numbers:
         if at is not None:
             at.value = number
+        caller = None
+        gc.collect()            # a hook and the machine that asks it hold each other
         with tempfile.TemporaryDirectory(dir=_FAST) as folder:
             caller = Caller(seed, number, folder, tell)
             try:
