@@ -22,7 +22,11 @@ cdef class CoreFile(CoreMapping):
         """A new file, or a device whose memory begins at a frame; with a mapping id, the open file of that page cache,
         which nothing in Python stands for yet."""
         cdef uint64_t size = u64(length, "length")
-        cdef uint8_t first = 0 if fill is None else i64(fill, "fill") & 0xff
+        cdef bint filled = fill is not None
+        cdef bint device = kind == DEVICE
+        cdef uint8_t first = i64(fill, "fill") & 0xff if filled else 0
+        cdef uint32_t number = KINDS[kind] if not device and not mapping_id else 0
+        cdef int result = 0
         self.machine = machine
         self.writable = True
         if mapping_id:
@@ -30,14 +34,14 @@ cdef class CoreFile(CoreMapping):
             self.mapping = <mapping_t *>machine.m.mappings[mapping_id]
             machine.opened[self.mapping.ino] = self
             return
-        if kind == DEVICE and machine.m.soft_dirty:
+        if device and machine.m.soft_dirty:
             raise UnsupportedError("create_device: soft-dirty of device memory is not emulated")
         machine.begin(size >> FS_PAGE_SHIFT)
-        if kind == DEVICE:
+        if device:
             self.mapping = mapping_alloc(&machine.m, MAPPING_DEVICE, size)
             result = 0 if self.mapping != NULL else -FS_EHOSTMEM
         else:
-            result = file_create(&machine.m, &self.mapping, KINDS[kind], size, fill is not None, first)
+            result = file_create(&machine.m, &self.mapping, number, size, filled, first)
         machine.done(0)
         self.leave(result, "create_file", (kind, length))
         self.mapping.first_pfn = first_pfn

@@ -31,8 +31,8 @@ import click
 SLOW = 1.0              # seconds of CPU
 MEMORY = 512 << 20      # bytes that a reader may take for an input of a few thousand
 LONGEST = 6000          # bytes of an input
-_WATCHED = ("costs", "intake.text", "policy.choose", "policy.points", "replay.reader", "replay.runfile", "replay.series",
-            "replay.truth", "saved", "branch", "schedule.program", "sizes", "study.histogram", "study.sizes",
+_WATCHED = ("branch", "costs", "intake.text", "policy.choose", "policy.points", "replay.reader", "replay.runfile",
+            "replay.series", "replay.truth", "saved", "schedule.program", "sizes", "study.histogram", "study.sizes",
             "verify.recording")           # modules whose lines --guided sees
 _FAST = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 

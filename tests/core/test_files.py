@@ -237,3 +237,14 @@ def test_life_of_a_file():
         m.spawn().mmap(PAGE, flags=SHARED)
     with pytest.raises(fs.SyscallError, match="EINVAL"):
         m.create_file("disk", PAGE).punch(0, 0)
+
+
+@pytest.mark.parametrize("length", [2 * PAGE, 16 << 20])
+@pytest.mark.parametrize("fill", ["a", 1.5, [0]])
+def test_a_fill_that_is_no_number_leaves_the_machine_usable(length, fill):
+    """It was looked at in the middle of the operation: the machine believed itself busy ever after."""
+    m = machine()
+    with pytest.raises(TypeError):
+        m.create_file("disk", length, fill=fill)
+    assert m.files() == [] and m.create_file("disk", length, fill=-1).length == length
+    m.validate()

@@ -132,6 +132,8 @@ def test_what_is_refused(tmp_path):
         m.dump_physical(tmp_path / "file", processes=[p, gone])
     with pytest.raises(ValueError, match="<Process pid=1> belongs to another machine"):
         m.dump_physical(tmp_path / "file", processes=[fs.Machine(memory="64M").spawn()])
+    with pytest.raises(ValueError, match="'p' .*is no process"):
+        m.dump_physical(tmp_path / "file", processes="p")
     with pytest.raises(ValueError, match="format 'elf': valid are lime, raw"):
         m.dump_physical(tmp_path / "file", format="elf")
     with pytest.raises(FileNotFoundError):
