@@ -118,10 +118,12 @@ class FailingAllocations(Trouble):
 
     @property
     def calls(self):
+        """Allocations of these kinds that were asked for meanwhile."""
         return self._numbers()[0]
 
     @property
     def failed(self):
+        """How many of them failed."""
         return self._numbers()[1]
 
     def _numbers(self):

@@ -50,6 +50,7 @@ class Folio:
 
     @property
     def nr_pages(self):
+        """Pages of the folio."""
         return 1 << self.order
 
     @property

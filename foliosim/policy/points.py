@@ -73,6 +73,7 @@ class Point:
 
     @property
     def names(self):
+        """Names of the alternatives."""
         return tuple(alternative.name for alternative in self.alternatives)
 
     def parse(self, text):

@@ -62,6 +62,7 @@ class Shape:
 
     @property
     def page_kb(self):
+        """A page in kB."""
         return self.page >> 10
 
     @property
@@ -86,6 +87,7 @@ class Shape:
 
     @property
     def length(self):
+        """Bytes of the range."""
         return self.nr * self.page
 
     @property
@@ -95,6 +97,7 @@ class Shape:
 
     @property
     def others(self):
+        """Its processes but the first."""
         return [process for process in self.bytes if process is not self.process]
 
     @property
@@ -116,15 +119,18 @@ class Shape:
                 self.bytes[owner][page] = (value + (page - first) * delta) % 256
 
     def fork(self):
+        """A child, with all that the first process has."""
         child = self.process.fork()
         self.bytes[child] = list(self.bytes[self.process])
         return child
 
     def exit(self, process):
+        """End a process."""
         process.exit()
         del self.bytes[process]
 
     def munmap(self, process, first, count):
+        """Unmap pages of the range in a process."""
         process.munmap(self.addr + first * self.page, count * self.page)
         self.bytes[process][first:first + count] = [None] * count
 
@@ -140,6 +146,7 @@ class Shape:
             self.bytes[self.process][first:first + count] = fresh[first:first + count]
 
     def hold(self, reference):
+        """Keep a reference until the test ends."""
         self.references.append(reference)
         return reference
 
@@ -155,9 +162,11 @@ class Shape:
         return [None if frame is None or self.is_zero_page(frame) else frame for frame in before]
 
     def is_zero_page(self, frame):
+        """Is a frame a zero page's?"""
         return bool(int(self.machine.kpageflags([frame])[0]) & fs.KPF_ZERO_PAGE)
 
     def flags(self, frame):
+        """The frame's word of /proc/kpageflags."""
         return int(self.machine.kpageflags([frame])[0])
 
     def smaps(self, process=None, name="AnonHugePages"):
