@@ -64,7 +64,8 @@ def test_every_block_is_of_a_kind_that_is_tested(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_sessions_give_the_output_they_show(page):
+def test_sessions_give_the_output_they_show(page, monkeypatch):
+    monkeypatch.chdir(ROOT)
     session = doctest.DocTestParser().get_doctest("\n".join(blocks(page, "pycon")), {}, page.name, str(page), 0)
     result = doctest.DocTestRunner(verbose=False).run(session)
     assert result.failed == 0

@@ -36,6 +36,7 @@ class Panel:
 
     @property
     def stack(self):
+        """Its metrics, each with what it is called."""
         return self.metrics if isinstance(self.metrics, dict) else {self.metrics: ""}
 
     def text(self, value):
