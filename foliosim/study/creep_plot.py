@@ -12,7 +12,7 @@ def picture(runs, path):
     def draw(ax, group):
         _panel(ax, group, looks, largest)
 
-    plot.grid(runs, path, draw, columns=4, panel=(2.9, 2.3), margin=(1.5, 1.5),
+    plot.grid(runs, path, draw, columns=4, panel=(3.2, 2.6), margin=(1.2, 1.2), drawn=lambda run: run.detail,
               title=f"{touched} {'page is' if touched == 1 else 'pages are'} in use: how large is the folio after each"
                     " look of khugepaged?")
 

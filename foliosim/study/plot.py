@@ -102,7 +102,7 @@ def picture(runs, path, *, title, panels, over=None):
     save(figure, path)
 
 
-def grid(runs, path, draw, *, title, columns, panel, margin, named=False, legend=3, handles=None):
+def grid(runs, path, draw, *, title, columns, panel, margin, named=False, legend=3, handles=None, drawn=None):
     """A picture of like panels, one for each group of runs that differ in nothing but their policy.
 
     Parameters
@@ -123,13 +123,15 @@ def grid(runs, path, draw, *, title, columns, panel, margin, named=False, legend
         Columns of the legend.
     handles : list, optional
         What the legend explains; what the first panel has labels for, if left out.
+    drawn : callable, optional
+        What of a run is drawn: groups that follow each other, and are alike in it, have one panel.
 
     Raises
     ------
     ModuleNotFoundError
         No matplotlib.
     """
-    groups = groups_of(runs)
+    groups = groups_of(runs) if drawn is None else _merged(groups_of(runs), drawn)
     columns = min(columns, len(groups))
     rows = -(-len(groups) // columns)
     figure = figure_of(margin[0] + panel[0] * columns, margin[1] + panel[1] * rows, title)
@@ -146,6 +148,19 @@ def grid(runs, path, draw, *, title, columns, panel, margin, named=False, legend
     figure.legend(handles=handles, loc="outside lower center", ncols=min(legend, len(handles)), fontsize=8,
                   frameon=False)
     save(figure, path)
+
+
+def _merged(groups, drawn):
+    # "limit=0", "limit=1", "limit=2", which look the same: "limit=0 to 2".
+    out = []
+    for name, group in groups:
+        what, _, value = name.rpartition("=")
+        looks = [drawn(run) for run in group]
+        if out and out[-1][2:] == (what, looks):
+            out[-1] = (f"{out[-1][0].partition(' to ')[0]} to {value}", *out[-1][1:])
+        else:
+            out.append((name, group, what, looks))
+    return [(name, group) for name, group, _, _ in out]
 
 
 def groups_of(runs, over=None):
