@@ -22,6 +22,12 @@ class File(Tied):
 
     _core_class = ("file_handle", "CoreFile")
 
+    def __repr__(self):
+        try:
+            return f"<File inode={self.inode} length={self.length} cached_pages={self.cached_pages}>"
+        except ValueError:
+            return "<File closed>"
+
     def __reduce__(self):
         return _of_machine, (self.machine, self.inode)
 

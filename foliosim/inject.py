@@ -162,6 +162,9 @@ class Injector:
         self._events = []  # (step, number, "begin" or "end", trouble), not sorted
         self._number = 0
 
+    def __repr__(self):
+        return f"<Injector {sum(one.state == 'active' for one in self._all)} active>"
+
     def reference(self, target, *, after=0, steps=None):
         """A short-term reference, as a speculative page cache lookup or another's read of /proc holds one.
 

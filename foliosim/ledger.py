@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from foliosim import costs as _costs
 from foliosim._core import trouble as _core
 from foliosim._core.machine import SMAPS_NAMES
+from foliosim.tables import import_pandas
 
 TLB_MODELS = _core.TLB_MODELS
 SPLIT_REASONS = _core.SPLIT_REASONS
@@ -74,6 +75,20 @@ class Ledger(Mapping):
         float
         """
         return _costs.load(table).time(self)
+
+    def to_pandas(self):
+        """The numbers by their names.
+
+        Returns
+        -------
+        pandas.Series
+
+        Raises
+        ------
+        ModuleNotFoundError
+            No pandas; it comes with the extra ``tables``.
+        """
+        return import_pandas().Series(self._numbers)
 
     def __repr__(self):
         return f"<Ledger {len(self)} metrics, {sum(1 for value in self.values() if value)} not zero>"

@@ -31,6 +31,9 @@ cdef class CoreBuffer(CoreReference):
         """Bytes charged for this buffer alone."""
         return self.acct_pages << FS_PAGE_SHIFT
 
+    def __repr__(self):
+        return f"<CoreBuffer {self.nbytes} bytes, {self.charged} charged>"
+
     def drop(self):
         """A buffer goes with its slot."""
         raise TypeError("a registered buffer is no reference to release: unregister it with its ring")

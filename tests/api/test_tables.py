@@ -31,6 +31,24 @@ def test_pandas(process):
     assert process.smaps()[0:0].to_pandas().empty
 
 
+def test_a_ledger_in_pandas(process):
+    pytest.importorskip("pandas")
+    ledger = process.machine.ledger()
+    assert ledger.to_pandas().to_dict() == dict(ledger)
+
+
+def test_one_line_for_each(process):
+    machine, addr = process.machine, process.mmap(8192)
+    process.write(addr, 8192, value=1)
+    file, ring = machine.create_file("memfd", 8192), process.register_buffers([(addr, 100), None])
+    machine.inject.reference((process, addr))
+    assert [repr(thing) for thing in (file, machine.inject, ring, ring[0])] == [
+        f"<File inode={file.inode} length=8192 cached_pages=0>", "<Injector 1 active>",
+        "<RegisteredBuffers 1 of 2 slots, 4096 bytes charged>", "<CoreBuffer 100 bytes, 4096 charged>"]
+    file.close()
+    assert repr(file) == "<File closed>"
+
+
 def test_without_pandas(process, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ModuleNotFoundError, match=r"foliosim\[tables\]"):
