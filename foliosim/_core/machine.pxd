@@ -57,6 +57,7 @@ cdef class CoreProcess:
     cdef int64_t done(self, int64_t result) noexcept
     cdef uint64_t span(self) except? 0
     cdef int64_t leave(self, int64_t result, str syscall, tuple args) except? -1
+    cdef int64_t fail(self, int64_t result, str syscall, tuple args) except? -1
     cdef int64_t take(self, CoreReference reference, uint64_t addr, uint64_t length, uint64_t batch) except? -1
     cdef int destroy(self, bint killable) except -1
 

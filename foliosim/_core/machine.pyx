@@ -390,10 +390,12 @@ cdef class CoreProcess:
         return <uint64_t>self.look().total_vm << FS_PAGE_SHIFT
 
     cdef int64_t leave(self, int64_t result, str syscall, tuple args) except? -1:
-        self.machine.syscalls += syscall != "access"
+        """A system call is over, which is a step: its result, or what says why there is none."""
+        self.machine.syscalls += 1
         self.machine.leave()
-        if result >= 0:
-            return result
+        return result if result >= 0 else self.fail(result, syscall, args)
+
+    cdef int64_t fail(self, int64_t result, str syscall, tuple args) except? -1:
         if result == -FS_EHOSTMEM:
             raise MemoryError(f"{syscall}{args}: the host has no memory")
         if result == -FS_ENOTSIM:
@@ -609,7 +611,9 @@ cdef class CoreProcess:
             a.out = <uint8_t *>PyBytes_AS_STRING(out)
         mm = self.begin(<uint64_t>count << FS_PAGE_SHIFT)
         result = self.done(user_access(&self.machine.m, mm, &a))
-        self.leave(result, "access", (addr, length))
+        self.machine.leave()
+        if result < 0:
+            self.fail(result, "access", (addr, length))
         if a.signal:
             kind_name = "write" if kind in (ACCESS_WRITE, ACCESS_TOUCH_WRITE) else "read"
             self.machine.count_fail("sigbus" if a.signal == 7 else "sigsegv")

@@ -56,7 +56,7 @@ cdef int maple_insert(maple_t *mt, vma_t *vma) noexcept nogil
 cdef int maple_split(maple_t *mt, uint64_t addr, vma_t *lower, vma_t *upper) noexcept nogil
 # Take vma out (it is found by its end).  Cannot fail.
 cdef void maple_erase(maple_t *mt, vma_t *vma) noexcept nogil
-# Move vma's end; the order of the entries must stay.  Sets vma.end.  Cannot fail.
-cdef void maple_set_end(maple_t *mt, vma_t *vma, uint64_t end) noexcept nogil
+# [start, end) is vma's now, in place of those that lie within it: at least one that reaches above start.  Cannot fail.
+cdef void maple_store(maple_t *mt, vma_t *vma, uint64_t start, uint64_t end) noexcept nogil
 # Free the blocks and leave an empty tree; the VMAs are the caller's.
 cdef void maple_destroy(maple_t *mt) noexcept nogil

@@ -59,54 +59,54 @@ cdef int halve_block(maple_t *mt, int32_t at) noexcept nogil:
     mt.max_end[at + 1] = upper.end[upper.n - 1]
     return 0
 
-cdef int insert_entry(maple_t *mt, uint64_t end, vma_t *vma) noexcept nogil:
-    cdef int32_t at = maple_upper_bound(mt.max_end, mt.nr_blocks, end)
-    cdef int32_t i
+cdef maple_block_t *open_slot(maple_t *mt, uint64_t end, int32_t *at, int32_t *slot) noexcept nogil:
+    # a slot for one more end; NULL: the host has no memory
     cdef maple_block_t *block
-    if at == mt.nr_blocks:
-        if at == 0 or mt.blocks[at - 1].n == BLOCK_SIZE:
-            if new_block(mt, at):
-                return -FS_EHOSTMEM
-        else:
-            at -= 1
-    elif mt.blocks[at].n == BLOCK_SIZE:
-        if halve_block(mt, at):
-            return -FS_EHOSTMEM
-        if mt.max_end[at] <= end:
-            at += 1
-    block = mt.blocks[at]
-    i = maple_upper_bound(block.end, block.n, end)
-    memmove(block.end + i + 1, block.end + i, (block.n - i) * sizeof(uint64_t))
-    memmove(block.vma + i + 1, block.vma + i, (block.n - i) * sizeof(vma_t *))
-    block.end[i] = end
-    block.vma[i] = vma
+    at[0] = maple_upper_bound(mt.max_end, mt.nr_blocks, end)
+    if at[0] == mt.nr_blocks and at[0] and mt.blocks[at[0] - 1].n < BLOCK_SIZE:
+        at[0] -= 1
+    elif at[0] == mt.nr_blocks:
+        if new_block(mt, at[0]):
+            return NULL
+    elif mt.blocks[at[0]].n == BLOCK_SIZE:
+        if halve_block(mt, at[0]):
+            return NULL
+        at[0] += mt.max_end[at[0]] <= end
+    block = mt.blocks[at[0]]
+    slot[0] = maple_upper_bound(block.end, block.n, end)
+    memmove(block.end + slot[0] + 1, block.end + slot[0], (block.n - slot[0]) * sizeof(uint64_t))
+    memmove(block.vma + slot[0] + 1, block.vma + slot[0], (block.n - slot[0]) * sizeof(vma_t *))
+    block.end[slot[0]] = end
     block.n += 1
-    mt.max_end[at] = block.end[block.n - 1]
     mt.nr += 1
-    return 0
+    return block
 
 cdef int maple_insert(maple_t *mt, vma_t *vma) noexcept nogil:
-    return insert_entry(mt, vma.end, vma)
-
-cdef int maple_split(maple_t *mt, uint64_t addr, vma_t *lower, vma_t *upper) noexcept nogil:
-    cdef int32_t at
-    cdef maple_block_t *block
-    if insert_entry(mt, addr, lower):
+    cdef int32_t at = 0, slot = 0
+    cdef maple_block_t *block = open_slot(mt, vma.end, &at, &slot)
+    if block == NULL:
         return -FS_EHOSTMEM
-    at = maple_upper_bound(mt.max_end, mt.nr_blocks, addr)
-    block = mt.blocks[at]
-    block.vma[maple_upper_bound(block.end, block.n, addr)] = upper
+    block.vma[slot] = vma
+    mt.max_end[at] = block.end[block.n - 1]
     return 0
 
-cdef void maple_erase(maple_t *mt, vma_t *vma) noexcept nogil:
-    cdef int32_t at = maple_upper_bound(mt.max_end, mt.nr_blocks, vma.end - 1)
+cdef int maple_split(maple_t *mt, uint64_t addr, vma_t *lower, vma_t *upper) noexcept nogil:
+    cdef int32_t at = 0, slot = 0
+    cdef maple_block_t *block = open_slot(mt, addr, &at, &slot)
+    if block == NULL:
+        return -FS_EHOSTMEM
+    block.vma[slot] = lower
+    block.vma[slot + 1] = upper
+    return 0
+
+cdef void remove_slots(maple_t *mt, int32_t at, int32_t slot, int32_t n) noexcept nogil:
+    # n slots of a block, and the block if none is left
     cdef maple_block_t *block = mt.blocks[at]
-    cdef int32_t i = maple_upper_bound(block.end, block.n, vma.end - 1)
-    cdef int32_t rest = block.n - i - 1
-    memmove(block.end + i, block.end + i + 1, rest * sizeof(uint64_t))
-    memmove(block.vma + i, block.vma + i + 1, rest * sizeof(vma_t *))
-    block.n -= 1
-    mt.nr -= 1
+    cdef int32_t rest = block.n - slot - n
+    memmove(block.end + slot, block.end + slot + n, rest * sizeof(uint64_t))
+    memmove(block.vma + slot, block.vma + slot + n, rest * sizeof(vma_t *))
+    block.n -= n
+    mt.nr -= n
     if block.n:
         mt.max_end[at] = block.end[block.n - 1]
         return
@@ -115,12 +115,24 @@ cdef void maple_erase(maple_t *mt, vma_t *vma) noexcept nogil:
     memmove(mt.blocks + at, mt.blocks + at + 1, (mt.nr_blocks - at) * sizeof(maple_block_t *))
     memmove(mt.max_end + at, mt.max_end + at + 1, (mt.nr_blocks - at) * sizeof(uint64_t))
 
-cdef void maple_set_end(maple_t *mt, vma_t *vma, uint64_t end) noexcept nogil:
+cdef void maple_erase(maple_t *mt, vma_t *vma) noexcept nogil:
     cdef int32_t at = maple_upper_bound(mt.max_end, mt.nr_blocks, vma.end - 1)
+    remove_slots(mt, at, maple_upper_bound(mt.blocks[at].end, mt.blocks[at].n, vma.end - 1), 1)
+
+cdef void maple_store(maple_t *mt, vma_t *vma, uint64_t start, uint64_t end) noexcept nogil:
+    cdef int32_t at = maple_upper_bound(mt.max_end, mt.nr_blocks, start)
     cdef maple_block_t *block = mt.blocks[at]
-    block.end[maple_upper_bound(block.end, block.n, vma.end - 1)] = end
+    cdef int32_t slot = maple_upper_bound(block.end, block.n, start)
+    cdef int32_t n = 0
+    while slot + 1 + n < block.n and block.end[slot + 1 + n] <= end:
+        n += 1
+    block.end[slot] = end
+    block.vma[slot] = vma
+    if n:
+        remove_slots(mt, at, slot + 1, n)
     mt.max_end[at] = block.end[block.n - 1]
-    vma.end = end
+    while at + 1 < mt.nr_blocks and mt.blocks[at + 1].end[0] <= end:
+        remove_slots(mt, at + 1, 0, 1)
 
 cdef void maple_destroy(maple_t *mt) noexcept nogil:
     cdef int32_t i

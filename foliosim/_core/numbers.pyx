@@ -21,12 +21,17 @@ cdef int64_t slow_i64(object value, str what) except? -0x123456789abcdef:
     return checked(value, what, -(1 << 63), (1 << 63) - 1)
 
 
+cdef inline bint is_short(object value):
+    """Is it a plain int from 0 to what fits all of them?  The rest is left to `checked`."""
+    return PyLong_CheckExact(value) and 0 <= as_signed(value) < 1 << 31
+
+
 cdef uint32_t u32(object value, str what) except? 0xfedcba98:
-    return checked(value, what, 0, (1 << 32) - 1)
+    return as_signed(value) if is_short(value) else checked(value, what, 0, (1 << 32) - 1)
 
 
 cdef int32_t i32(object value, str what) except? -0x1234567:
-    return checked(value, what, -(1 << 31), (1 << 31) - 1)
+    return as_signed(value) if is_short(value) else checked(value, what, -(1 << 31), (1 << 31) - 1)
 
 
 def addresses(values, str what):

@@ -2,13 +2,14 @@
 """VMAs: making, linking, merging and splitting them.  Follows mm/vma.c."""
 from libc.errno cimport ENOMEM
 from libc.stdint cimport uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
 from foliosim._core.flags cimport *
 from foliosim._core.types cimport *
 from foliosim._core.fault_inject cimport failslab, slab_errno
 from foliosim._core.anon_vma cimport anon_vma_clone, unlink_anon_vmas, vma_is_fork_child
 from foliosim._core.huge_memory cimport vma_adjust_trans_huge
-from foliosim._core.maple_tree cimport maple_erase, maple_find, maple_insert, maple_last, maple_set_end, maple_split
+from foliosim._core.maple_tree cimport maple_erase, maple_find, maple_insert, maple_last, maple_split, maple_store
 from foliosim._core.mapping cimport mapping_put
 from foliosim._core.policy cimport policy_is_linux
 from foliosim._core.stat cimport count_op
@@ -20,13 +21,14 @@ cdef vma_t *vm_area_alloc(machine_t *m) noexcept nogil:
     if failslab(m, FAIL_VMA):
         return NULL
     count_op(m, OP_VMA, 1)
-    return <vma_t *>calloc(1, sizeof(vma_t))
+    return <vma_t *>malloc(sizeof(vma_t))
 
 cdef vma_t *vma_alloc(machine_t *m, mm_t *mm, uint64_t start, uint64_t end, uint64_t pgoff,
                       uint64_t flags) noexcept nogil:
     cdef vma_t *vma = vm_area_alloc(m)
     if vma == NULL:
         return NULL
+    memset(vma, 0, sizeof(vma_t))
     vma.mm = mm
     vma.start = start
     vma.end = end
@@ -101,8 +103,7 @@ cdef int vma_link(machine_t *m, mm_t *mm, vma_t *vma) noexcept nogil:
     mm.map_count += 1
     return 0
 
-cdef void vma_unlink(mm_t *mm, vma_t *vma) noexcept nogil:
-    maple_erase(&mm.vmas, vma)
+cdef void unlink_list(mm_t *mm, vma_t *vma) noexcept nogil:
     if vma.prev != NULL:
         vma.prev.next = vma.next
     else:
@@ -112,6 +113,10 @@ cdef void vma_unlink(mm_t *mm, vma_t *vma) noexcept nogil:
     vma.next = NULL
     vma.prev = NULL
     mm.map_count -= 1
+
+cdef void vma_unlink(mm_t *mm, vma_t *vma) noexcept nogil:
+    maple_erase(&mm.vmas, vma)
+    unlink_list(mm, vma)
 
 # ---- may they merge? ----
 
@@ -160,14 +165,13 @@ cdef int dup_anon_vma(machine_t *m, vma_t *dst, vma_t *src) noexcept nogil:
     return anon_vma_clone(m, dst, src)
 
 cdef void vma_set_range(vma_t *vma, uint64_t start, uint64_t end, uint64_t pgoff) noexcept nogil:
-    if vma.end != end:
-        maple_set_end(&vma.mm.vmas, vma, end)
     vma.start = start
+    vma.end = end
     vma.pgoff = pgoff
 
 cdef void swallow(machine_t *m, vma_t *vma) noexcept nogil:
-    # vma_complete's part for a VMA that became part of another one
-    vma_unlink(vma.mm, vma)
+    # vma_complete's part for a VMA that became part of another one, which has its place in the tree
+    unlink_list(vma.mm, vma)
     vma_unlink_file(vma)
     unlink_anon_vmas(m, vma)
     remove_vma(m, vma)
@@ -177,6 +181,7 @@ cdef void commit_merge(machine_t *m, vmg_t *vmg) noexcept nogil:
     cdef vma_t *vma = vmg.middle if vmg.adjust_next_start else vmg.target
     cdef vma_t *moved
     vma_adjust_trans_huge(m, vma, vmg.start, vmg.end, vmg.middle if vmg.adjust_middle_start else NULL)
+    maple_store(&vma.mm.vmas, vma, vmg.start, vmg.end)
     if vmg.remove_middle:
         swallow(m, vmg.middle)
     if vmg.remove_next:
