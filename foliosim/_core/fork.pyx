@@ -17,7 +17,6 @@ from foliosim._core.pgalloc cimport pmd_alloc, pte_alloc
 from foliosim._core.memcontrol cimport MEMCG_TABLES
 from foliosim._core.mlock cimport folio_add_lru_vma
 from foliosim._core.page_alloc cimport table_alloc, table_free
-from foliosim._core.page_run cimport *
 from foliosim._core.rmap cimport *
 from foliosim._core.swap cimport folio_put
 from foliosim._core.swapfile cimport swap_duplicate
@@ -65,7 +64,7 @@ cdef void copy_entries(machine_t *m, const vma_t *src, uint64_t *to_pte, uint64_
 
 
 cdef void share_entries(machine_t *m, uint64_t *to_pte, uint64_t *from_pte, uint32_t n) noexcept nogil:
-    """Entries of a small_run: the parent's become read-only, the child's say the same, but old."""
+    """Entries of a run: the parent's become read-only, the child's say the same, but old."""
     cdef uint64_t entry = pte_wrprotect(m, from_pte[0]), child = pte_mkold(m, entry), step = pte_step(m, entry)
     cdef int64_t i
     if pte_write(m, from_pte[0]):
@@ -75,30 +74,54 @@ cdef void share_entries(machine_t *m, uint64_t *to_pte, uint64_t *from_pte, uint
         store_entry(m, to_pte + i, child + <uint64_t>i * step)
 
 
-cdef uint32_t copy_small_run(machine_t *m, vma_t *dst, const vma_t *src, uint64_t *to_pte, uint64_t *from_pte,
-                             uint32_t n) noexcept nogil:
-    """Entries of exclusive or shared order-0 anonymous folios in a row, of a process without pins; how many."""
-    cdef uint32_t i = 0, k, left
+cdef uint32_t dup_small(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
+    """Order-0 anonymous folios in a row get one more mapping; how many of n."""
+    cdef uint32_t k, left
     cdef page_t *page
-    while i < n:
-        page = small_run(m, from_pte + i, n - i, &k)
-        left = k
-        while left and is_small(page) and page.flags & PG_anon:
-            page.flags &= ~PG_anon_exclusive
-            page.mapcount += 1
-            page.refcount += 1
-            page += 1
-            left -= 1
-        k -= left
-        if k == 0:
-            break
-        share_entries(m, to_pte + i, from_pte + i, k)
+    if in_huge_folio(m, pfn):
+        return 0
+    k = left = page_contiguous(pfn, n)
+    page = page_of(m, pfn)
+    while left and is_small(page) and page.flags & PG_anon:
+        page.flags &= ~PG_anon_exclusive
+        page.mapcount += 1
+        page.refcount += 1
+        page += 1
+        left -= 1
+    k -= left
+    count_op(m, OP_REF, k)
+    count_op(m, OP_RMAP_CALL, k)
+    count_op(m, OP_MAPCOUNT, k)
+    return k
+
+
+cdef uint32_t dup_large(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *dst, const vma_t *src) noexcept nogil:
+    """The same for the rest of a large folio, if it is not longer than n; not where entries are folded per folio."""
+    cdef uint32_t head = head_of(m, pfn)
+    cdef page_t *folio = page_of(m, head)
+    cdef uint32_t k = head + folio_nr_pages(folio) - pfn
+    if FS_CONT_PTES > 1 or k > n or not folio.flags & PG_anon:
+        return 0
+    folio_try_dup_anon_rmap_ptes(m, pfn, k, dst, src)
+    folio.refcount += <int32_t>k
+    count_op(m, OP_REF, 1)
+    return k
+
+
+cdef uint32_t copy_run(machine_t *m, vma_t *dst, const vma_t *src, uint64_t *to_pte, uint64_t *from_pte,
+                       uint32_t n) noexcept nogil:
+    """Entries that are equal and map anonymous folios in a row, of a process without pins; how many."""
+    cdef uint32_t pfn = pte_pfn(m, from_pte[0]), i = 0, k = 1, run
+    if not pte_present(m, from_pte[0]) or pte_special(m, from_pte[0]) or not folio_of(m, pfn).flags & PG_anon:
+        return 0
+    run = pte_run(m, from_pte, n, PTES_EQUAL)
+    while i < run and k:
+        k = dup_small(m, pfn + i, run - i) or dup_large(m, pfn + i, run - i, dst, src)
         i += k
+    if i:
+        share_entries(m, to_pte, from_pte, i)
     dst.mm.rss_anon += i
     count_op(m, OP_PTE_SET, i)
-    count_op(m, OP_REF, i)
-    count_op(m, OP_RMAP_CALL, i)
-    count_op(m, OP_MAPCOUNT, i)
     return i
 
 
@@ -170,7 +193,7 @@ cdef int copy_pte_range(machine_t *m, vma_t *dst, vma_t *src, uint64_t *to_pmd, 
             i += 1
             continue
         if simple:
-            n = copy_small_run(m, dst, src, to_pte + i, from_pte + i, left - i)
+            n = copy_run(m, dst, src, to_pte + i, from_pte + i, left - i)
             i += n
             if n:
                 continue
