@@ -147,14 +147,16 @@ cdef uint32_t change_batch(machine_t *m, const vma_t *vma, uint64_t *pte, uint32
 cdef uint32_t change_huge_pmds(machine_t *m, const vma_t *vma, uint64_t *pmd, uint32_t n,
                                bint try_write) noexcept nogil:
     """Follows change_huge_pmd for leaves in a row that differ in their address only; how many of n."""
-    cdef uint64_t bits = pmd_bits(m, pmd[0]), change = pmd[0] ^ pmd_modify(m, pmd[0], vma.page_prot), entry
-    cdef uint32_t i = 0, head
+    cdef uint64_t bits = pmd_bits(m, pmd[0]), new = pmd_modify(m, pmd[0], vma.page_prot), entry
+    cdef uint64_t change = pmd[0] ^ new, writable = 0
+    cdef bint shared = (vma.flags & VM_SHARED) != 0
+    cdef uint32_t i = 0
+    if try_write and not pte_write(m, new) and maybe_change_writable(m, vma, new):
+        writable = new ^ pte_mkwrite(m, new)
     while i < n and pmd_bits(m, pmd[i]) == bits:
         entry = pmd[i] ^ change
-        if try_write and not pte_write(m, entry):
-            head = pte_pfn(m, entry)
-            if can_change_writable(m, vma, entry, head, head != m.huge_zero_pfn):
-                entry = pte_mkwrite(m, entry)
+        if writable and (shared or page_of(m, pte_pfn(m, entry)).flags & PG_anon_exclusive):
+            entry ^= writable
         store_entry(m, pmd + i, entry)
         i += 1
     count_op(m, OP_PTE_SET, i)

@@ -85,7 +85,6 @@ cdef struct walk_group_t:    # walks that are under way, at the same level
     uint64_t e[WALK_GROUP]       # address of the table; then the entry in it
     uint64_t ored[WALK_GROUP]
     uint64_t anded[WALK_GROUP]
-    uint32_t kind[WALK_GROUP]    # of the entry
     walk_result_t *out[WALK_GROUP]
 
 
@@ -107,26 +106,29 @@ cdef void begin_group(const walk_mmu_t *mmu, walk_group_t *group, const uint64_t
 
 cdef inline uint32_t read_entries(const walk_mmu_t *mmu, walk_group_t *group, int level,
                                   uint64_t reserved) noexcept nogil:
-    """The entries of a level; all their kinds."""
+    """The entries of a level; what all of them are (walk_entries)."""
     cdef const uint64_t *entry
-    cdef uint32_t kinds = 0
+    cdef uint64_t ored = 0, anded = ~0ULL
     cdef int i
     for i in range(group.n):
         entry = entry_at(mmu, group.e[i], group.va[i], level)
         group.e[i] = entry[0] if entry != NULL else 0
-        group.kind[i] = walk_entry(mmu, group.e[i], level, reserved)
-        kinds |= group.kind[i]
-    return kinds
+        ored |= group.e[i]
+        anded &= group.e[i]
+    return walk_entries(ored, anded, level, reserved)
 
 
-cdef void end_walks(const walk_mmu_t *mmu, walk_group_t *group, int level, uint32_t access) noexcept nogil:
+cdef void end_walks(const walk_mmu_t *mmu, walk_group_t *group, int level, uint64_t reserved,
+                    uint32_t access) noexcept nogil:
     """Those whose entry is no table end; the others move up."""
     cdef int i, n = 0
+    cdef uint32_t kind
     for i in range(group.n):
-        if group.kind[i] == WALK_LEAF:
+        kind = walk_entry(mmu, group.e[i], level, reserved)
+        if kind == WALK_LEAF:
             finish(mmu, group.va[i], access, group.e[i], level, group.ored[i], group.anded[i], group.out[i])
-        elif group.kind[i] & WALK_STOP:
-            fault(mmu, group.kind[i], level, access, group.out[i])
+        elif kind & WALK_STOP:
+            fault(mmu, kind, level, access, group.out[i])
         else:
             group.va[n], group.e[n], group.out[n] = group.va[i], group.e[i], group.out[i]
             group.ored[n], group.anded[n] = group.ored[i], group.anded[i]
@@ -149,7 +151,7 @@ cdef void walk_group(const walk_mmu_t *mmu, walk_group_t *group, uint32_t access
     cdef int level = mmu.top_level
     while group.n:
         if read_entries(mmu, group, level, reserved) != WALK_TABLE:
-            end_walks(mmu, group, level, access)
+            end_walks(mmu, group, level, reserved, access)
         go_down(group)
         level -= 1
 

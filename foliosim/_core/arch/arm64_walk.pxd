@@ -75,6 +75,12 @@ cdef inline uint32_t walk_entry(const walk_mmu_t *mmu, uint64_t e, int level, ui
         return WALK_STOP | ARM_FSC_ADDRESS
     return kind
 
+cdef inline uint32_t walk_entries(uint64_t ored, uint64_t anded, int level, uint64_t reserved) noexcept nogil:
+    """What walk_entry says of all entries with this OR and AND; WALK_STOP: perhaps not the same of each."""
+    if (anded & ARM_TYPE) != ARM_TYPE or ored & reserved:
+        return WALK_STOP
+    return WALK_TABLE if level else WALK_LEAF
+
 cdef inline uint64_t walk_output(uint64_t e) noexcept nogil:
     """The address in an entry."""
     return e & ARM_ADDR

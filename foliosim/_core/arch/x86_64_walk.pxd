@@ -64,6 +64,12 @@ cdef inline uint32_t walk_entry(const walk_mmu_t *mmu, uint64_t e, int level, ui
         return WALK_STOP | X86_PF_PROT | X86_PF_RSVD
     return WALK_LEAF
 
+cdef inline uint32_t walk_entries(uint64_t ored, uint64_t anded, int level, uint64_t reserved) noexcept nogil:
+    """What walk_entry says of all entries with this OR and AND; WALK_STOP: perhaps not the same of each."""
+    if not anded & X86_PRESENT or ored & (reserved | X86_PSE if level else reserved):
+        return WALK_STOP
+    return WALK_TABLE if level else WALK_LEAF
+
 cdef inline uint64_t walk_output(uint64_t e) noexcept nogil:
     """The address in an entry."""
     return e & X86_PFN_MASK
