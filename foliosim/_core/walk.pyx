@@ -23,9 +23,13 @@ cdef void walk_mmu_init(walk_mmu_t *mmu, const machine_t *m, const mm_t *mm) noe
     mmu.pa_bits = walk_pa_bits(m)
 
 
+cdef inline uint64_t entry_address(uint64_t table, uint64_t va, int level) noexcept nogil:
+    return table + (<uint64_t>table_index(walk_translated(va), level) << 3)
+
+
 cdef inline uint64_t *entry_at(const walk_mmu_t *mmu, uint64_t table, uint64_t va, int level) noexcept nogil:
     """NULL if the table lies beyond the memory."""
-    cdef uint64_t pa = table + (<uint64_t>table_index(walk_translated(va), level) << 3)
+    cdef uint64_t pa = entry_address(table, va, level)
     return <uint64_t *>(mmu.phys + pa) if pa + 8 <= mmu.size else NULL
 
 
@@ -36,12 +40,12 @@ cdef void fault(const walk_mmu_t *mmu, uint32_t why, int level, uint32_t access,
     out.error = WALK_PF | walk_fault_code(mmu, why, level, access)
 
 
-cdef inline void finish(const walk_mmu_t *mmu, uint64_t va, uint32_t access, uint64_t leaf, int level, uint64_t ored,
-                        uint64_t anded, walk_result_t *out) noexcept nogil:
+cdef inline void finish(const walk_mmu_t *mmu, uint64_t va, uint32_t access, uint64_t leaf, int level, uint64_t taken,
+                        walk_result_t *out) noexcept nogil:
     """The leaf was found: check the rights, give the address."""
     cdef uint64_t mask = level_size(level) - 1
-    cdef uint32_t rights = walk_rights(mmu, leaf, ored, anded)
-    cdef uint32_t why = walk_refusal(mmu, leaf, ored, rights, access)
+    cdef uint32_t rights = walk_rights(mmu, leaf, taken)
+    cdef uint32_t why = walk_refusal(mmu, leaf, taken, rights, access)
     if why:
         fault(mmu, why, level, access, out)
         return
@@ -53,7 +57,7 @@ cdef inline void finish(const walk_mmu_t *mmu, uint64_t va, uint32_t access, uin
 
 cdef void walk(const walk_mmu_t *mmu, uint64_t va, uint32_t access, walk_result_t *out) noexcept nogil:
     cdef uint64_t *entries[MAX_LEVELS]
-    cdef uint64_t e, ored = 0, anded = ~0ULL, table = mmu.root, reserved = walk_reserved(mmu)
+    cdef uint64_t e, taken = 0, table = mmu.root, reserved = walk_reserved(mmu)
     cdef int level = mmu.top_level
     cdef uint32_t kind
     if not walk_address_ok(mmu, va):
@@ -68,11 +72,10 @@ cdef void walk(const walk_mmu_t *mmu, uint64_t va, uint32_t access, walk_result_
             return
         if kind == WALK_LEAF:
             break
-        ored |= e
-        anded &= e
+        taken |= walk_taken(e)
         table = walk_output(e)
         level -= 1
-    finish(mmu, va, access, e, level, ored, anded, out)
+    finish(mmu, va, access, e, level, taken, out)
     if mmu.flags & WALK_SET_AD and not out.error:
         walk_set_used(mmu, entries, level, (access & WALK_WRITE) != 0)
 
@@ -81,10 +84,10 @@ cdef void walk(const walk_mmu_t *mmu, uint64_t va, uint32_t access, walk_result_
 
 cdef struct walk_group_t:    # walks that are under way, at the same level
     int n
+    uint64_t tables              # OR over the addresses of the tables: none lies above it
     uint64_t va[WALK_GROUP]
     uint64_t e[WALK_GROUP]       # address of the table; then the entry in it
-    uint64_t ored[WALK_GROUP]
-    uint64_t anded[WALK_GROUP]
+    uint64_t taken[WALK_GROUP]
     walk_result_t *out[WALK_GROUP]
 
 
@@ -92,11 +95,11 @@ cdef void begin_group(const walk_mmu_t *mmu, walk_group_t *group, const uint64_t
                       walk_result_t *out) noexcept nogil:
     cdef int i
     group.n = 0
+    group.tables = mmu.root
     for i in range(n):
         group.va[group.n] = va[i]
         group.e[group.n] = mmu.root
-        group.ored[group.n] = 0
-        group.anded[group.n] = ~0ULL
+        group.taken[group.n] = 0
         group.out[group.n] = out + i
         if walk_address_ok(mmu, va[i]):
             group.n += 1
@@ -107,14 +110,16 @@ cdef void begin_group(const walk_mmu_t *mmu, walk_group_t *group, const uint64_t
 cdef inline uint32_t read_entries(const walk_mmu_t *mmu, walk_group_t *group, int level,
                                   uint64_t reserved) noexcept nogil:
     """The entries of a level; what all of them are (walk_entries)."""
-    cdef const uint64_t *entry
-    cdef uint64_t ored = 0, anded = ~0ULL
-    cdef int i
+    cdef const uint8_t *phys = mmu.phys
+    cdef uint64_t ored = 0, anded = ~0ULL, size = mmu.size, pa
+    cdef bint inside = group.tables + FS_PAGE_SIZE <= size
+    cdef int64_t i
     for i in range(group.n):
-        entry = entry_at(mmu, group.e[i], group.va[i], level)
-        group.e[i] = entry[0] if entry != NULL else 0
+        pa = entry_address(group.e[i], group.va[i], level)
+        group.e[i] = (<const uint64_t *>(phys + pa))[0] if inside or pa + 8 <= size else 0
         ored |= group.e[i]
         anded &= group.e[i]
+    group.tables = walk_output(ored)
     return walk_entries(ored, anded, level, reserved)
 
 
@@ -126,12 +131,12 @@ cdef void end_walks(const walk_mmu_t *mmu, walk_group_t *group, int level, uint6
     for i in range(group.n):
         kind = walk_entry(mmu, group.e[i], level, reserved)
         if kind == WALK_LEAF:
-            finish(mmu, group.va[i], access, group.e[i], level, group.ored[i], group.anded[i], group.out[i])
+            finish(mmu, group.va[i], access, group.e[i], level, group.taken[i], group.out[i])
         elif kind & WALK_STOP:
             fault(mmu, kind, level, access, group.out[i])
         else:
             group.va[n], group.e[n], group.out[n] = group.va[i], group.e[i], group.out[i]
-            group.ored[n], group.anded[n] = group.ored[i], group.anded[i]
+            group.taken[n] = group.taken[i]
             n += 1
     group.n = n
 
@@ -140,8 +145,7 @@ cdef inline void go_down(walk_group_t *group) noexcept nogil:
     """To the tables that the entries point to; free places come along, so that the loop has a fixed length."""
     cdef int i
     for i in range(WALK_GROUP):
-        group.ored[i] |= group.e[i]
-        group.anded[i] &= group.e[i]
+        group.taken[i] |= walk_taken(group.e[i])
         group.e[i] = walk_output(group.e[i])
 
 
@@ -152,7 +156,8 @@ cdef void walk_group(const walk_mmu_t *mmu, walk_group_t *group, uint32_t access
     while group.n:
         if read_entries(mmu, group, level, reserved) != WALK_TABLE:
             end_walks(mmu, group, level, reserved, access)
-        go_down(group)
+        if group.n:
+            go_down(group)
         level -= 1
 
 

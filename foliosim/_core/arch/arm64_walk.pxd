@@ -85,48 +85,52 @@ cdef inline uint64_t walk_output(uint64_t e) noexcept nogil:
     """The address in an entry."""
     return e & ARM_ADDR
 
-cdef inline bint walk_writable(const walk_mmu_t *mmu, uint64_t leaf, uint64_t ored) noexcept nogil:
+cdef inline uint64_t walk_taken(uint64_t e) noexcept nogil:
+    """What a table entry takes from all that lies below it: bits that are set in an OR over the walk."""
+    return e
+
+cdef inline bint walk_writable(const walk_mmu_t *mmu, uint64_t leaf, uint64_t taken) noexcept nogil:
     """AP[2] is clear, or the processor clears it for a writable clean entry."""
-    if ored & ARM_APTABLE_RDONLY:
+    if taken & ARM_APTABLE_RDONLY:
         return False
     return not leaf & ARM_RDONLY or (mmu.flags & WALK_HD and leaf & ARM_WRITE)
 
-cdef inline uint32_t walk_rights(const walk_mmu_t *mmu, uint64_t leaf, uint64_t ored, uint64_t anded) noexcept nogil:
-    """Of a whole walk, from its leaf and the OR over its table entries; X is EL0's right to execute."""
+cdef inline uint32_t walk_rights(const walk_mmu_t *mmu, uint64_t leaf, uint64_t taken) noexcept nogil:
+    """Of a whole walk, from its leaf and the OR over what its table entries take; X is EL0's right to execute."""
     cdef uint32_t rights = WALK_RIGHT_R
-    if walk_writable(mmu, leaf, ored):
+    if walk_writable(mmu, leaf, taken):
         rights |= WALK_RIGHT_W
-    if leaf & ARM_USER and not ored & ARM_APTABLE_NO_EL0:
+    if leaf & ARM_USER and not taken & ARM_APTABLE_NO_EL0:
         rights |= WALK_RIGHT_U
-    if not leaf & ARM_UXN and not ored & ARM_UXNTABLE:
+    if not leaf & ARM_UXN and not taken & ARM_UXNTABLE:
         if not (rights & WALK_RIGHT_W and rights & WALK_RIGHT_U and mmu.flags & WALK_WXN):
             rights |= WALK_RIGHT_X
     return rights
 
-cdef inline bint walk_el1_executable(const walk_mmu_t *mmu, uint64_t leaf, uint64_t ored,
+cdef inline bint walk_el1_executable(const walk_mmu_t *mmu, uint64_t leaf, uint64_t taken,
                                      uint32_t rights) noexcept nogil:
     """What EL0 may write EL1 must not execute."""
-    if leaf & ARM_PXN or ored & ARM_PXNTABLE:
+    if leaf & ARM_PXN or taken & ARM_PXNTABLE:
         return False
     return not rights & WALK_RIGHT_W or not (rights & WALK_RIGHT_U or mmu.flags & WALK_WXN)
 
-cdef inline bint walk_allowed(const walk_mmu_t *mmu, uint64_t leaf, uint64_t ored, uint32_t rights,
+cdef inline bint walk_allowed(const walk_mmu_t *mmu, uint64_t leaf, uint64_t taken, uint32_t rights,
                               uint32_t access) noexcept nogil:
     cdef bint user = (access & WALK_USER) != 0
     if access & WALK_FETCH:
-        return (rights & WALK_RIGHT_X) != 0 if user else walk_el1_executable(mmu, leaf, ored, rights)
+        return (rights & WALK_RIGHT_X) != 0 if user else walk_el1_executable(mmu, leaf, taken, rights)
     if user and not rights & WALK_RIGHT_U:
         return False
     if not user and rights & WALK_RIGHT_U and mmu.flags & WALK_PAN:
         return False
     return not access & WALK_WRITE or (rights & WALK_RIGHT_W) != 0
 
-cdef inline uint32_t walk_refusal(const walk_mmu_t *mmu, uint64_t leaf, uint64_t ored, uint32_t rights,
+cdef inline uint32_t walk_refusal(const walk_mmu_t *mmu, uint64_t leaf, uint64_t taken, uint32_t rights,
                                   uint32_t access) noexcept nogil:
     """0, or the fault of a walk that found its leaf: access flag before permission."""
     if not leaf & ARM_AF and not mmu.flags & WALK_HA:
         return ARM_FSC_ACCESS
-    return 0 if walk_allowed(mmu, leaf, ored, rights, access) else ARM_FSC_PERMISSION
+    return 0 if walk_allowed(mmu, leaf, taken, rights, access) else ARM_FSC_PERMISSION
 
 cdef inline uint32_t walk_fault_code(const walk_mmu_t *mmu, uint32_t why, int level, uint32_t access) noexcept nogil:
     """Fault status code: bits 5:0 of ESR_EL1.ISS; its last two bits are the level, 3 for PTEs."""

@@ -74,19 +74,17 @@ cdef inline uint64_t walk_output(uint64_t e) noexcept nogil:
     """The address in an entry."""
     return e & X86_PFN_MASK
 
-cdef inline uint32_t walk_rights(const walk_mmu_t *mmu, uint64_t leaf, uint64_t ored, uint64_t anded) noexcept nogil:
-    """Of a whole walk, from its leaf and the OR and the AND over its table entries."""
-    cdef uint32_t rights = WALK_RIGHT_R
-    anded &= leaf
-    if anded & X86_RW:
-        rights |= WALK_RIGHT_W
-    if anded & X86_USER:
-        rights |= WALK_RIGHT_U
-    if not (ored | leaf) & X86_NX:
-        rights |= WALK_RIGHT_X
-    return rights
+cdef inline uint64_t walk_taken(uint64_t e) noexcept nogil:
+    """What an entry takes from all that lies below it: bits that are set in an OR over the walk."""
+    return e ^ (X86_RW | X86_USER)
 
-cdef inline uint32_t walk_refusal(const walk_mmu_t *mmu, uint64_t leaf, uint64_t ored, uint32_t rights,
+cdef inline uint32_t walk_rights(const walk_mmu_t *mmu, uint64_t leaf, uint64_t taken) noexcept nogil:
+    """Of a whole walk, from its leaf and what its table entries take."""
+    taken |= walk_taken(leaf)
+    return (WALK_RIGHT_R | (0 if taken & X86_RW else WALK_RIGHT_W) | (0 if taken & X86_USER else WALK_RIGHT_U)
+            | (0 if taken & X86_NX else WALK_RIGHT_X))
+
+cdef inline uint32_t walk_refusal(const walk_mmu_t *mmu, uint64_t leaf, uint64_t taken, uint32_t rights,
                                   uint32_t access) noexcept nogil:
     """X86_PF_PROT if the rights of a completed walk do not allow the access, else 0."""
     cdef bint allowed = True, user = (access & WALK_USER) != 0
