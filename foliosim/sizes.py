@@ -1,7 +1,6 @@
 """Numbers from users: sizes as people write them (``"64G"``, ``"2048kB"``, ``4096``), and integers in a range."""
 import operator
 import re
-from fractions import Fraction
 
 _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 
@@ -24,10 +23,11 @@ def parse_size(size):
         Not a size; the message names it.
     """
     if isinstance(size, str):
-        match = re.fullmatch(r"\s*(\d{1,20}(?:\.\d{1,20})?)\s*([kmgt]?)(?:i?b)?\s*", size, re.IGNORECASE | re.ASCII)
+        match = re.fullmatch(r"\s*(\d{1,20})(?:\.(\d{1,20}))?\s*([kmgt]?)(?:i?b)?\s*", size, re.IGNORECASE | re.ASCII)
         if match is None:
             raise ValueError(f"size {size[:60]!r}: not a number with a unit K, M, G or T")
-        number = int(Fraction(match[1]) * (1 << _UNITS[match[2].lower()]))
+        whole, decimals, unit = match[1], match[2] or "", match[3].lower()
+        number = (int(whole + decimals) << _UNITS[unit]) // 10 ** len(decimals)
     elif isinstance(size, bool) or not hasattr(size, "__index__"):
         raise TypeError(f"size {size!r}: must be an int (bytes) or a string such as '64G'")
     else:
