@@ -91,11 +91,10 @@ def conclude(runs):
     refused = [run for run in runs if run.metrics["refused"]]
     granted = [run for run in runs if not run.metrics["refused"]]
     freed = [run for run in granted if not run.metrics["stranded_bytes"]]
+    instead = f"; {labels(refused)} {'refuses' if len(refused) == 1 else 'refuse'} a call instead" if refused else ""
     out = [f"{size_text(size // 2)} of {size_text(size)} is unmapped while the rest is pinned: {first.label} frees "
            f"{size_text(first.metrics['freed_bytes'])} and keeps {size_text(first.metrics['stranded_bytes'])} that "
-           "nobody can use."]
-    if refused:
-        out.append(f"{labels(refused)} {'refuses' if len(refused) == 1 else 'refuse'} a call instead.")
+           f"nobody can use{instead}."]
     if not granted:
         return " ".join(out)
     out.append(_verdict(granted, freed))

@@ -86,15 +86,16 @@ def conclude(runs):
     group = [run for run in runs if run.parameters == first.parameters]
     numbers = first.metrics
     what = f"With {size_text(numbers['pinned_bytes'])} of {size_text(first.parameters['size'])} registered"
+    later = numbers["cow_bytes"] - numbers["cow_bytes.fork"]
     out = [f"{what}, {first.label} copies {size_text(numbers['cow_bytes.fork'])} at fork and "
-           f"{size_text(numbers['cow_bytes'] - numbers['cow_bytes.fork'])} in {counted(numbers['faults.cow'], 'fault')}"
-           " later."]
+           + (f"{size_text(later)} in {counted(numbers['faults.cow'], 'fault')} later." if later else "nothing later.")]
     out += _comparison(group)
     lost = [run for run in group if run.metrics["lost_bytes"]]
     stale = [run for run in group if run.metrics["stale_bytes"]]
-    out.append(f"The device has lost the parent's pages under {labels(stale)}." if stale else
-               "The device keeps the parent's pages under every policy.")
-    out += [f"Under {run.label} {size_text(run.metrics['lost_bytes'])} are missing in the child." for run in lost]
+    device = [f"has lost the parent's pages under {labels(stale)}" if stale else
+              "keeps the parent's pages under every policy"]
+    missing = [f"under {run.label} {size_text(run.metrics['lost_bytes'])} are missing in the child" for run in lost]
+    out.append(f"The device {'; '.join(device + missing)}.")
     return " ".join(out)
 
 

@@ -70,7 +70,7 @@ def conclude(runs):
     keep = [run.parameters["exit_order"] for run in first if not _copies(run)]
     parts = [f"{what} in the {agree(names, 'order', 'orders')} {listed(names)}"
              for what, names in (("keeps it", keep), ("copies", copy)) if names]
-    out.append(f"The last process to have a folio of {size} is its only owner. Under {runs[0].label} it "
+    out.append(f"The last process to have a folio of {size} is its only owner: under {runs[0].label} it "
                f"{' and '.join(parts)}.")
     names = dict.fromkeys(run.label for run in runs)
     never = [name for name in names if not any(_copies(run) for run in runs if run.label == name)]

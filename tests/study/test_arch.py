@@ -1,4 +1,6 @@
-"""Every study runs on the other architecture too."""
+"""Every study runs on the other architecture too, and comes to a conclusion."""
+import re
+
 import pytest
 
 from foliosim.study import StudyError, run_study
@@ -23,3 +25,9 @@ def test_arm64(name, page_size):
 def test_an_unknown_one_is_named():
     with pytest.raises(StudyError, match="arch='riscv'.*x86_64, arm64"):
         run_study("creep", {"arch": "riscv"})
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_conclusion_has_two_or_three_sentences(name):
+    conclusion = run_study(name, SMALL["4K"].get(name, {})).conclusion
+    assert 2 <= len(re.findall(r"\.(?= |$)", conclusion)) <= 3 and conclusion.endswith(".")
