@@ -93,7 +93,7 @@ def test_the_wheel(built, empty, sources):
 @asked_for
 def test_a_compiled_policy_against_the_wheel(built, empty, tmp_path):
     example = shutil.copytree(ROOT / "docs/examples/policies", tmp_path / "policies")
-    empty("-m", "pip", "install", "-q", built[1], "cython", "setuptools")
+    empty("-m", "pip", "install", "-q", built[1], "cython", "setuptools>=77")
     empty("-m", "pip", "install", "-q", "--no-build-isolation", example)
     empty("-m", "foliosim", "study", "bgsave", "--set", "data=4M", "--set", "writes=100", "--policy",
           "cow_order=window", "--json", "window.json")

@@ -18,8 +18,9 @@ def told(*arguments):
 
 
 def fork_and_write(arch, page_size):
-    machine = fs.Machine(arch=arch, page_size=page_size, memory="2G", thp="always")
-    parent, size = machine.spawn(), machine.core.pmd_size
+    size = cores.find(arch, page_size).pmd_size
+    machine = fs.Machine(arch=arch, page_size=page_size, memory=16 * size, thp="always")
+    parent = machine.spawn()
     addr = parent.mmap(2 * size)
     parent.write(addr, 2 * size, value=7)
     child = parent.fork()
