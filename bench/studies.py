@@ -99,6 +99,7 @@ def tried(name, folder):
 @click.command(help=__doc__)
 @click.argument("names", nargs=-1, type=click.Choice(list(STUDIES)))
 def main(names):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background begin with it ignored
     table = Table("study")
     for heading in ("runs", "s", "CPU s", "peak MiB", "arm64 64K", "JSON", "--jobs 2 alike", "resumed alike"):
         table.add_column(heading, justify="right")
