@@ -62,7 +62,9 @@ cdef int32_t free_policy(machine_t *m, uint64_t *pte, uint32_t max_nr) noexcept 
         return -1
     answer = ask_madv_free_partial(m, folio_order(folio), nr)
     if answer == MADV_FREE_GIVE_UP:
-        return max_nr if folio_maybe_mapped_shared(folio) or split_folio(m, pfn, SPLIT_MADVISE) < 0 else 0
+        if page_precise_mapcount(m, head_of(m, pfn)) != 1:       # folio_estimated_sharers: the first page's
+            return max_nr
+        return max_nr if split_folio(m, pfn, SPLIT_MADVISE) < 0 else 0
     if answer != MADV_FREE_MARK_WHOLE or nr == folio_nr_pages(folio):
         return -1
     if keep_others(m, pte, nr):

@@ -7,8 +7,9 @@ from foliosim.policy.choose import (
 from foliosim.policy.points import (
     POINTS as POINTS,
     PRESETS as PRESETS,
+    RELEASES as RELEASES,
     Alternative as Alternative,
     Point as Point,
 )
 
-__all__ = ["POINTS", "PRESETS", "Alternative", "Point", "choices", "installed", "preset", "slot"]
+__all__ = ["POINTS", "PRESETS", "RELEASES", "Alternative", "Point", "choices", "installed", "preset", "slot"]

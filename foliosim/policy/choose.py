@@ -4,6 +4,8 @@ A package may offer policies of its own in the entry-point group ``foliosim.poli
 a dict of point to alternative, or an object (or class) with methods named like points.  An entry ``cow_order.mine`` is
 an alternative of one point: a callable, or a capsule with compiled code.
 """
+from functools import cache
+
 from foliosim.policy.points import POINTS, PRESETS
 
 GROUP = "foliosim.policies"
@@ -74,7 +76,8 @@ def choices(policy):
         policy = {name: getattr(policy, name) for name in POINTS if callable(getattr(policy, name, None))}
         if not policy:
             raise ValueError(f"policy {given!r}: no method is named like a point: {', '.join(POINTS)}")
-    return {point: _choice(point, answer) for point, answer in policy.items()}
+    offered = cache(installed)           # packages are asked once, and only if a name is none of ours
+    return {point: _choice(point, answer, offered) for point, answer in policy.items()}
 
 
 def slot(point, answer):
@@ -82,16 +85,17 @@ def slot(point, answer):
     return POINTS[point].parse(answer) if isinstance(answer, str) else answer
 
 
-def _choice(point, answer):
-    if point not in POINTS:
+def _choice(point, answer, offered):
+    if not isinstance(point, str) or point not in POINTS:
         raise ValueError(f"policy point {point!r}: valid are {', '.join(POINTS)}")
     if callable(answer) or type(answer).__name__ == "PyCapsule":
         return answer
     try:
         POINTS[point].parse(answer)
         return answer
-    except ValueError:
-        entry = installed().get(f"{point}.{answer}") if isinstance(answer, str) else None
-        if entry is None:
-            raise
-        return entry.load()
+    except ValueError as error:
+        found = {name.removeprefix(f"{point}."): entry for name, entry in offered().items()
+                 if name.startswith(f"{point}.")}
+        if not isinstance(answer, str) or answer not in found:
+            raise ValueError(", ".join([str(error), *found])) from None
+    return found[answer].load()

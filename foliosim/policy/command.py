@@ -5,7 +5,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from foliosim.policy import POINTS, PRESETS, installed
+from foliosim.policy import POINTS, PRESETS, RELEASES, installed
 
 
 @click.command()
@@ -21,6 +21,8 @@ def policies(as_json):
     console.print(points())
     console.print()
     console.print(presets())
+    console.print()
+    console.print(releases())
     for name, entry in installed().items():
         console.print(f"installed: [bold]{name}[/bold] ({entry.value})", highlight=False)
 
@@ -31,14 +33,15 @@ def table():
     Returns
     -------
     dict
-        ``{"points": [...], "presets": {preset: {point: alternative}}}``.
+        ``{"points": [...], "presets": {preset: {point: alternative}}, "releases": {preset: {point: [alternative,
+        kernel functions]}}}``.
     """
     return {
         "points": [{"id": point.id, "name": point.name, "question": point.question,
                     "arguments": list(point.arguments),
                     "alternatives": [{"name": one.written, "what": one.what, "source": one.source}
                                      for one in point.alternatives]} for point in POINTS.values()],
-        "presets": PRESETS,
+        "presets": PRESETS, "releases": RELEASES,
     }
 
 
@@ -62,4 +65,15 @@ def presets():
         cells = [choices[name] if choices[name] != linux or preset == "linux-6.18" else "\u00b7"
                  for preset, choices in PRESETS.items()]
         out.add_row(name, *cells)
+    return out
+
+
+def releases():
+    """The table of what older releases do otherwise, and where that was read."""
+    out = Table("release", "point", "alternative", "read in its functions", title="releases (where they differ)",
+                title_justify="left")
+    for preset, changes in RELEASES.items():
+        for name, (alternative, functions) in changes.items():
+            out.add_row(preset, name, alternative, functions)
+        out.add_section()
     return out

@@ -352,18 +352,37 @@ POINTS = {point.name: point for point in (
 )}
 
 _LINUX = {point.name: point.alternatives[0].name for point in POINTS.values()}
-_BEFORE_6_15 = {"cow_reuse": "anon_exclusive_only", "mlock_rule": "contained_lazy", "zero_page": "huge_then_small"}
-_BEFORE_6_8 = {"cow_reuse": "exclusive_or_last", "zero_page": "huge_then_small", "fault_order": "pmd_enabled",
-               "fault_fallback": "straight_to_0", "deferred_members": "partially_mapped", "drop_zero_pages": "no",
-               "madv_free_partial": "give_up", "underused": "off", "swap_large": "pmd_whole",
-               "partial_evict": "split_then_sort"}
+
+# Where a release is not as 6.18: the alternative, and the functions of that release in which this was read.
+_BEFORE_6_8 = {
+    "partial_evict": ("split_then_sort", "shrink_folio_list, try_to_unmap_one"),
+    "cow_reuse": ("exclusive_or_last", "do_wp_page, do_huge_pmd_wp_page"),
+    "fault_order": ("pmd_enabled", "hugepage_vma_check"),
+    "fault_fallback": ("straight_to_0", "do_huge_pmd_anonymous_page"),
+    "zero_page": ("huge_then_small", "do_huge_pmd_wp_page"),
+    "deferred_members": ("partially_mapped", "page_remove_rmap"),
+    "underused": ("off", "deferred_split_scan"),
+    "drop_zero_pages": ("no", "remap_page, remove_migration_pte"),
+    "madv_free_partial": ("give_up", "madvise_free_pte_range"),
+    "swap_large": ("pmd_whole", "shrink_folio_list, add_to_swap"),
+}
+RELEASES = {
+    "linux-6.12": {
+        "mlock_rule": ("contained_lazy", "allow_mlock_munlock, __folio_add_anon_rmap, folio_referenced_one"),
+        "cow_reuse": ("anon_exclusive_only", "wp_can_reuse_anon_folio, do_huge_pmd_wp_page"),
+        "zero_page": ("huge_then_small", "do_huge_pmd_wp_page"),
+    },
+    "linux-6.7": {**_BEFORE_6_8, "mlock_rule": ("contained_lazy", "allow_mlock_munlock, folio_referenced_one"),
+                  "cow_reuse": ("exclusive_or_last", "wp_can_reuse_anon_folio, do_huge_pmd_wp_page")},
+    "linux-6.1": {**_BEFORE_6_8, "mlock_rule": ("pmd_only", "mlock_pte_range, mlock_vma_folio, folio_referenced_one")},
+}
+_RELEASES = {name: {point: alternative for point, (alternative, _) in changes.items()}
+             for name, changes in RELEASES.items()}
 
 # What differs from linux-6.18.
 PRESETS = {name: {**_LINUX, **changes} for name, changes in {
     "linux-6.18": {},
-    "linux-6.12": _BEFORE_6_15,
-    "linux-6.7": {**_BEFORE_6_8, "mlock_rule": "contained_lazy"},
-    "linux-6.1": {**_BEFORE_6_8, "mlock_rule": "pmd_only"},
+    **_RELEASES,
     "wilcox-2023": {"vma_split": "split_try_defer", "fork_child_mprotect": "cow_whole", "cow_order": "inherit",
                     "pin_long": "split", "collapse_rule": "quadruple_active", "underused": "accessed_half"},
     "oracle": {"mlock_rule": "split", "cow_reuse": "exact_owner_set", "pin_short": "per_page_count",

@@ -24,3 +24,4 @@ class Point:
 
 POINTS: dict[str, Point]
 PRESETS: dict[str, dict[str, str]]
+RELEASES: dict[str, dict[str, tuple[str, str]]]

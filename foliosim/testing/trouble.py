@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import click
 
+from foliosim.cores import ARCHES
 from foliosim.errors import UnsupportedError
 from foliosim.live.generate import Generator
 from foliosim.live.themes import ADVICES, THEMES
@@ -62,9 +63,9 @@ def generator(seed):
     return Generator(seed, ops, set(ADVICES), steps=(20, 60))
 
 
-def settings(rng):
-    """Keywords of a random `Machine` of x86-64, small enough to be under pressure."""
-    chosen = {"memory": "64M", "swap": "8M", **rng.choice(MACHINES), "policy": policies(rng, rng.randint(0, 4))}
+def settings(rng, arch="x86_64"):
+    """Keywords of a random `Machine` with 4 KiB pages, small enough to be under pressure."""
+    chosen = {"arch": arch, "memory": "64M", "swap": "8M", **rng.choice(MACHINES), "policy": policies(rng, rng.randint(0, 4))}
     if rng.random() < 0.5:
         chosen["limit"] = rng.choice((6, 9, 16)) << 20
     if rng.random() < 0.4:
@@ -72,7 +73,7 @@ def settings(rng):
     return chosen
 
 
-def walk(seed, number, tally):
+def walk(seed, number, tally, arch="x86_64"):
     """One random program, to its end.
 
     Parameters
@@ -81,6 +82,7 @@ def walk(seed, number, tally):
         Of the program: the same, the same steps.
     tally : Tally
         Counted up.
+    arch : str
 
     Raises
     ------
@@ -89,7 +91,7 @@ def walk(seed, number, tally):
     """
     rng = random.Random(f"foliosim trouble {seed} {number}")
     steps = generator(seed).scenario(number)["steps"]
-    program = Program(actors={"p0": steps}, machine=settings(rng))
+    program = Program(actors={"p0": steps}, machine=settings(rng, arch))
     player = Player(Machine(**program.machine), {"policy": _set_policy})
     done = []
     tally.programs += 1
@@ -181,7 +183,7 @@ def _address(rng):
     return hex(ARENA + rng.choice((0, 1, 2, 4, 8)) * HUGE + rng.choice((0, 1, 7, 255, 256, 511)) * PAGE)
 
 
-def run(steps, seed, progress=None):
+def run(steps, seed, progress=None, arch="x86_64"):
     """Random programs until so many steps are validated.
 
     Parameters
@@ -189,6 +191,7 @@ def run(steps, seed, progress=None):
     steps, seed : int
     progress : callable, optional
         Called with the steps so far.
+    arch : str
 
     Returns
     -------
@@ -200,7 +203,7 @@ def run(steps, seed, progress=None):
     """
     tally = Tally()
     while tally.steps < steps:
-        walk(seed, tally.programs, tally)
+        walk(seed, tally.programs, tally, arch)
         if progress is not None:
             progress(tally.steps)
     return tally
@@ -209,19 +212,20 @@ def run(steps, seed, progress=None):
 @click.command()
 @click.option("--steps", default=100_000, show_default=True, type=click.IntRange(1), help="Steps to validate.")
 @click.option("--seed", default=0, show_default=True)
-def main(steps, seed):
+@click.option("--arch", default="x86_64", show_default=True, type=click.Choice(ARCHES))
+def main(steps, seed, arch):
     """Random policies, failures and schedules, with every invariant checked after every step."""
     from rich.progress import Progress
 
     try:
         with Progress() as bar:
             task = bar.add_task("steps", total=steps)
-            tally = run(steps, seed, lambda done: bar.update(task, completed=min(done, steps)))
+            tally = run(steps, seed, lambda done: bar.update(task, completed=min(done, steps)), arch)
     except BrokenWalk as broken:
         click.echo(str(broken))
         sys.exit(1)
     errors = ", ".join(f"{name} {count}" for name, count in sorted(tally.errors.items()))
-    click.echo(f"seed {seed}: {tally.programs:,} programs, {tally.steps:,} steps, each validated; {tally.policies:,}"
+    click.echo(f"{arch}, seed {seed}: {tally.programs:,} programs, {tally.steps:,} steps, each validated; {tally.policies:,}"
                f" policy changes, {tally.daemons:,} daemon runs, {tally.troubles:,} troubles; programs saw {errors}")
 
 

@@ -4,6 +4,7 @@ from functools import cache
 import pytest
 
 import foliosim as fs
+from foliosim._core.policy import compiled_alternatives
 from foliosim.policy import POINTS
 
 HUGE, HALF, PAGE = 2 << 20, 1 << 20, 4096
@@ -315,6 +316,27 @@ def outcome(point, answer):
     (name, written(one)) for name, point in POINTS.items() for one in point.alternatives[1:]])
 def test_it_differs_from_the_default(point, answer):
     assert outcome(point, answer) != outcome(point, POINTS[point].names[0])
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_scene_is_the_same_again(point):
+    """So that what differs does so by the policy."""
+    default = POINTS[point].names[0]
+    assert repr(list(SCENES[point]({point: default}))) == outcome(point, default)
+
+
+@pytest.mark.parametrize("point, one", [
+    (name, one) for name, point in POINTS.items() for one in point.alternatives if one.number])
+def test_the_number_matters(point, one):
+    outcomes = {outcome(point, f"{one.name}({number})") for number in (NUMBERS[one.name], *one.number[1:])}
+    assert len(outcomes) > 1
+
+
+def test_all_are_tried():
+    """The table has what is compiled in, and every point a scene; nothing else has one."""
+    assert set(SCENES) == set(POINTS) == set(compiled_alternatives())
+    assert all(set(point.names) == set(compiled_alternatives()[name]) for name, point in POINTS.items())
+    assert set(NUMBERS) == {one.name for point in POINTS.values() for one in point.alternatives if one.number}
 
 
 @pytest.mark.parametrize("point", POINTS)

@@ -442,6 +442,18 @@ class TestInstalled:
         offer("mine", {})
         with pytest.raises(ValueError, match="'yours'.*mine"):
             fs.Machine(memory="64M", policy="yours")
+        offer("vma_split.theirs", len)
+        with pytest.raises(ValueError, match="'yours'.*fail, theirs$"):
+            fs.Machine(memory="64M", policy={"vma_split": "yours"})
+
+    def test_packages_are_asked_once_and_only_for_unknown_names(self, monkeypatch):
+        asked = []
+        monkeypatch.setattr("importlib.metadata.entry_points", lambda group: asked.append(group) or [
+            Entry("vma_split.mine", lambda *known: "keep"), Entry("pin_long.mine", lambda *known: "no_split")])
+        fs.Machine(memory="64M", policy={"vma_split": "fail", "cow_order": "fixed(2)"})
+        assert not asked
+        fs.Machine(memory="64M", policy={"vma_split": "mine", "pin_long": "mine"})
+        assert len(asked) == 1
 
 
 class TestCommand:
@@ -454,6 +466,7 @@ class TestCommand:
 
     def test_json(self):
         got = json.loads(CliRunner().invoke(main, ["policies", "--json"]).output)
+        assert got["releases"]["linux-6.1"]["cow_reuse"] == ["exclusive_or_last", "do_wp_page, do_huge_pmd_wp_page"]
         assert got["presets"] == PRESETS and [point["name"] for point in got["points"]] == list(POINTS)
 
 

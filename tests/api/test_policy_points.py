@@ -580,6 +580,16 @@ def test_madv_free_partial_after_a_folio_that_cannot_be_split(answer, lazy):
     assert process.smaps()[0]["LazyFree"] == lazy
 
 
+@pytest.mark.parametrize("answer, split", [("split_continue", True), ("give_up", False)])
+def test_madv_free_partial_judges_by_the_first_page(answer, split):
+    """folio_estimated_sharers, which 6.7 asks: a folio whose first page is not mapped seems to be another's."""
+    machine, process, addr = written({"madv_free_partial": answer})
+    process.munmap(addr, PAGE)
+    process.madvise(addr + HALF, 8 * PAGE, fs.MADV_FREE)
+    machine.validate()
+    assert (order(machine, process, addr + HALF) == 0, process.smaps()[0]["LazyFree"]) == (split, 8 * 4 if split else 0)
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_run(name):
     machine, process, addr = written(name)

@@ -15,6 +15,11 @@ def test_every_invariant_after_every_step():
     assert {"ENOMEM", "EINVAL", "EAGAIN"} <= set(tally.errors)
 
 
+def test_the_same_on_arm64():
+    tally = trouble.run(100_000 if BIG else 500, seed=8, arch="arm64")
+    assert tally.unsupported == 0 and min(tally.policies, tally.daemons, tally.troubles) > tally.steps // 20
+
+
 def test_the_same_seed_the_same_walk():
     one, two = (trouble.run(300, seed=3) for _ in range(2))
     assert one == two
