@@ -164,6 +164,11 @@ cdef int collapse_count_zero(void *ctx, int param, const int64_t *arg) noexcept 
     return collapse_within(arg[0] + arg[1], arg)
 
 
+cdef int collapse_eagerness(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """One scale in place of max_ptes_none: 10 needs one page, each step less twice as many may not be empty, 1 all."""
+    return COLLAPSE_EXCEED_NONE if arg[0] >= FS_HPAGE_PMD_NR >> (10 - param) else collapse_within(0, arg)
+
+
 cdef int collapse_bitmap(void *ctx, int param, const int64_t *arg) noexcept nogil:
     """Every enabled size is looked at, so that empty entries of the block as a whole decide nothing."""
     cdef int answer = collapse_within(0, arg)
@@ -190,6 +195,12 @@ cdef int underused_zero_filled(void *ctx, int param, const int64_t *arg) noexcep
 
 cdef int underused_incl_511(void *ctx, int param, const int64_t *arg) noexcept nogil:
     return UNDERUSED_SPLIT if arg[0] > arg[1] else UNDERUSED_NO
+
+
+cdef int underused_bucketed(void *ctx, int param, const int64_t *arg) noexcept nogil:
+    """Ten buckets by how many pages are in use, the last one with what is left over; the lowest ones are emptied."""
+    cdef int64_t bucket = min(9, (FS_HPAGE_PMD_NR - arg[0]) // (FS_HPAGE_PMD_NR // 10))
+    return UNDERUSED_SPLIT if bucket < param else UNDERUSED_KEEP
 
 
 cdef int underused_accessed_half(void *ctx, int param, const int64_t *arg) noexcept nogil:
@@ -330,11 +341,12 @@ cdef dict RULES = {
         "partially_mapped": <size_t>&members_partially_mapped,
         "exclude_fully_unmapped": <size_t>&members_not_unmapped, "order>=2": <size_t>&members_any_order},
     "collapse_rule": {
-        "count_zero_as_none": <size_t>&collapse_count_zero, "bitmap_best_fit": <size_t>&collapse_bitmap,
-        "bitmap_best_fit_capped": <size_t>&collapse_bitmap, "bitmap_best_fit_scaled": <size_t>&collapse_bitmap},
+        "count_zero_as_none": <size_t>&collapse_count_zero, "eagerness": <size_t>&collapse_eagerness,
+        "bitmap_best_fit": <size_t>&collapse_bitmap, "bitmap_best_fit_capped": <size_t>&collapse_bitmap,
+        "bitmap_best_fit_scaled": <size_t>&collapse_bitmap},
     "collapse_vs_free": {"backoff": <size_t>&free_backoff, "respect_recent_dontneed": <size_t>&free_respect},
     "underused": {"zero_filled": <size_t>&underused_zero_filled, "zero_filled_incl_511": <size_t>&underused_incl_511,
-                  "accessed_half": <size_t>&underused_accessed_half},
+                  "bucketed_lru": <size_t>&underused_bucketed, "accessed_half": <size_t>&underused_accessed_half},
     "age_unit": {"majority": <size_t>&age_majority, "per_page": <size_t>&age_per_page},
     "contpte": {"fold_on_set": <size_t>&contpte_on_set},
     "swap_large": {"order0": <size_t>&swap_in_order0, "pmd_whole": <size_t>&swap_pmd_mapped},

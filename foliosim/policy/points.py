@@ -298,6 +298,8 @@ POINTS = {point.name: point for point in (
                           "M. Wilcox, What size anonymous folios should we allocate?, 21 Feb 2023",
                           also="quadruple_active(3 of 4)"),
               Alternative("count_zero_as_none", "pages of zeros count as empty", "proposed by K. Shutsemau"),
+              Alternative("eagerness", "10: if one page of the 512 is in use, 9: over half of them, 8: over three quarters, "
+                          "... 1: all", "proposed by D. Hildenbrand (one scale; these steps are ours)", ("n", 1, 10)),
               Alternative("bitmap_best_fit", "the largest enabled size that fits; below 2 MiB max_ptes_none counts as "
                           "0, or if it is 511, as all but one", f"{_PACHE}, v17, 11 May 2026"),
               Alternative("bitmap_best_fit_capped", "the same; below 2 MiB at most 255, in proportion to the size",
@@ -320,6 +322,8 @@ POINTS = {point.name: point for point in (
               Alternative("zero_filled_incl_511", "the same, but if all pages are zero-filled in any case",
                           "D. Hildenbrand, mm/huge_memory: fix shrinking of all-zero THPs with max_ptes_none default, "
                           "5 Sep 2025"),
+              Alternative("bucketed_lru", "if by its pages in use it is in one of the b lowest of ten buckets",
+                          "A. Zhu, [PATCH 0/3] THP Shrinker, 28 Sep 2022 (b = 1)", ("b", 1, 10)),
               Alternative("accessed_half", "if fewer than half of its pages were used, all in one half",
                           "M. Wilcox, What size anonymous folios should we allocate?, 21 Feb 2023"),
           )),

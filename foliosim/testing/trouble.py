@@ -63,9 +63,9 @@ def generator(seed):
     return Generator(seed, ops, set(ADVICES), steps=(20, 60))
 
 
-def settings(rng, arch="x86_64"):
+def settings(rng):
     """Keywords of a random `Machine` with 4 KiB pages, small enough to be under pressure."""
-    chosen = {"arch": arch, "memory": "64M", "swap": "8M", **rng.choice(MACHINES), "policy": policies(rng, rng.randint(0, 4))}
+    chosen = {"memory": "64M", "swap": "8M", **rng.choice(MACHINES), "policy": policies(rng, rng.randint(0, 4))}
     if rng.random() < 0.5:
         chosen["limit"] = rng.choice((6, 9, 16)) << 20
     if rng.random() < 0.4:
@@ -91,7 +91,7 @@ def walk(seed, number, tally, arch="x86_64"):
     """
     rng = random.Random(f"foliosim trouble {seed} {number}")
     steps = generator(seed).scenario(number)["steps"]
-    program = Program(actors={"p0": steps}, machine=settings(rng, arch))
+    program = Program(actors={"p0": steps}, machine={**settings(rng), "arch": arch})
     player = Player(Machine(**program.machine), {"policy": _set_policy})
     done = []
     tally.programs += 1
@@ -225,8 +225,8 @@ def main(steps, seed, arch):
         click.echo(str(broken))
         sys.exit(1)
     errors = ", ".join(f"{name} {count}" for name, count in sorted(tally.errors.items()))
-    click.echo(f"{arch}, seed {seed}: {tally.programs:,} programs, {tally.steps:,} steps, each validated; {tally.policies:,}"
-               f" policy changes, {tally.daemons:,} daemon runs, {tally.troubles:,} troubles; programs saw {errors}")
+    click.echo(f"{arch}, seed {seed}: {tally.programs:,} programs, {tally.steps:,} steps, each validated; "
+               f"{tally.policies:,} policy changes, {tally.daemons:,} daemon runs, {tally.troubles:,} troubles; programs saw {errors}")
 
 
 if __name__ == "__main__":

@@ -95,7 +95,8 @@ WORDS = {
     "table pfn": lambda t, bad: t.machine.table(bad),
     "poke_table index": lambda t, bad: t.machine.poke_table(t.table, bad, 0),
     "poke_table entry": lambda t, bad: t.machine.poke_table(t.table, 0, bad),
-    "peek_swap slot": lambda t, bad: t.machine.peek_swap(bad), "peek_swap offset": lambda t, bad: t.machine.peek_swap(1, bad),
+    "peek_swap slot": lambda t, bad: t.machine.peek_swap(bad),
+    "peek_swap offset": lambda t, bad: t.machine.peek_swap(1, bad),
     "limit": lambda t, bad: setattr(t.machine, "limit", bad),
     "swappiness": lambda t, bad: setattr(t.machine, "swappiness", bad),
     "reclaim nr_pages": lambda t, bad: t.machine.reclaim(bad),
@@ -113,7 +114,8 @@ WORDS = {
     "inject.failure nth": lambda t, bad: t.machine.inject.failure(bad),
     "inject.failure times": lambda t, bad: t.machine.inject.failure(times=bad),
     "inject.failure min_order": lambda t, bad: t.machine.inject.failure(min_order=bad),
-    "machine memory": lambda t, bad: fs.Machine(memory=bad), "machine swap": lambda t, bad: fs.Machine(memory="64M", swap=bad),
+    "machine memory": lambda t, bad: fs.Machine(memory=bad),
+    "machine swap": lambda t, bad: fs.Machine(memory="64M", swap=bad),
     "machine limit": lambda t, bad: fs.Machine(memory="64M", limit=bad),
     "machine page_size": lambda t, bad: fs.Machine(memory="64M", page_size=bad),
     "machine va_bits": lambda t, bad: fs.Machine(memory="64M", va_bits=bad),
@@ -207,7 +209,8 @@ def test_an_argument_is_asked_before_the_operation(things):
     things.machine.validate()
 
 
-@pytest.mark.parametrize("addr, length, offset", [((1 << 64) - PAGE, 2 * PAGE, 0), (1 << 40, PAGE, (1 << 64) - (1 << 40))])
+@pytest.mark.parametrize("addr, length, offset", [
+    ((1 << 64) - PAGE, 2 * PAGE, 0), (1 << 40, PAGE, (1 << 64) - (1 << 40))])
 def test_a_range_does_not_wrap_around(things, addr, length, offset):
     for call in (lambda t, bad: t.process.write(bad, length, value=1, offset=offset),
                  lambda t, bad: t.process.read(bad, length, offset=offset)):

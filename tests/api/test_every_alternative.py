@@ -10,7 +10,7 @@ from foliosim.policy import POINTS
 HUGE, HALF, PAGE = 2 << 20, 1 << 20, 4096
 ALL_SIZES = {f"{4 << n}kB": "always" for n in range(2, 10)}
 NUMBERS = {"retry": 3, "fixed": 4, "window": 3, "up_to": 3, "split_now_if_order": 8, "lower_uniform": 4, "backoff": 2,
-           "zero_filled": 100}
+           "zero_filled": 100, "eagerness": 8, "bucketed_lru": 2}
 
 
 def made(policy, *, size=2 * HUGE, fill=HUGE, swap="8M", **settings):

@@ -590,6 +590,28 @@ def test_madv_free_partial_judges_by_the_first_page(answer, split):
     assert (order(machine, process, addr + HALF) == 0, process.smaps()[0]["LazyFree"]) == (split, 8 * 4 if split else 0)
 
 
+@pytest.mark.parametrize("eagerness, pages, collapses", [
+    (10, 1, 1), (9, 256, 0), (9, 257, 1), (8, 384, 0), (8, 385, 1), (1, 511, 0), (1, 512, 1)])
+def test_collapse_eagerness(eagerness, pages, collapses):
+    machine, process, addr = make({"collapse_rule": f"eagerness({eagerness})"}, advise=False,
+                                  khugepaged={"max_ptes_none": 17})             # of no meaning
+    process.write(addr, pages * PAGE, value=7)
+    process.madvise(addr, HUGE, fs.MADV_HUGEPAGE)
+    assert machine.khugepaged_scan(process) == collapses
+    machine.validate()
+
+
+@pytest.mark.parametrize("buckets, used, split", [
+    (1, 50, 1), (1, 51, 0), (2, 101, 1), (2, 102, 0), (9, 459, 0), (10, 459, 1), (10, 509, 1)])
+def test_underused_bucketed_lru(buckets, used, split):
+    machine, process, addr = make({"underused": f"bucketed_lru({buckets})"})
+    process.write(addr, used * PAGE, value=7)
+    assert machine.vmstat()["deferred_split_folios"] == 1
+    assert machine.shrink_deferred() == split
+    machine.validate()
+    assert machine.vmstat()["deferred_split_folios"] == 1 - split
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_run(name):
     machine, process, addr = written(name)
