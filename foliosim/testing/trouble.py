@@ -226,7 +226,8 @@ def main(steps, seed, arch):
         sys.exit(1)
     errors = ", ".join(f"{name} {count}" for name, count in sorted(tally.errors.items()))
     click.echo(f"{arch}, seed {seed}: {tally.programs:,} programs, {tally.steps:,} steps, each validated; "
-               f"{tally.policies:,} policy changes, {tally.daemons:,} daemon runs, {tally.troubles:,} troubles; programs saw {errors}")
+               f"{tally.policies:,} policy changes, {tally.daemons:,} daemon runs, {tally.troubles:,} troubles; "
+               f"programs saw {errors}")
 
 
 if __name__ == "__main__":
