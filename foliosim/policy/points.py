@@ -299,7 +299,8 @@ POINTS = {point.name: point for point in (
                           also="quadruple_active(3 of 4)"),
               Alternative("count_zero_as_none", "pages of zeros count as empty", "proposed by K. Shutsemau"),
               Alternative("eagerness", "10: if one page of the 512 is in use, 9: over half of them, 8: over three "
-                          "quarters, ... 1: all", "proposed by D. Hildenbrand (one scale; these steps are ours)", ("n", 1, 10)),
+                          "quarters, ... 1: all", "proposed by D. Hildenbrand (one scale; these steps are ours)",
+                          ("n", 1, 10)),
               Alternative("bitmap_best_fit", "the largest enabled size that fits; below 2 MiB max_ptes_none counts as "
                           "0, or if it is 511, as all but one", f"{_PACHE}, v17, 11 May 2026"),
               Alternative("bitmap_best_fit_capped", "the same; below 2 MiB at most 255, in proportion to the size",

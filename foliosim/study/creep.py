@@ -100,7 +100,7 @@ STUDY = Study(
     question="A page of each 2 MiB is in use, and khugepaged may make many sizes: does it creep up to 2 MiB, step by"
              " step?",
     keys=KEYS,
-    points={"collapse_rule": POINTS["collapse_rule"].names},
+    points={"collapse_rule": tuple(one.name for one in POINTS["collapse_rule"].alternatives if not one.number)},
     columns=COLUMNS,
     cases=cases,
     run=run,
