@@ -60,10 +60,32 @@ cdef page_t *page_at(machine_t *m, uint64_t pfn) except NULL:
     return page_of(m, <uint32_t>pfn)
 
 
-cdef void *mapping_at(machine_t *m, uint64_t id) except NULL:
-    if id > 0xffffff or not mapping_id_used(m, <uint32_t>id):
-        raise LookupError(f"no mapping {id}")
-    return m.mappings[id]
+cdef mapping_t *file_mapped(machine_t *m, uint64_t id) noexcept:
+    """The page cache with this id that some VMA maps; NULL: none."""
+    cdef mm_t *mm = m.mm_first
+    cdef vma_t *vma
+    while mm != NULL:
+        vma = mm.mmap
+        while vma != NULL:
+            if vma.file != NULL and vma.file.id == id:
+                return vma.file
+            vma = vma.next
+        mm = mm.next
+    return NULL
+
+
+cdef mapping_t *mapping_at(machine_t *m, uint64_t id) except NULL:
+    cdef mapping_t *found = file_mapped(m, id)
+    if found == NULL:
+        raise LookupError(f"no file {id} is mapped")
+    return found
+
+
+cdef anon_vma_t *anon_vma_at(machine_t *m, uint64_t id) except NULL:
+    """An id that is in use is an anon_vma's, or a file's; of the latter only those that are mapped are told apart."""
+    if id > 0xffffff or not mapping_id_used(m, <uint32_t>id) or file_mapped(m, id) != NULL:
+        raise LookupError(f"no anon_vma {id}")
+    return <anon_vma_t *>m.mappings[id]
 
 
 cdef uint32_t flag_bit(str name) except 0:
@@ -100,7 +122,7 @@ cdef int32_t *frame_field(machine_t *m, str kind, uint64_t pfn, str field) excep
 
 
 cdef int32_t *anon_vma_field(machine_t *m, uint64_t id, str field) except NULL:
-    cdef anon_vma_t *anon_vma = <anon_vma_t *>mapping_at(m, id)
+    cdef anon_vma_t *anon_vma = anon_vma_at(m, id)
     if field == "refcount":
         return &anon_vma.refcount
     if field == "num_children":
@@ -164,7 +186,7 @@ cdef tuple corrupt(machine_t *m, str kind, uint64_t number, str field, int64_t d
         vma.nr_chain += <int32_t>delta
         return f"vma {vma.mm.pid} 0x{vma.start:x}", field
     elif kind == "mapping":
-        (<mapping_t *>mapping_at(m, number)).nrpages += delta
+        mapping_at(m, number).nrpages += delta
     elif kind == "slot":
         if not 0 < number < m.swap.nr:
             raise LookupError(f"no slot {number}")

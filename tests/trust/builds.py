@@ -106,9 +106,8 @@ def main(kind, recordings, cores, jobs, worlds, pytest_arguments):
     tree, bad = Tree(kind), 0
     tree.copy()
     tree.build(cores)
-    workers = ["-n", str(jobs)] if jobs > 1 else []
-    status, said = tree.run("pytest", "-q", "-m", "not live", "-p", "no:cacheprovider", *workers,
-                            *map(str, pytest_arguments))
+    status, said = tree.run("pytest", "-q", "-m", "not live", "-p", "no:cacheprovider", "-n", str(jobs),
+                            *pytest_arguments)          # in workers: where one is stopped, the others go on
     for line in said.splitlines():
         if line.startswith(("FAILED", "ERROR")):
             click.echo(line)
