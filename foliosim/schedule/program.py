@@ -59,7 +59,7 @@ class Program:
             raise ScheduleError("no program: must have actors, a dict of name to list of steps")
         unknown = set(data) - {"machine", "setup", "actors", "daemons", "order", "why", "value", "step"}
         if unknown:
-            raise ScheduleError(f"program: unknown {', '.join(sorted(unknown))}")
+            raise ScheduleError(f"program: unknown {', '.join(map(repr, sorted(unknown)))}")
         parts = {name: data[name] for name in ("machine", "setup", "actors", "daemons") if name in data}
         for name, part in parts.items():
             if not isinstance(part, list if name == "setup" else dict):

@@ -129,7 +129,7 @@ def test_a_shift_that_is_too_far():
 
 @pytest.mark.parametrize("program, reason", [
     ({"actors": {"a": 5}}, "must be a list"), ({"actors": {"a": []}, "machine": []}, "machine must be an object"),
-    ({"actors": {"a": []}, "odd": 1}, "unknown odd")])
+    ({"actors": {"a": []}, "od\nd": 1}, r"unknown 'od\\nd'")])
 def test_a_program_that_is_none_names_its_file(program, reason, tmp_path):
     path = tmp_path / "program.json"
     path.write_text(json.dumps(program))
