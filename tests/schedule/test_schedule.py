@@ -163,7 +163,7 @@ class TestCommand:
 
     @pytest.mark.parametrize("text, words", [
         ("{", "not JSON"), ("[]", "must have actors"), ('{"actors": {}}', "at least one actor"),
-        ('{"actors": {"a": []}, "speed": 1}', "unknown speed")])
+        ('{"actors": {"a": []}, "speed": 1}', "unknown 'speed'")])
     def test_bad_files(self, tmp_path, text, words):
         (tmp_path / "bad.json").write_text(text)
         result = self.run("search", tmp_path / "bad.json", "--tries", 1)
