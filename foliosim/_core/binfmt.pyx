@@ -25,7 +25,8 @@ def map_stack(CoreProcess process, uint64_t addr, uint64_t length, uint64_t used
     cdef int64_t result = ksys_mmap(m, mm, addr, length, FS_PROT_READ | FS_PROT_WRITE,
                                     FS_MAP_PRIVATE | FS_MAP_ANONYMOUS | FS_MAP_FIXED | FS_MAP_GROWSDOWN, NULL, True, 0)
     process.done(result)
-    process.leave(result, "execve", (addr, length))
+    if process.leave(result) < 0:
+        process.fail(result, "execve", (addr, length))
     mm = process.begin(used)
     mm.rlimit_stack = limit
     vma = vma_lookup(mm, addr)
@@ -35,7 +36,8 @@ def map_stack(CoreProcess process, uint64_t addr, uint64_t length, uint64_t used
     result = user_access(m, mm, &a)
     vma.flags &= ~VM_STACK_INCOMPLETE_SETUP
     process.done(result)
-    process.leave(result, "execve", (addr, length))
+    if process.leave(result) < 0:
+        process.fail(result, "execve", (addr, length))
 
 
 def map_bss(CoreProcess process, uint64_t addr, uint64_t length, bint executable):
@@ -46,7 +48,8 @@ def map_bss(CoreProcess process, uint64_t addr, uint64_t length, bint executable
     if result == 0:
         result = do_brk_flags(m, mm, NULL, addr, length, VM_EXEC if executable else 0)
     process.done(result)
-    process.leave(result, "execve", (addr, length))
+    if process.leave(result) < 0:
+        process.fail(result, "execve", (addr, length))
 
 
 def set_brk(CoreProcess process, uint64_t start):

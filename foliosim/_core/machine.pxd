@@ -56,8 +56,8 @@ cdef class CoreProcess:
     cdef mm_t *begin(self, uint64_t length) except NULL
     cdef int64_t done(self, int64_t result) noexcept
     cdef uint64_t span(self) except? 0
-    cdef int64_t leave(self, int64_t result, str syscall, tuple args) except? -1
-    cdef int64_t fail(self, int64_t result, str syscall, tuple args) except? -1
+    cdef int64_t leave(self, int64_t result) except? -1
+    cdef fail(self, int64_t result, str syscall, tuple args)
     cdef int64_t take(self, CoreReference reference, uint64_t addr, uint64_t length, uint64_t batch) except? -1
     cdef int destroy(self, bint killable) except -1
 

@@ -389,13 +389,13 @@ cdef class CoreProcess:
         """Bytes that are mapped: how long an operation on all of them is."""
         return <uint64_t>self.look().total_vm << FS_PAGE_SHIFT
 
-    cdef int64_t leave(self, int64_t result, str syscall, tuple args) except? -1:
-        """A system call is over, which is a step: its result, or what says why there is none."""
+    cdef int64_t leave(self, int64_t result) except? -1:
+        """A system call is over, which is a step.  Its result; what is negative goes to `fail`."""
         self.machine.syscalls += 1
         self.machine.leave()
-        return result if result >= 0 else self.fail(result, syscall, args)
+        return result
 
-    cdef int64_t fail(self, int64_t result, str syscall, tuple args) except? -1:
+    cdef fail(self, int64_t result, str syscall, tuple args):
         if result == -FS_EHOSTMEM:
             raise MemoryError(f"{syscall}{args}: the host has no memory")
         if result == -FS_ENOTSIM:
@@ -441,60 +441,61 @@ cdef class CoreProcess:
         mm = self.begin(size)
         mapping = NULL if file is None else file.mapping
         result = self.done(ksys_mmap(&self.machine.m, mm, hint, size, rights, kind, mapping, writable, pgoff))
-        return self.leave(result, "mmap", (addr, length, prot, flags))
+        return result if self.leave(result) >= 0 else self.fail(result, "mmap", (addr, length, prot, flags))
 
     def sys_munmap(self, addr, length):
         cdef uint64_t start = u64(addr, "addr"), size = u64(length, "length")
         cdef int64_t result = self.done(vm_munmap(&self.machine.m, self.begin(size), start, size))
-        self.leave(result, "munmap", (addr, length))
+        return result if self.leave(result) >= 0 else self.fail(result, "munmap", (addr, length))
 
     def sys_mprotect(self, addr, length, prot):
         cdef uint64_t start = u64(addr, "addr"), size = u64(length, "length"), rights = u64(prot, "prot")
         cdef int64_t result = self.done(do_mprotect(&self.machine.m, self.begin(size), start, size, rights))
-        self.leave(result, "mprotect", (addr, length, prot))
+        return result if self.leave(result) >= 0 else self.fail(result, "mprotect", (addr, length, prot))
 
     def sys_mremap(self, old_addr, old_length, new_length, flags, new_addr):
         cdef uint64_t start = u64(old_addr, "old_addr"), size = u64(old_length, "old_length")
         cdef uint64_t to = u64(new_addr, "new_addr"), room = u64(new_length, "new_length"), how = u64(flags, "flags")
         cdef mm_t *mm = self.begin(max(size, room))
         cdef int64_t result = self.done(do_mremap(&self.machine.m, mm, start, size, room, how, to))
-        return self.leave(result, "mremap", (old_addr, old_length, new_length, flags, new_addr))
+        cdef tuple args = (old_addr, old_length, new_length, flags, new_addr)
+        return result if self.leave(result) >= 0 else self.fail(result, "mremap", args)
 
     def sys_mseal(self, addr, length):
         cdef uint64_t start = u64(addr, "addr"), size = u64(length, "length")
         cdef int64_t result = self.done(do_mseal(&self.machine.m, self.begin(size), start, size, 0))
-        self.leave(result, "mseal", (addr, length))
+        return result if self.leave(result) >= 0 else self.fail(result, "mseal", (addr, length))
 
     def sys_madvise(self, addr, length, advice):
         cdef uint64_t start = u64(addr, "addr"), size = u64(length, "length")
         cdef int32_t what = i32(advice, "advice")
         cdef int64_t result = self.done(do_madvise(&self.machine.m, self.begin(size), start, size, what))
-        self.leave(result, "madvise", (addr, length, advice))
+        return result if self.leave(result) >= 0 else self.fail(result, "madvise", (addr, length, advice))
 
     def sys_mlock(self, addr, length):
         cdef uint64_t start = u64(addr, "addr"), size = u64(length, "length")
         cdef int64_t result = self.done(do_mlock(&self.machine.m, self.begin(size), start, size))
-        self.leave(result, "mlock", (addr, length))
+        return result if self.leave(result) >= 0 else self.fail(result, "mlock", (addr, length))
 
     def sys_mlock2(self, addr, length, flags):
         cdef uint64_t start = u64(addr, "addr"), size = u64(length, "length"), how = u64(flags, "flags")
         cdef int64_t result = self.done(do_mlock2(&self.machine.m, self.begin(size), start, size, how))
-        self.leave(result, "mlock2", (addr, length, flags))
+        return result if self.leave(result) >= 0 else self.fail(result, "mlock2", (addr, length, flags))
 
     def sys_munlock(self, addr, length):
         cdef uint64_t start = u64(addr, "addr"), size = u64(length, "length")
         cdef int64_t result = self.done(do_munlock(&self.machine.m, self.begin(size), start, size))
-        self.leave(result, "munlock", (addr, length))
+        return result if self.leave(result) >= 0 else self.fail(result, "munlock", (addr, length))
 
     def sys_mlockall(self, flags):
         cdef uint64_t which = u64(flags, "flags")
         cdef int64_t result = self.done(do_mlockall(&self.machine.m, self.begin(self.span()), which))
-        self.leave(result, "mlockall", (flags,))
+        return result if self.leave(result) >= 0 else self.fail(result, "mlockall", (flags,))
 
     def sys_munlockall(self):
         do_munlockall(&self.machine.m, self.begin(self.span()))
         self.done(0)
-        self.leave(0, "munlockall", ())
+        self.leave(0)
 
     def sys_brk(self, addr):
         cdef uint64_t wanted = u64(addr, "addr"), end
@@ -503,14 +504,14 @@ cdef class CoreProcess:
         mm = self.begin(wanted - mm.brk if wanted > mm.brk else mm.brk - wanted)
         end = do_brk(&self.machine.m, mm, wanted, &host_failed)
         self.done(0)
-        self.leave(-FS_EHOSTMEM if host_failed else 0, "brk", (addr,))
-        return end
+        self.leave(0)
+        return self.fail(-FS_EHOSTMEM, "brk", (addr,)) if host_failed else end
 
     def sys_set_vma_name(self, addr, length, name):
         cdef uint64_t start = u64(addr, "addr"), size = u64(length, "length")
         cdef uint32_t number = u32(name, "name")
         cdef int64_t result = self.done(prctl_set_vma(&self.machine.m, self.begin(size), start, size, number))
-        self.leave(result, "prctl", (addr, length, name))
+        return result if self.leave(result) >= 0 else self.fail(result, "prctl", (addr, length, name))
 
     def sys_mincore(self, addr, length):
         cdef uint64_t start = u64(addr, "addr"), size = u64(length, "length")
@@ -522,18 +523,17 @@ cdef class CoreProcess:
         vec = room_for(<int64_t>pages, "mincore", (addr, length))
         mm = self.begin(size)
         result = self.done(mincore(&self.machine.m, mm, start, size, <uint8_t *>PyBytes_AS_STRING(vec)))
-        self.leave(result, "mincore", (addr, length))
-        return vec
+        return vec if self.leave(result) >= 0 else self.fail(result, "mincore", (addr, length))
 
     def sys_msync(self, addr, length, flags):
         cdef uint64_t start = u64(addr, "addr"), size = u64(length, "length"), how = u64(flags, "flags")
         cdef int64_t result = self.done(do_msync(&self.machine.m, self.begin(size), start, size, how))
-        self.leave(result, "msync", (addr, length, flags))
+        return result if self.leave(result) >= 0 else self.fail(result, "msync", (addr, length, flags))
 
     def sys_clear_refs(self, value):
         cdef int32_t which = i32(value, "value")
         cdef int64_t result = self.done(clear_refs(&self.machine.m, self.begin(self.span()), which))
-        self.leave(result, "clear_refs", (value,))
+        return result if self.leave(result) >= 0 else self.fail(result, "clear_refs", (value,))
 
     def sys_thp_disable(self, value, flags):
         """PR_SET_THP_DISABLE; flags: 2 is PR_THP_DISABLE_EXCEPT_ADVISED.  Follows prctl_set_thp_disable."""
@@ -557,7 +557,7 @@ cdef class CoreProcess:
             if result < 0:
                 child.destroy(False)
             self.machine.drain_now()
-        self.leave(result, "fork", ())
+        return result if self.leave(result) >= 0 else self.fail(result, "fork", ())
 
     def end(self):
         """Drop references and pins, unmap everything, leave."""
@@ -565,7 +565,7 @@ cdef class CoreProcess:
             self.look()
             self.destroy(True)
             self.machine.drain_now()
-        self.leave(0, "exit", ())
+        self.leave(0)
 
     cdef int destroy(self, bint killable) except -1:
         cdef mm_t *mm = self.mm
@@ -680,8 +680,7 @@ cdef class CoreProcess:
             if result > 0 and self.machine.hook_error is not None:
                 reference.put()      # nobody will get it
             self.machine.drain_now()
-        self.leave(result, "get_user_pages", (addr, length))
-        return reference
+        return reference if self.leave(result) >= 0 else self.fail(result, "get_user_pages", (addr, length))
 
     # ---- views ----
 

@@ -8,8 +8,8 @@ from cpython.long cimport PyLong_CheckExact
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 cdef extern from "Python.h":
-    unsigned long long as_unsigned "PyLong_AsUnsignedLongLong"(object)
-    long long as_signed "PyLong_AsLongLong"(object)
+    unsigned long as_unsigned "PyLong_AsUnsignedLong"(object)    # 64 bits, and quicker than those of long long
+    long as_signed "PyLong_AsLong"(object)
     void *PyErr_Occurred()
 
 # What the quick ones below do not convert, and the rare ones.

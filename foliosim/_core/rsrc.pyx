@@ -161,7 +161,8 @@ cdef class CoreBuffers:
             self.process.look()
             result = self.register(spans)
             self.process.machine.drain_now()
-        self.process.leave(result, "io_uring_register", (len(spans),))
+        if self.process.leave(result) < 0:
+            self.process.fail(result, "io_uring_register", (len(spans),))
 
     cdef int64_t register(self, list spans) except? -1:
         cdef int64_t result = 0
@@ -198,7 +199,8 @@ cdef class CoreBuffers:
             self.process.look()
             result = self.update_slot(slot, buffer)
             self.process.machine.drain_now()
-        self.process.leave(result, "io_uring_register", (index, span))
+        if self.process.leave(result) < 0:
+            self.process.fail(result, "io_uring_register", (index, span))
 
     cdef int64_t update_slot(self, int64_t index, span) except? -1:
         cdef int64_t result = 0
@@ -225,7 +227,8 @@ cdef class CoreBuffers:
             result = 0 if self.nodes else -ENXIO
             self.forget()
             self.process.machine.drain_now()
-        self.process.leave(result, "io_uring_register", ())
+        if self.process.leave(result) < 0:
+            self.process.fail(result, "io_uring_register", ())
 
     def __len__(self):
         return len(self.nodes)
