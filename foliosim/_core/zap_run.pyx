@@ -50,7 +50,7 @@ cdef uint32_t zap_dying_run(machine_t *m, page_t *page, uint32_t pfn, uint32_t n
 
 cdef uint32_t zap_small_run(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t max_nr) noexcept nogil:
     """What zap_present does for single pages, run by run; 0: not that case."""
-    cdef uint32_t n, done
+    cdef uint32_t n, done = 0, k = 1
     cdef int64_t i
     cdef page_t *page
     if vma.flags & VM_LOCKED or vma.file != NULL:
@@ -58,9 +58,11 @@ cdef uint32_t zap_small_run(machine_t *m, vma_t *vma, uint64_t *pte, uint32_t ma
     page = small_run(m, pte, max_nr, &n)
     if page == NULL:
         return 0
-    done = zap_shared_run(m, page, n)
-    if done == 0:
-        done = zap_dying_run(m, page, pte_pfn(m, pte[0]), n)
+    while done < n and k:
+        k = zap_shared_run(m, page + done, n - done)
+        if k == 0:
+            k = zap_dying_run(m, page + done, pte_pfn(m, pte[0]) + done, n - done)
+        done += k
     for i in range(done):
         store_entry(m, pte + i, 0)
     vma.mm.rss_anon -= done
