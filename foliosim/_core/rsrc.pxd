@@ -21,4 +21,5 @@ cdef class CoreBuffers:                   # io_ring_ctx, as far as its buf_table
     cdef int64_t register(self, list spans) except? -1
     cdef int64_t update_slot(self, int64_t index, object span) except? -1
     cdef int64_t make(self, CoreBuffer buffer, object span) except? -1
-    cdef int forget(self) except -1
+    cdef int64_t fill(self, list nodes, list spans) except? -1
+    cdef int forget(self, list nodes) except -1

@@ -144,12 +144,11 @@ cdef class CoreBuffers:
             buffer.put()
         return result
 
-    cdef int forget(self) except -1:
+    cdef int forget(self, list nodes) except -1:
         cdef CoreBuffer node
-        for node in self.nodes:
+        for node in nodes:
             if node is not None and node in self.process.machine.references:
                 node.put()
-        self.nodes = []
         return 0
 
     def io_sqe_buffers_register(self, list spans):
@@ -165,31 +164,37 @@ cdef class CoreBuffers:
             self.process.fail(result, "io_uring_register", (len(spans),))
 
     cdef int64_t register(self, list spans) except? -1:
-        cdef int64_t result = 0
+        cdef int64_t result
         cdef list nodes = []
-        cdef CoreBuffer node
         if self.nodes:
             return -EBUSY
         if not 0 < len(spans) <= MAX_REG_BUFFERS:
             return -EINVAL
-        self.last = -1
         try:
-            for span in spans:
-                node = None
-                if span != (0, 0):
-                    node = CoreBuffer(self.process.machine, self.process, FOLL)
-                    result = self.make(node, span)
-                    if result < 0:
-                        break
-                nodes.append(node)
+            result = self.fill(nodes, spans)
         except BaseException:
-            result = -ENOMEM
+            self.forget(nodes)
             raise
-        finally:
+        if result < 0:
+            self.forget(nodes)
+        else:
             self.nodes = nodes
-            if result < 0:
-                self.forget()
         return result
+
+    cdef int64_t fill(self, list nodes, list spans) except? -1:
+        """Make buffers until one fails: 0 or its errno."""
+        cdef int64_t result
+        cdef CoreBuffer node
+        self.last = -1
+        for span in spans:
+            node = None
+            if span != (0, 0):
+                node = CoreBuffer(self.process.machine, self.process, FOLL)
+                result = self.make(node, span)
+                if result < 0:
+                    return result
+            nodes.append(node)
+        return 0
 
     def io_sqe_buffers_update(self, index, span):
         """Another buffer, or none, in a slot of the table."""
@@ -225,7 +230,8 @@ cdef class CoreBuffers:
         with Hold(self.process.machine):
             self.process.look()
             result = 0 if self.nodes else -ENXIO
-            self.forget()
+            self.forget(self.nodes)
+            self.nodes = []
             self.process.machine.drain_now()
         if self.process.leave(result) < 0:
             self.process.fail(result, "io_uring_register", ())

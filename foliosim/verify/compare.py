@@ -40,9 +40,10 @@ class Difference:
 
 
 class Differences:
-    """Counts differences and keeps the first of them."""
+    """Counts differences between states of pages of some size, and keeps the first of them."""
 
-    def __init__(self, keep=0):
+    def __init__(self, keep=0, page_size=numbers.PAGE_SIZE):
+        self.page_size = page_size
         self.count = 0
         self.kept = []
         self._keep = keep
@@ -244,22 +245,22 @@ def _add_item(items, key, value):
     items[key] = value
 
 
-def expand_pages(runs):
+def expand_pages(runs, page_size=numbers.PAGE_SIZE):
     """Address to (bits, frame)."""
     pages = {}
     for address, count, bits, frame, step in runs:
         base, value = int(address, 16), int(bits, 16)
         for k in range(count):
-            _add_item(pages, base + k * numbers.PAGE_SIZE, (value, None if frame is None else frame + k * step))
+            _add_item(pages, base + k * page_size, (value, None if frame is None else frame + k * step))
     return pages
 
 
-def expand_changed(runs):
+def expand_changed(runs, page_size=numbers.PAGE_SIZE):
     pages = {}
     for address, count in runs:
         base = int(address, 16)
         for k in range(count):
-            _add_item(pages, base + k * numbers.PAGE_SIZE, ())
+            _add_item(pages, base + k * page_size, ())
     return pages
 
 
@@ -273,11 +274,11 @@ def expand_frames(runs):
     return frames
 
 
-def expand_entries(runs):
+def expand_entries(runs, page_size=numbers.PAGE_SIZE):
     """Address to (level, bits)."""
     entries = {}
     for address, level, count, bits in runs:
-        base, value, size = int(address, 16), int(bits, 16), numbers.PAGE_SIZE if level == 1 else 2 << 20
+        base, value, size = int(address, 16), int(bits, 16), page_size if level == 1 else page_size * (page_size // 8)
         for k in range(count):
             _add_item(entries, base + k * size, (level, value))
     return entries
@@ -296,19 +297,20 @@ def _compare_items(part, name, fields, want, have, out):
         out.add(part, name, b if a is ABSENT else a, "present", a, b)
 
 
+def _both(expand, want, have, out):
+    return [expand(runs, out.page_size) for runs in trim(want, have)]
+
+
 def _compare_pages(name, want, have, out):
-    want, have = trim(want, have)
-    _compare_items("pages", name, ("bits", "frame"), expand_pages(want), expand_pages(have), out)
+    _compare_items("pages", name, ("bits", "frame"), *_both(expand_pages, want, have, out), out)
 
 
 def _compare_changed(name, want, have, out):
-    want, have = trim(want, have)
-    _compare_items("changed", name, (), expand_changed(want), expand_changed(have), out)
+    _compare_items("changed", name, (), *_both(expand_changed, want, have, out), out)
 
 
 def _compare_entries(name, want, have, out):
-    want, have = trim(want, have)
-    _compare_items("entries", name, ("level", "bits"), expand_entries(want), expand_entries(have), out)
+    _compare_items("entries", name, ("level", "bits"), *_both(expand_entries, want, have, out), out)
 
 
 def _visible(flags):

@@ -47,6 +47,7 @@ class MachineEngine:
         import foliosim
 
         self.machine = _build(foliosim.Machine, scenario.machine)
+        self.page_size = scenario.page_size
         self.procs = {"p0": self.machine.spawn()}
         self.files = {}
         self._entries = any("entries" in proc for entry in scenario.expect[:1]
@@ -73,7 +74,8 @@ class MachineEngine:
         options = {"files": self.files} if self.files else {}
         if self._entries:
             options["entries"] = True
-        entry["state"] = self.machine.observe(procs, numbers.ARENA, numbers.ARENA + numbers.ARENA_SIZE, **options)
+        end = numbers.ARENA + numbers.arena_size(self.page_size)
+        entry["state"] = self.machine.observe(procs, numbers.ARENA, end, **options)
         return entry
 
     def _result(self, perform, step):
@@ -114,13 +116,13 @@ class MachineEngine:
         length = min(length, MAX_RW_COUNT)
         if addr + length > USER_PTR_MAX:
             raise syscall_error(errno.EFAULT, "vmsplice")
-        room = PIPE_PAGES * numbers.PAGE_SIZE - addr % numbers.PAGE_SIZE
+        room = PIPE_PAGES * self.page_size - addr % self.page_size
         if length == 0:
             self._held[key] = []
             return {"ret": 0}
         taken = self._call(step, "get_user_pages", addr, min(length, room))
         if taken.nbytes == room < length:
-            self._overfill(step, addr + room, min(length - room, VMSPLICE_BATCH * numbers.PAGE_SIZE))
+            self._overfill(step, addr + room, min(length - room, VMSPLICE_BATCH * self.page_size))
         self._held[key] = [taken]
         return {"ret": taken.nbytes}
 
@@ -188,7 +190,8 @@ class MachineEngine:
 def _build(machine_class, facts):
     # The recorded machine; facts that this engine cannot have make the scenario unsupported.
     release = facts.get("release", DEFAULT_RELEASE)
-    keywords = {name: facts[name] for name in ("pt_reclaim", "contpte", "hw_afdbm") if name in facts}
+    same = ("page_size", "va_bits", "pt_reclaim", "contpte", "hw_afdbm")
+    keywords = {name: facts[name] for name in same if name in facts}
     keywords |= {"kernel": release, "policy": "linux-" + ".".join(release.split(".")[:2])}
     for name, fact in (("thp", "thp_enabled"), ("mthp", "mthp"), ("shmem_enabled", "shmem_enabled"),
                        ("mthp_shmem", "mthp_shmem")):
@@ -276,7 +279,7 @@ def _msync(engine, step):
 
 
 def _mincore(engine, step):
-    if _word(step["length"] + numbers.PAGE_SIZE - 1) // numbers.PAGE_SIZE > MAX_TOUCH:
+    if _word(step["length"] + engine.page_size - 1) // engine.page_size > MAX_TOUCH:
         raise syscall_error(errno.E2BIG, "mincore")
     return _bytes(bytes([byte & 1 for byte in engine._call(step, "mincore", *_span(step))]))
 
@@ -284,11 +287,11 @@ def _mincore(engine, step):
 def _write(engine, step):
     return {"ret": engine._call(
         step, "write", *_reached(step), value=step["value"], delta=step.get("delta", 0),
-        stride=step.get("stride", numbers.PAGE_SIZE), offset=step.get("offset", 0))}
+        stride=step.get("stride", engine.page_size), offset=step.get("offset", 0))}
 
 
 def _read(engine, step):
-    stride, offset = step.get("stride", numbers.PAGE_SIZE), step.get("offset", 0)
+    stride, offset = step.get("stride", engine.page_size), step.get("offset", 0)
     addr, length = _reached(step)
     length = min(length, offset + (MAX_TOUCH - 1) * stride + 1)
     return _bytes(engine._call(step, "read", addr, length, stride=stride, offset=offset))

@@ -1,8 +1,8 @@
 """Names that recordings use for Linux's numbers."""
 
 ARENA = 0x200000000000
-ARENA_SIZE = 64 << 20
-PAGE_SIZE = 4096
+ARENA_SIZE = 64 << 20  # 32 leaves of a PMD
+PAGE_SIZE = 4096       # of most recordings; other sizes stand in a recording's machine
 
 PROT = {"none": 0, "r": 1, "w": 2, "rw": 3, "x": 4, "rx": 5, "wx": 6, "rwx": 7}
 MAP = {
@@ -44,6 +44,11 @@ VMFLAGS = {
     "nh": "no hugepage advised", "mg": "mergeable", "um": "uffd missing", "uw": "uffd-wp", "ui": "uffd minor",
     "ss": "shadow stack", "sl": "sealed", "gu": "has guard regions",
 }
+
+
+def arena_size(page_size):
+    """Bytes that are observed: 32 leaves of a PMD, which grow with the page and with the number of entries in it."""
+    return ARENA_SIZE * (page_size // PAGE_SIZE) ** 2
 
 
 def mask(names, table):

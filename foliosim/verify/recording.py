@@ -10,6 +10,7 @@ from foliosim.verify import numbers
 
 SUFFIXES = (".jsonl", ".jsonl.gz")
 LONGEST = 1 << 26    # bytes of a line
+PAGE_SIZES = (4096, 16384, 65536)
 
 
 class RecordingError(Exception):
@@ -43,6 +44,11 @@ class Scenario:
         if "random" in self.tags:
             return next((tag for tag in self.tags if tag not in ("random", "entries")), "random")
         return "entries" if "entries" in self.tags else "directed"
+
+    @property
+    def page_size(self):
+        """Bytes of a page; 4096 unless the machine says otherwise."""
+        return self.machine.get("page_size", numbers.PAGE_SIZE)
 
     @property
     def noisy(self):
@@ -166,6 +172,8 @@ def scenario_of(obj):
     machine = _get(where, obj, "machine", dict)
     for key, kind in (("arch", str), ("thp_enabled", str), ("mthp", dict)):
         _get(f"{where}: machine", machine, key, kind)
+    _need(machine.get("page_size", numbers.PAGE_SIZE) in PAGE_SIZES,
+          f"{where}: machine: 'page_size' is {machine.get('page_size')!r:.60}, not one of {PAGE_SIZES}")
     steps, expect = _get(where, obj, "steps", list), _get(where, obj, "expect", list)
     _need(len(steps) == len(expect), f"{where}: {len(steps)} steps but {len(expect)} expected results")
     for number, (step, entry) in enumerate(zip(steps, expect)):

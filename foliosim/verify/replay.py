@@ -82,7 +82,7 @@ def replay(scenario, make_engine, *, validate=False, details=False):
     try:
         engine = make_engine(scenario)
         for number, (step, expected) in enumerate(zip(scenario.steps, scenario.expect)):
-            _replay_step(outcome, number, step, expected, scenario.noisy, engine, details)
+            _replay_step(outcome, scenario, number, step, expected, engine, details)
             if validate:
                 engine.validate()
     except UnsupportedError as error:
@@ -94,11 +94,11 @@ def replay(scenario, make_engine, *, validate=False, details=False):
     return outcome
 
 
-def _replay_step(outcome, number, step, expected, noisy, engine, details):
+def _replay_step(outcome, scenario, number, step, expected, engine, details):
     got = engine.perform(step)
-    out = Differences(KEPT if details and outcome.first_step is None else 0)
-    compare(expected, got, step, noisy, out)
-    masked = leaves.masked(expected, step, noisy)
+    out = Differences(KEPT if details and outcome.first_step is None else 0, scenario.page_size)
+    compare(expected, got, step, scenario.noisy, out)
+    masked = leaves.masked(expected, step, scenario.noisy)
     outcome.steps += 1
     outcome.masked += masked
     outcome.values += leaves.count(expected) - masked

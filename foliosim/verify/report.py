@@ -72,7 +72,7 @@ def first_mismatch(scenario, outcome):
         line = f"{number:4} {words.step_text(step)} -> {words.result_text(entry)}"
         parts.append(Text(line, style="bold" if number == last else ""))
     if outcome.first:
-        parts.append(_differences_table(outcome.first, scenario.expect[last]["state"]))
+        parts.append(_differences_table(outcome.first, scenario.expect[last]["state"], scenario.page_size))
     if outcome.unsupported is not None:
         parts.append(Text(f"unsupported: {outcome.unsupported}", style="bold red"))
     if outcome.error is not None:
@@ -85,13 +85,13 @@ def _machine_text(machine):
     return Text(f"{machine['arch']}, thp {machine['thp_enabled']}, mthp {' '.join(sizes) or 'never'}")
 
 
-def _differences_table(differences, state):
+def _differences_table(differences, state, page_size):
     table = Table()
     for name in ("where", "field", "expected", "got"):
         table.add_column(name, overflow="fold")
-    groups = words.grouped(differences)
+    groups = words.grouped(differences, page_size)
     for difference, n in groups[:SHOWN_ROWS]:
-        place = words.place_text(difference, state) + (f", and the {n - 1} after it" if n > 1 else "")
+        place = words.place_text(difference, state, page_size) + (f", and the {n - 1} after it" if n > 1 else "")
         values = [words.value_text(difference, value) for value in (difference.expected, difference.got)]
         table.add_row(*map(Text, (place, difference.field, *values)))
     if len(groups) > SHOWN_ROWS:

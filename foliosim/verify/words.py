@@ -77,29 +77,29 @@ def _address(key):
     return key
 
 
-def _vma_at(state, proc, address):
+def _vma_at(state, proc, address, page_size):
     for number, vma in enumerate(state["procs"].get(proc, {}).get("vmas", ())):
         start, end = int(vma["start"], 16), int(vma["end"], 16)
         if start <= address < end:
-            return f"page {(address - start) // numbers.PAGE_SIZE} of area {vma['start']}-{vma['end']} {vma['perms']}"
+            return f"page {(address - start) // page_size} of area {vma['start']}-{vma['end']} {vma['perms']}"
     return "in no area"
 
 
-def _mappers(state, frame, most=2):
+def _mappers(state, frame, page_size, most=2):
     # Where the expected state maps a frame.
     found = []
     for name, proc in state["procs"].items():
         for address, count, _, first, step in proc["pages"]:
             if first is None or (frame != first if step == 0 else not first <= frame < first + count):
                 continue
-            page = int(address, 16) + (frame - first) * numbers.PAGE_SIZE * step
+            page = int(address, 16) + (frame - first) * page_size * step
             found.append(f"{name} {page:#x}")
             if len(found) == most:
                 return ", ".join(found)
     return ", ".join(found) or "mapped nowhere"
 
 
-def place_text(difference, state):
+def place_text(difference, state, page_size=numbers.PAGE_SIZE):
     """Which area, page, frame or counter a difference is about, seen in the expected state."""
     part, proc, where = difference.part, difference.proc, _address(difference.where)
     if part == "vmas":
@@ -110,9 +110,9 @@ def place_text(difference, state):
         return f"{proc}: area {where}"
     if part in ("pages", "changed", "entries"):
         kind = {"pages": "page", "changed": "changed page", "entries": "entry of page"}[part]
-        return f"{proc}: {kind} {where:#x} ({_vma_at(state, proc, where)})"
+        return f"{proc}: {kind} {where:#x} ({_vma_at(state, proc, where, page_size)})"
     if part == "frames":
-        return f"frame {where} ({_mappers(state, where)})"
+        return f"frame {where} ({_mappers(state, where, page_size)})"
     if part == "data":
         return f"byte {where} of the data"
     if part == "mthp_stats":
@@ -120,28 +120,28 @@ def place_text(difference, state):
     return f"{proc}: {part}" if proc else part
 
 
-def _alike(a, b):
+def _alike(a, b, page_size):
     # Do two differences say the same of neighbouring items?
     if (a.part, a.proc, a.field) != (b.part, b.proc, b.field) or a.part not in ("pages", "changed", "frames", "data"):
         return False
     if type(a.where) is not int or type(b.where) is not int:
         return False
-    if b.where - a.where != (numbers.PAGE_SIZE if a.part in ("pages", "changed") else 1):
+    if b.where - a.where != (page_size if a.part in ("pages", "changed") else 1):
         return False
-    return all(_follows(x, y, a.field) for x, y in ((a.expected, b.expected), (a.got, b.got)))
+    return all(_follows(x, y, a.field, page_size) for x, y in ((a.expected, b.expected), (a.got, b.got)))
 
 
-def _follows(x, y, field):
+def _follows(x, y, field, page_size):
     if field in ("frame", "present") and type(x) is int and type(y) is int:
-        return y - x in (0, 1, numbers.PAGE_SIZE)
+        return y - x in (0, 1, page_size)
     return x == y
 
 
-def grouped(differences):
+def grouped(differences, page_size=numbers.PAGE_SIZE):
     """Runs of neighbouring differences that say the same: lists of (first difference, how many)."""
     groups, last = [], None
     for difference in sorted(differences, key=_place):
-        if last is not None and _alike(last, difference):
+        if last is not None and _alike(last, difference, page_size):
             groups[-1][1] += 1
         else:
             groups.append([difference, 1])

@@ -8,6 +8,7 @@ from foliosim.dump.registers import processor_of
 _N, _R, _W, _X = fs.PROT_NONE, fs.PROT_READ, fs.PROT_WRITE, fs.PROT_EXEC
 _PROTS = (_R | _W, _R | _W, _R | _W, _R | _W | _X, _R, _R | _X, _W, _X, _N)
 _ADVICES = (fs.MADV_DONTNEED, fs.MADV_FREE, fs.MADV_COLD, fs.MADV_PAGEOUT, fs.MADV_GUARD_INSTALL, fs.MADV_COLLAPSE)
+_BAR = 1 << 38  # beyond all memory, and below 2^40, which is what Unicorn's x86-64 processor can address
 _CHANGES = ("touch", "touch", "touch", "mprotect", "mprotect", "advice", "advice", "munmap", "mremap", "mlock", "clear")
 _PRIVATE, _SHARED = fs.MAP_PRIVATE | fs.MAP_FIXED, fs.MAP_SHARED | fs.MAP_FIXED
 
@@ -42,6 +43,7 @@ def random_machine(rng, arch, page_size, va_bits=None, *, areas=200, changes=480
     build = _Builder(machine, rng, processor_of(first).va_bits)
     for _ in range(areas):
         build.area(first)
+    build.device(first)
     build.changes(first, changes // 2)
     child = first.fork()
     for process in (first, child, child.fork()):
@@ -77,6 +79,14 @@ class _Builder:
             process.madvise(addr, length, fs.MADV_HUGEPAGE)
         self.last = addr
         self._touch(process, addr, length)
+
+    def device(self, process):
+        """Device memory, with leaves of 1 GiB where the core has them, some of them cut later."""
+        bar = self.machine.create_device(physical=_BAR, length=4 << 30)
+        addr = (self.rng.randrange(1, self.top // 2 >> 30) << 30) + self.rng.choice((0, 0, self.huge, self.page))
+        process.mmap(3 << 30, addr=addr, flags=fs.MAP_SHARED | fs.MAP_FIXED, file=bar)
+        process.madvise(addr, 3 << 30, fs.MADV_HUGEPAGE)
+        process.touch(addr, 3 << 30, write=self.rng.random() < 0.5)
 
     def changes(self, process, count):
         """Do something to parts of areas."""

@@ -16,6 +16,7 @@ EQUAL = "tables of 512 equal entries"
 HUGE_NONE = "huge pages with PROT_NONE"
 NO_ADDRESS = "addresses that are not canonical"
 FIVE = "five-level tables"
+DEVICE = "device memory, which pagemap leaves out"
 
 
 def presence(trial, intel, linux, n):
@@ -45,7 +46,9 @@ def presence(trial, intel, linux, n):
             bad = walked["error"] == BAD_ADDRESS
             cannot = {NO_ADDRESS: bad, EQUAL: ~bad & np.isin(table, equal)}
             huge_none = ~bad & (level > 0) & (entry & np.uint64(0x101) == np.uint64(0x100))
-            for verdict, lost in ((intel, cannot), (linux, {**cannot, HUGE_NONE: huge_none})):
+            device = ~bad & _in_device(process, addrs)
+            huge_none &= ~device
+            for verdict, lost in ((intel, cannot), (linux, {**cannot, DEVICE: device, HUGE_NONE: huge_none})):
                 verdict.count(addrs, kinds(dump.arch, entry, level))
                 for reason, which in lost.items():
                     verdict.undecided[reason] += int(which.sum())
@@ -55,6 +58,15 @@ def presence(trial, intel, linux, n):
                 verdict.compare(f"{trial}, read", addrs[asked], ours, theirs, FAULT)
     for verdict in (intel, linux):
         verdict.machines += 1
+
+
+def _in_device(process, addrs):
+    """Which addresses lie in areas that are VM_PFNMAP."""
+    out = np.zeros(len(addrs), bool)
+    for area in process.smaps():
+        if "pf" in area["VmFlags"].split():
+            out |= (addrs >= area["start"]) & (addrs < area["end"])
+    return out
 
 
 def _pagemap(process, addrs):
