@@ -101,7 +101,7 @@ def engine(monkeypatch):
 def test_machine_is_built_as_recorded(engine):
     assert engine.settings == {
         "arch": "x86_64", "memory": "4G", "policy": "linux-6.18", "thp": "madvise", "mthp": {"64kB": "never"},
-        "shmem_enabled": "never", "mthp_shmem": {}, "soft_dirty": False, "kernel": "6.18.44"}
+        "shmem_enabled": "never", "mthp_shmem": {}, "soft_dirty": False, "kernel": "6.18.44", "page_size": 4096}
 
 
 def test_get_drops_what_the_id_held(engine):
