@@ -47,12 +47,15 @@ class MachineEngine:
         import foliosim
 
         self.machine = _build(foliosim.Machine, scenario.machine)
-        self.page_size = scenario.page_size
         self.procs = {"p0": self.machine.spawn()}
         self.files = {}
         self._entries = any("entries" in proc for entry in scenario.expect[:1]
                             for proc in entry["state"]["procs"].values())
         self._held = {}  # (process, "g" or "b", number) to reference or pin
+
+    @property
+    def page_size(self):
+        return self.machine.page_size
 
     def validate(self):
         self.machine.validate()

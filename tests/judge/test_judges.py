@@ -120,7 +120,7 @@ class TestDisagreements:
         monkeypatch.setattr(trial, "walk_in", lambda *args, **keywords: honest(*args))
         verdict = Verdict("Unicorn x86_64", "accessed and dirty bits")
         with_unicorn.used(trial, verdict, 600)
-        assert verdict.wrong > 30 and "entry" in verdict.shown[0]
+        assert verdict.wrong > 10 and "entry" in verdict.shown[0]
 
     def test_volatility(self, trial):
         self.take_rights(trial)

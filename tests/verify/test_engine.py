@@ -64,6 +64,8 @@ class BookProcess:
 
 
 class BookMachine:
+    page_size = 4096
+
     def __init__(self, **settings):
         if settings["arch"] != "x86_64":
             raise ValueError("no such arch")
