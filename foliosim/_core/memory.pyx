@@ -401,20 +401,38 @@ cdef int handle_pmd_leaf(machine_t *m, vma_t *vma, uint64_t *pmd, uint64_t addr,
     return 0
 
 
-cdef bint charge_fault(machine_t *m, vma_t *vma, uint64_t addr) noexcept nogil:
+cdef uint32_t folio_to_copy(machine_t *m, const uint64_t *pmd, uint64_t addr, uint32_t flags) noexcept nogil:
+    """The folio that a write (or unshare) fault finds mapped read-only by a PTE, or FS_NO_PFN."""
+    cdef uint64_t *pte
+    if not flags & (FAULT_FLAG_WRITE | FAULT_FLAG_UNSHARE) or pmd == NULL or not pmd[0] or pmd_leaf(m, pmd[0]):
+        return FS_NO_PFN
+    pte = pte_offset(m, pmd[0], addr)
+    if not pte_present(m, pte[0]) or pte_special(m, pte[0]) or pte_write(m, pte[0]):
+        return FS_NO_PFN
+    return head_of(m, pte_pfn(m, pte[0]))
+
+
+cdef bint charge_fault(machine_t *m, vma_t *vma, uint64_t addr, uint32_t flags) noexcept nogil:
     """Room for what the fault may allocate, before anything is looked at.  False: not even for a page.
 
-    Only where huge pages are advised is it worth reclaim to get one (vma_thp_gfp_mask with defrag=madvise).
+    Only where huge pages are advised is it worth reclaim to get one (vma_thp_gfp_mask with defrag=madvise).  What the
+    fault will copy is held meanwhile, as do_wp_page does: else reclaim could take it again and again.
     """
     cdef uint64_t *pmd = pmd_offset(m, vma.mm, addr)
-    cdef uint32_t orders = 0
+    cdef uint32_t source = folio_to_copy(m, pmd, addr, flags), orders = 0
+    cdef bint charged
     if vma.flags & VM_HUGEPAGE and vma.file == NULL and (pmd == NULL or not pmd[0]):
         orders = thp_vma_allowable_orders(m, vma, TVA_PAGEFAULT, (2U << FS_HPAGE_PMD_ORDER) - 1)
     while orders and not thp_vma_suitable_order(vma, addr, highest_order(orders)):
         orders &= ~(1U << highest_order(orders))
+    if source != FS_NO_PFN:
+        page_of(m, source).refcount += 1
     if orders:
         mem_cgroup_charge(m, (1LL << highest_order(orders)) + MEMCG_TABLES)
-    return mem_cgroup_charge(m, 1 + MEMCG_TABLES)
+    charged = mem_cgroup_charge(m, 1 + MEMCG_TABLES)
+    if source != FS_NO_PFN:
+        folio_put(m, source)
+    return charged
 
 
 cdef int handle_mm_fault(machine_t *m, vma_t *vma, uint64_t addr, uint32_t flags) noexcept nogil:
@@ -429,7 +447,7 @@ cdef int do_handle_mm_fault(machine_t *m, vma_t *vma, uint64_t addr, uint32_t fl
     cdef uint64_t *pmd
     cdef int result
     addr &= ~(FS_PAGE_SIZE - 1)
-    if m.pressure and not charge_fault(m, vma, addr):
+    if m.pressure and not charge_fault(m, vma, addr, flags):
         return VM_FAULT_OOM
     if vma_is_device(vma):
         return do_device_fault(m, vma, addr, flags)

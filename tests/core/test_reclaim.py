@@ -284,3 +284,17 @@ class TestSwapLarge:
         machine.validate()
         assert machine.vmstat()["thp_swpout_fallback"] == 1
         assert other.read(there, HUGE) == BYTES
+
+
+def test_a_read_pin_of_swapped_pages_that_others_share_ends():
+    """What is to be unshared is not taken by reclaim while its copy is charged, or there is no end to it."""
+    m = fs.Machine(memory="32M", limit="8M", swap="64M")
+    p = m.spawn()
+    a = p.mmap(8 << 20)
+    p.write(a, 8 << 20, value=1)
+    p.fork()
+    with pytest.raises(fs.SyscallError, match="EFAULT"):   # more than the limit has room for
+        p.pin_user_pages(a, 8 << 20, longterm=True)
+    with p.pin_user_pages(a, 1 << 20, longterm=True) as pin:
+        assert pin.nbytes == 1 << 20
+    m.validate()
