@@ -14,6 +14,7 @@ from test_x86_64_walk import VECTORS as X86_VECTORS
 
 from foliosim.dump.registers import Processor
 from foliosim.testing.judge import run
+from foliosim.testing.judge.answers import FAULT, FETCH, USER
 from foliosim.testing.judge.machines import random_machine
 from foliosim.testing.judge.trial import Trial
 from foliosim.testing.judge.verdict import Verdict
@@ -137,6 +138,16 @@ class TestDisagreements:
         assert (verdict.answers, verdict.wrong) == (3, 2)
         assert verdict.shown == ["read of 0x0: address 0x1000, Unicorn address 0x2000",
                                  "read of 0x1: error 0x80000004, Unicorn error 0x80000005"]
+
+
+def test_unicorn_forgets_where_it_ran_before_it_had_the_tables():
+    machine = random_machine(random.Random(3), "arm64", "16K", 36, areas=20, changes=20)
+    trial = Trial(machine, np.random.default_rng(1))
+    process, processor, _, _ = next(iter(trial.spaces(trial.dump.image(), 4)))
+    judge = UnicornArm64(trial.dump.image(), processor)
+    access = USER | FETCH
+    assert trial.walk(process, processor, np.array([judge.base], np.uint64), access)["error"][0]
+    assert answer(judge, judge.base, access) & FAULT
 
 
 def test_a_unicorn_that_keeps_its_state_otherwise_is_refused():

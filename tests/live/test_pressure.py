@@ -8,6 +8,7 @@ It takes root, cgroup v1's memory controller and a zram device that nobody uses.
 """
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -111,6 +112,8 @@ def why_not():
         return "not root"
     if not ZRAM.exists() or (ZRAM.name in Path("/proc/swaps").read_text()):
         return "no free zram device"
+    if shutil.which("mkswap") is None:
+        return "no mkswap on the PATH"
     return None if (CGROUP.parent / "memory.limit_in_bytes").exists() else "no cgroup v1 memory controller"
 
 

@@ -46,6 +46,7 @@ class UnicornArm64:
         for uc in (self.loads, *(uc for uc, _ in self.fetches.values())):
             for name in ("mair_el1", "tcr_el1", "ttbr0_el1", "sctlr_el1"):
                 _set(uc, name, registers[name])
+            uc.ctl(unicorn.UC_CTL_TLB_FLUSH, unicorn.UC_CTL_IO_WRITE)  # of where it ran before it had these tables
 
     def _engine(self, pan, tlb=unicorn.UC_TLB_CPU):
         uc = engine(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM, arm64.UC_CPU_ARM64_MAX, self.image, tlb)
