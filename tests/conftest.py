@@ -1,5 +1,10 @@
 """Fixtures of the package for all tests, and one of our own."""
+import signal
+
 import pytest
+
+# What a script runs in the background ignores SIGINT, and so do its children, which tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["foliosim.testing.pytest_plugin"]
 
