@@ -82,8 +82,8 @@ cdef mapping_t *mapping_at(machine_t *m, uint64_t id) except NULL:
 
 
 cdef anon_vma_t *anon_vma_at(machine_t *m, uint64_t id) except NULL:
-    """An id that is in use is an anon_vma's, or a file's; of the latter only those that are mapped are told apart."""
-    if id > 0xffffff or not mapping_id_used(m, <uint32_t>id) or file_mapped(m, id) != NULL:
+    """An id that is in use is an anon_vma's, or a file's, which has a kind."""
+    if id > 0xffffff or not mapping_id_used(m, <uint32_t>id) or (<mapping_t *>m.mappings[id]).kind:
         raise LookupError(f"no anon_vma {id}")
     return <anon_vma_t *>m.mappings[id]
 

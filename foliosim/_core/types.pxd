@@ -56,6 +56,7 @@ cdef struct tail3_t:         # page 3 of a large folio of order >= 2
 
 cdef struct anon_vma_t:
     uint32_t id              # mapping id
+    uint32_t kind            # 0, where mapping_t has its mapping_e: audit tells them apart
     int32_t refcount         # VMAs' chain entries and child anon_vmas that keep it alive
     int32_t num_children     # child anon_vmas, the root counts itself
     int32_t num_active_vmas  # VMAs whose vma.anon_vma this is

@@ -247,6 +247,8 @@ cdef int64_t cached_pages(tally_t *t, uint32_t head, const page_t *folio) noexce
     if folio.flags & PG_anon or not mapping_id_used(t.m, id):
         return 0
     mapping = <const mapping_t *>t.m.mappings[id]
+    if not mapping.kind:
+        return 0                # an anon_vma: PG_anon is wrong
     for i in range(folio_nr_pages(folio)):
         n += index + i < mapping.cap and mapping.pfns[index + i] == head + i
     return n

@@ -85,6 +85,15 @@ def test_toggled_flag_is_found(world, flag):
     m.validate()
 
 
+def test_a_file_that_no_vma_maps_is_no_anon_vma():
+    machine = fs.Machine(memory="64M")
+    file = machine.create_file("memfd", 8192, fill=1)
+    with pytest.raises(LookupError):            # its mapping id is the machine's first
+        machine.corrupt("anon_vma", 1, "refcount", 1)
+    file.close()
+    machine.validate()
+
+
 def leaf_table(m, p, addr):
     """Frame of the PTE table of an address."""
     table = p.pgd

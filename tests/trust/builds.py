@@ -74,13 +74,15 @@ class Tree:
         self.env["UBSAN_OPTIONS"] = f"log_path={self.reports}/undefined:print_stacktrace=1"
 
     def run(self, *command):
-        """Run a Python module there; its exit status and what it said."""
-        began = time.monotonic()
-        done = subprocess.run([sys.executable, "-m", *command], cwd=self.path, env=self.env, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        lines = [line for line in done.stdout.splitlines() if line.strip()] or ["(nothing)"]
+        """Run a Python module there; its exit status and what it said, which is also in a file."""
+        began, log = time.monotonic(), self.path / f"{command[0]}.log"
+        with open(log, "w") as file:
+            done = subprocess.run([sys.executable, "-m", *command], cwd=self.path, env=self.env, text=True,
+                                  stdout=file, stderr=subprocess.STDOUT)
+        said = log.read_text(errors="replace")
+        lines = [line for line in said.splitlines() if line.strip()] or ["(nothing)"]
         click.echo(f"{' '.join(command[:3])}: {lines[-1]} [{time.monotonic() - began:.0f} s]")
-        return done.returncode, done.stdout
+        return done.returncode, said
 
     def found(self):
         """Reports of the sanitizers, one of each place."""
