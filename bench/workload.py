@@ -16,11 +16,19 @@ def ranges(size, **settings):
     process.mlock(addr, size)
     process.munlock(addr, size)
     process.pin_user_pages(addr, size, write=True).release()
-    child = process.fork()
+    child = process.fork()               # of a process that has pinned
     child.touch(addr, 16 * HUGE, write=True)
     child.exit()
     process.madvise(addr, size // 2, fs.MADV_DONTNEED)
     process.munmap(addr, size)
+
+
+def fork(size, **settings):
+    """A fork of a process that has never pinned a page."""
+    process = fs.Machine(memory=4 * size, **settings).spawn()
+    addr = -(-process.mmap(size + HUGE) // HUGE) * HUGE
+    process.touch(addr, size, write=True)
+    process.fork()
 
 
 def splits(n):
@@ -38,6 +46,9 @@ def main():
     ranges(32 << 20, thp="never")
     ranges(32 << 20, thp="never", mthp={"64kB": "always"})
     ranges(256 << 20, thp="always")
+    fork(32 << 20, thp="never")
+    fork(32 << 20, thp="never", mthp={"64kB": "always"})
+    fork(256 << 20, thp="always")
     splits(32)
 
 

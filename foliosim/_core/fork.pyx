@@ -1,6 +1,7 @@
 # cython: language_level=3
 """Copying page tables at fork, table by table.  Follows copy_pte_range and copy_huge_pmd."""
 from libc.errno cimport EINTR, ENOMEM
+from libc.stdint cimport INT32_MAX
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.pgtable cimport *
@@ -74,15 +75,16 @@ cdef void share_entries(machine_t *m, uint64_t *to_pte, uint64_t *from_pte, uint
         store_entry(m, to_pte + i, child + <uint64_t>i * step)
 
 
-cdef uint32_t dup_small(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil:
-    """Order-0 anonymous folios in a row get one more mapping; how many of n."""
+cdef uint32_t dup_small(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *src) noexcept nogil:
+    """Order-0 anonymous folios in a row that cannot be pinned get one more mapping; how many of n."""
+    cdef int32_t most = FS_GUP_PIN_COUNTING_BIAS - 1 if src.mm.has_pinned else INT32_MAX
     cdef uint32_t k, left
     cdef page_t *page
     if in_huge_folio(m, pfn):
         return 0
     k = left = page_contiguous(pfn, n)
     page = page_of(m, pfn)
-    while left and is_small(page) and page.flags & PG_anon:
+    while left and is_small(page) and page.flags & PG_anon and page.refcount <= most:
         page.flags &= ~PG_anon_exclusive
         page.mapcount += 1
         page.refcount += 1
@@ -102,6 +104,8 @@ cdef uint32_t dup_large(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *dst
     cdef uint32_t k = head + folio_nr_pages(folio) - pfn
     if FS_CONT_PTES > 1 or k > n or not folio.flags & PG_anon:
         return 0
+    if src.mm.has_pinned and folio_maybe_dma_pinned(folio):
+        return 0
     folio_try_dup_anon_rmap_ptes(m, pfn, k, dst, src)
     folio.refcount += <int32_t>k
     count_op(m, OP_REF, 1)
@@ -110,13 +114,13 @@ cdef uint32_t dup_large(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *dst
 
 cdef uint32_t copy_run(machine_t *m, vma_t *dst, const vma_t *src, uint64_t *to_pte, uint64_t *from_pte,
                        uint32_t n) noexcept nogil:
-    """Entries that are equal and map anonymous folios in a row, of a process without pins; how many."""
+    """Entries that are equal and map anonymous folios in a row that are shared from now on; how many."""
     cdef uint32_t pfn = pte_pfn(m, from_pte[0]), i = 0, k = 1, run
     if not pte_present(m, from_pte[0]) or pte_special(m, from_pte[0]) or not folio_of(m, pfn).flags & PG_anon:
         return 0
     run = pte_run(m, from_pte, n, PTES_EQUAL)
     while i < run and k:
-        k = dup_small(m, pfn + i, run - i) or dup_large(m, pfn + i, run - i, dst, src)
+        k = dup_small(m, pfn + i, run - i, src) or dup_large(m, pfn + i, run - i, dst, src)
         i += k
     if i:
         share_entries(m, to_pte, from_pte, i)
@@ -183,7 +187,7 @@ cdef int copy_pte_range(machine_t *m, vma_t *dst, vma_t *src, uint64_t *to_pmd, 
     cdef uint64_t *from_pte = pte_offset(m, from_pmd[0], addr)
     cdef uint64_t *to_pte
     cdef uint32_t left = <uint32_t>((end - addr) >> FS_PAGE_SHIFT), i = 0
-    cdef bint simple = is_cow_mapping(src) and not src.mm.has_pinned
+    cdef bint cow = is_cow_mapping(src)
     cdef int n
     if pte_alloc(m, dst.mm, to_pmd) < 0:
         return -ENOMEM
@@ -192,7 +196,7 @@ cdef int copy_pte_range(machine_t *m, vma_t *dst, vma_t *src, uint64_t *to_pmd, 
         if not from_pte[i]:
             i += 1
             continue
-        if simple:
+        if cow:
             n = copy_run(m, dst, src, to_pte + i, from_pte + i, left - i)
             i += n
             if n:

@@ -156,7 +156,7 @@ cdef void buddy_free_run(machine_t *m, uint32_t pfn, uint64_t n) noexcept nogil:
     cdef int order
     while n:
         order = 0
-        while order < FS_BLOCK_ORDER and not pfn & (1U << order) and (2ULL << order) <= n:
+        while order < FS_MAX_PAGE_ORDER and not pfn & (1U << order) and (2ULL << order) <= n:
             order += 1
         buddy_free(m, pfn, order)
         pfn += 1U << order

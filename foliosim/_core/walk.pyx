@@ -85,6 +85,7 @@ cdef void walk(const walk_mmu_t *mmu, uint64_t va, uint32_t access, walk_result_
 cdef struct walk_group_t:    # walks that are under way, at the same level
     int n
     uint64_t tables              # OR over the addresses of the tables: none lies above it
+    uint64_t differ              # bits that the entries do not have in common
     uint64_t va[WALK_GROUP]
     uint64_t e[WALK_GROUP]       # address of the table; then the entry in it
     uint64_t taken[WALK_GROUP]
@@ -120,6 +121,7 @@ cdef inline uint32_t read_entries(const walk_mmu_t *mmu, walk_group_t *group, in
         ored |= group.e[i]
         anded &= group.e[i]
     group.tables = walk_output(ored)
+    group.differ = ored ^ anded
     return walk_entries(ored, anded, level, reserved)
 
 
@@ -141,6 +143,24 @@ cdef void end_walks(const walk_mmu_t *mmu, walk_group_t *group, int level, uint6
     group.n = n
 
 
+cdef bint finish_alike(const walk_mmu_t *mmu, walk_group_t *group, uint32_t access) noexcept nogil:
+    """All have found pages that differ in nothing but their addresses, and may be used: the usual case."""
+    cdef uint64_t differ = group.differ
+    cdef uint32_t rights
+    cdef int i
+    for i in range(1, group.n):
+        differ |= group.taken[i] ^ group.taken[0]
+    rights = walk_rights(mmu, group.e[0], group.taken[0])
+    if walk_output(differ) != differ or walk_refusal(mmu, group.e[0], group.taken[0], rights, access):
+        return False
+    for i in range(group.n):
+        group.out[i].pa = walk_output(group.e[i]) | (group.va[i] & (FS_PAGE_SIZE - 1))
+        group.out[i].error = 0
+        group.out[i].level = 0
+        group.out[i].rights = <uint8_t>rights
+    return True
+
+
 cdef inline void go_down(walk_group_t *group) noexcept nogil:
     """To the tables that the entries point to; free places come along, so that the loop has a fixed length."""
     cdef int i
@@ -153,8 +173,12 @@ cdef void walk_group(const walk_mmu_t *mmu, walk_group_t *group, uint32_t access
     """Up to 16 walks, level by level."""
     cdef uint64_t reserved = walk_reserved(mmu)
     cdef int level = mmu.top_level
+    cdef uint32_t kind
     while group.n:
-        if read_entries(mmu, group, level, reserved) != WALK_TABLE:
+        kind = read_entries(mmu, group, level, reserved)
+        if kind == WALK_LEAF and finish_alike(mmu, group, access):
+            return
+        if kind != WALK_TABLE:
             end_walks(mmu, group, level, reserved, access)
         if group.n:
             go_down(group)
