@@ -13,6 +13,7 @@ import struct
 import tempfile
 import zlib
 from contextlib import contextmanager
+from functools import cache
 from importlib.resources import files as _files
 from pathlib import Path
 
@@ -67,6 +68,7 @@ def whole_file(path):
         os.close(folder)
 
 
+@cache
 def layout(core):
     """A number for how the records are laid out: those of another layout cannot be read."""
     text = json.dumps(core.branch.sizes())

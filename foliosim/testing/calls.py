@@ -476,6 +476,7 @@ def rounds(seed, numbers, tally, tell=None, at=None):
 def _child(seed, numbers, pipe, at):
     faulthandler.enable(sys.__stderr__)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    gc.freeze()             # what is here already is no round's garbage
     tally = Tally()
     rounds(seed, numbers, tally, at=at)
     pipe.send(tally)
