@@ -475,7 +475,8 @@ def rounds(seed, numbers, tally, tell=None, at=None):
 
 def _child(seed, numbers, pipe, at):
     faulthandler.enable(sys.__stderr__)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    if "libasan" not in os.environ.get("LD_PRELOAD", ""):       # which takes terabytes of addresses
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     gc.freeze()             # what is here already is no round's garbage
     tally = Tally()
     rounds(seed, numbers, tally, at=at)
