@@ -22,8 +22,8 @@ class Player(MachineEngine):
         self._more = more or {}
 
     def ready(self, step):
-        """Are the step's process and file there?"""
-        here = "proc" not in step or step["proc"] in self.procs
+        """Are the step's process and file there?  One that has exited is there no more."""
+        here = "proc" not in step or (step["proc"] in self.procs and self.procs[step["proc"]].alive)
         return here and ("file" not in step or step["op"] == "file" or step["file"] in self.files)
 
     def do(self, step):

@@ -5,8 +5,10 @@ import re
 import pytest
 from click.testing import CliRunner
 
+import foliosim as fs
 from foliosim.cli import main
 from foliosim.schedule import Program, Schedule, ScheduleError, play, search
+from foliosim.schedule.player import Player
 from foliosim.schedule.run import Broken
 from foliosim.schedule.search import runnable
 
@@ -182,3 +184,14 @@ def test_a_program_that_cannot_be_says_why(tmp_path, change, message):
     path.write_text(json.dumps({"actors": {"p0": [{"op": "shrink_deferred"}]}, **change}))
     result = CliRunner().invoke(main, ["schedule", "search", str(path), "--tries", "2"])
     assert result.exit_code == 1 and re.search(message, result.output.replace("\n", " ")), result.output
+
+
+def test_a_process_that_has_exited_is_there_no_more():
+    """A random program registered buffers of one."""
+    player = Player(fs.Machine(memory="32M"))
+    step = {"op": "register", "id": "r0", "proc": "p1", "buffers": [["0x200000000000", 4096]]}
+    assert not player.ready(step)
+    player.do({"op": "fork", "proc": "p0", "child": "p1"})
+    assert player.ready(step)
+    player.do({"op": "exit", "proc": "p1"})
+    assert not player.ready(step)
