@@ -75,6 +75,13 @@ class Process(Tied):
         """Change protection, as mprotect(2).  ENOMEM: a hole; EACCES: a right the mapping cannot have."""
         self.sys_mprotect(addr, length, prot)
 
+    def pkey_mprotect(self, addr, length, prot, pkey):
+        """Change protection and protection key, as pkey_mprotect(2); -1: areas keep their keys.
+
+        All 16 keys count as allocated.  Areas with different keys do not merge; a key forbids no access.
+        """
+        self.sys_mprotect(addr, length, prot, pkey)
+
     def mremap(self, old_addr, old_length, new_length, *, flags=0, new_addr=0):
         """Grow, shrink or move a mapping, as mremap(2).
 
@@ -245,6 +252,10 @@ class Process(Tied):
     def prctl_thp_disable(self, value, flags=0):
         """prctl(PR_SET_THP_DISABLE, value, flags); flags 2: PR_THP_DISABLE_EXCEPT_ADVISED."""
         self.sys_thp_disable(value, flags)
+
+    def prctl_memory_merge(self, value):
+        """prctl(PR_SET_MEMORY_MERGE, value): KSM may merge pages of all areas, or of none; it never runs."""
+        self.sys_memory_merge(value)
 
     # ---- accesses ----
 

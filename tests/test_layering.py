@@ -26,7 +26,7 @@ LAYERS = [
     # L4: the address space
     "vma unmapped_area",
     # L5: system calls, what /proc shows, the audit
-    "file_ops mprotect khugepaged madvise dontfork mlock_syscall mmap brk mremap mseal kpage task_mmu walk observe"
+    "file_ops mprotect khugepaged ksm madvise dontfork mlock_syscall mmap brk mremap mseal kpage task_mmu walk observe"
     " counters tally validate_frames validate_vma validate_mm validate_swap validate corrupt truth snapshot ends",
 ]
 # The border and the trampolines that call Python know each other: a hook's exception is kept on the machine.
@@ -50,7 +50,7 @@ PYTHON = [
     " study.thresholds study.sizes study.histogram study.allocator_holes study.sparse_touch study.thread_stacks_plot"
     " study.thread_stacks study.creep_plot study.creep study.zero_histogram study.io_ring_buffers"
     " study.bgsave study.pin_half study.rdma_fork study.batch_ops study.three_processes study.edge_fit study.command",
-    "replay.scan replay.events replay.reader replay.truth replay.descriptors replay.files replay.memory replay.granule"
+    "replay.scan replay.events replay.reader replay.again replay.truth replay.descriptors replay.files replay.memory replay.granule"
     " replay.program replay.calls replay.engine"
     " replay.compare replay.series replay.run replay replay.runfile replay.setting replay.chart replay.side_by_side"
     " replay.whatif replay.saving replay.command",

@@ -64,7 +64,7 @@ def map_special(CoreProcess process, uint64_t addr, uint64_t length, CoreMapping
     """
     cdef mm_t *mm = process.look()
     cdef machine_t *m = &process.machine.m
-    cdef uint64_t flags = VM_READ | VM_MAYREAD | VM_DONTEXPAND | mm.def_flags & ~VM_LOCKED_MASK
+    cdef uint64_t flags = VM_READ | VM_MAYREAD | VM_DONTEXPAND | mm.def_flags & ~(VM_LOCKED_MASK | VM_MERGEABLE)
     cdef vma_t *vma
     if vma_find(mm, addr, addr + length) != NULL:
         raise ValueError(f"{addr:#x}: something is mapped there")

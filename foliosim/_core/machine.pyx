@@ -28,6 +28,7 @@ from foliosim._core.gup cimport get_user_pages_fast
 from foliosim._core.gup_fast cimport put_user_pages
 from foliosim._core.hooks cimport calls_python, install_hook, remove_hooks
 from foliosim._core.khugepaged cimport khugepaged_do_scan, khugepaged_wakes
+from foliosim._core.ksm cimport ksm_set_merge_any
 from foliosim._core.madvise cimport FS_ENOTSIM, do_madvise, prctl_set_vma
 from foliosim._core.mapping cimport mapping_put
 from foliosim._core.memcontrol cimport oom_report
@@ -35,7 +36,7 @@ from foliosim._core.vmscan cimport mem_cgroup_charge
 from foliosim._core.mlock cimport lru_add_drain
 from foliosim._core.mlock_syscall cimport do_mlock, do_mlock2, do_mlockall, do_munlock, do_munlockall
 from foliosim._core.mmap cimport dup_mmap, exit_mmap, ksys_mmap, mm_alloc, mm_free, vm_munmap
-from foliosim._core.mprotect cimport do_mprotect
+from foliosim._core.mprotect cimport FS_PKEY_NONE, do_mprotect
 from foliosim._core.mremap cimport do_mremap
 from foliosim._core.mseal cimport do_mseal
 from foliosim._core.numbers cimport *
@@ -448,9 +449,11 @@ cdef class CoreProcess:
         cdef int64_t result = self.done(vm_munmap(&self.machine.m, self.begin(size), start, size))
         return result if self.leave(result) >= 0 else self.fail(result, "munmap", (addr, length))
 
-    def sys_mprotect(self, addr, length, prot):
+    def sys_mprotect(self, addr, length, prot, pkey=-1):
         cdef uint64_t start = u64(addr, "addr"), size = u64(length, "length"), rights = u64(prot, "prot")
-        cdef int64_t result = self.done(do_mprotect(&self.machine.m, self.begin(size), start, size, rights))
+        cdef int32_t key = i32(pkey, "pkey")
+        cdef uint64_t which = FS_PKEY_NONE if key == -1 else <uint64_t>key
+        cdef int64_t result = self.done(do_mprotect(&self.machine.m, self.begin(size), start, size, rights, which))
         return result if self.leave(result) >= 0 else self.fail(result, "mprotect", (addr, length, prot))
 
     def sys_mremap(self, old_addr, old_length, new_length, flags, new_addr):
@@ -542,6 +545,10 @@ cdef class CoreProcess:
         if how & ~2ULL or (how and not disable):
             raise syscall_error(EINVAL, "prctl", (value, flags))
         mm.thp_disable = (2 if how else 1) if disable else 0
+
+    def sys_memory_merge(self, value):
+        """Follows: prctl, PR_SET_MEMORY_MERGE."""
+        ksm_set_merge_any(self.look(), u64(value, "value") != 0)
 
     def fork_into(self, CoreProcess child):
         """Fill a new process with a copy of this one."""

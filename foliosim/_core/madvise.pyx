@@ -8,6 +8,7 @@ from foliosim._core.file_ops cimport madvise_remove, madvise_willneed
 from foliosim._core.guard cimport madvise_guard_install, madvise_guard_remove
 from foliosim._core.gup cimport faultin_page_range
 from foliosim._core.khugepaged cimport madvise_collapse
+from foliosim._core.ksm cimport ksm_madvise
 from foliosim._core.madvise_cold cimport madvise_cold, madvise_pageout
 from foliosim._core.madvise_free cimport madvise_free
 from foliosim._core.maple_tree cimport find_vma
@@ -92,6 +93,8 @@ cdef int new_flags_of(const vma_t *vma, int advice, uint64_t *flags) noexcept no
         f = f & ~VM_NOHUGEPAGE | VM_HUGEPAGE
     elif advice == MADV_NOHUGEPAGE:
         f = f & ~VM_HUGEPAGE | VM_NOHUGEPAGE
+    elif advice == MADV_MERGEABLE or advice == MADV_UNMERGEABLE:
+        f = ksm_madvise(f, advice == MADV_MERGEABLE)
     else:
         return -FS_ENOTSIM
     flags[0] = f
@@ -209,7 +212,7 @@ cdef int madvise_walk_vmas(machine_t *m, mm_t *mm, uint64_t start, uint64_t end,
         vma = find_vma(mm, vma.end)
 
 cdef int do_madvise(machine_t *m, mm_t *mm, uint64_t start, uint64_t len, int advice) noexcept nogil:
-    """Follows: do_madvise.  Fidelity: customised - no KSM, no memory failure."""
+    """Follows: do_madvise.  Fidelity: customised - no memory failure."""
     cdef uint64_t size = fs_page_align(len)
     if not madvise_behavior_valid(advice) or start & (FS_PAGE_SIZE - 1):
         return -EINVAL

@@ -10,6 +10,7 @@ from foliosim._core.anon_vma cimport anon_vma_fork, unlink_anon_vmas
 from foliosim._core.fault_inject cimport slab_errno
 from foliosim._core.fork cimport copy_page_range
 from foliosim._core.gup cimport mm_populate
+from foliosim._core.ksm cimport ksm_vma_flags
 from foliosim._core.madvise cimport FS_ENOTSIM
 from foliosim._core.mapping cimport mapping_put
 from foliosim._core.maple_tree cimport find_vma, maple_destroy, maple_last, vma_find
@@ -250,6 +251,7 @@ cdef int mmap_region(machine_t *m, mm_t *mm, mapping_t *file, uint64_t addr, uin
         err = vfio_pci_core_mmap(file, len, pgoff, &vm_flags)
         if err:
             return err
+    vm_flags = ksm_vma_flags(vm_flags)
     vmg_init(&vmg, mm, addr, addr + len, vm_flags)
     vmg.pgoff = pgoff
     vmg.file = file
@@ -487,7 +489,7 @@ cdef int dup_mmap(machine_t *m, mm_t *mm, mm_t *oldmm) noexcept nogil:
     """Follows: dup_mmap (mm/mmap.c); the inherited settings are mm_init's."""
     cdef vma_t *mpnt = oldmm.mmap
     cdef int err
-    mm.def_flags = oldmm.def_flags & VM_NOHUGEPAGE
+    mm.def_flags = oldmm.def_flags & (VM_NOHUGEPAGE | VM_MERGEABLE)
     mm.thp_disable = oldmm.thp_disable
     mm.start_brk, mm.brk, mm.rlimit_stack = oldmm.start_brk, oldmm.brk, oldmm.rlimit_stack
     mm.total_vm = oldmm.total_vm

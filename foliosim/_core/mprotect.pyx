@@ -16,9 +16,10 @@ cdef extern from *:
     #define FS_PROT_SEM 8
     #define FS_PROT_GROWSDOWN 0x01000000
     #define FS_PROT_GROWSUP 0x02000000
+    #define VM_PKEY_SHIFT 32
     """
     enum:
-        FS_PROT_SEM, FS_PROT_GROWSDOWN, FS_PROT_GROWSUP
+        FS_PROT_SEM, FS_PROT_GROWSDOWN, FS_PROT_GROWSUP, VM_PKEY_SHIFT
 
 cdef bint vma_wants_manual_pte_write_upgrade(const machine_t *m, const vma_t *vma) noexcept nogil:
     """Follows: vma_wants_manual_pte_write_upgrade (include/linux/mm.h)."""
@@ -58,7 +59,15 @@ cdef int mprotect_fixup(machine_t *m, vma_t *vma, uint64_t start, uint64_t end, 
             return -FS_EHOSTMEM
     return 0
 
-cdef int mprotect_range(machine_t *m, vma_t *vma, uint64_t start, uint64_t end, uint64_t prot) noexcept nogil:
+cdef inline uint64_t new_vma_flags(const vma_t *vma, uint64_t prot, uint64_t pkey) noexcept nogil:
+    """Follows: calc_vm_prot_bits, and arch_override_mprotect_pkey but for its key of what may only be executed."""
+    cdef uint64_t flags = (vma.flags & ~VM_ACCESS_FLAGS) | (prot & (FS_PROT_READ | FS_PROT_WRITE | FS_PROT_EXEC))
+    if pkey == FS_PKEY_NONE:
+        return flags
+    return flags & ~((FS_PKEYS - 1) << VM_PKEY_SHIFT) | pkey << VM_PKEY_SHIFT
+
+cdef int mprotect_range(machine_t *m, vma_t *vma, uint64_t start, uint64_t end, uint64_t prot,
+                        uint64_t pkey) noexcept nogil:
     # the loop of do_mprotect_pkey over the VMAs from the first one in the range
     cdef uint64_t nstart = start
     cdef uint64_t tmp = vma.start
@@ -67,7 +76,7 @@ cdef int mprotect_range(machine_t *m, vma_t *vma, uint64_t start, uint64_t end, 
     while vma != NULL and vma.start < end:
         if vma.start != tmp:
             return -ENOMEM
-        newflags = (vma.flags & ~VM_ACCESS_FLAGS) | (prot & (FS_PROT_READ | FS_PROT_WRITE | FS_PROT_EXEC))
+        newflags = new_vma_flags(vma, prot, pkey)
         if newflags & ~(newflags >> 4) & VM_ACCESS_FLAGS:
             return -EACCES
         tmp = vma.end if vma.end < end else end
@@ -79,8 +88,9 @@ cdef int mprotect_range(machine_t *m, vma_t *vma, uint64_t start, uint64_t end, 
         vma = vma.next
     return -ENOMEM if tmp < end else 0
 
-cdef int do_mprotect(machine_t *m, mm_t *mm, uint64_t start, uint64_t len, uint64_t prot) noexcept nogil:
-    """Follows: do_mprotect_pkey.  Fidelity: customised - no protection keys."""
+cdef int do_mprotect(machine_t *m, mm_t *mm, uint64_t start, uint64_t len, uint64_t prot,
+                     uint64_t pkey) noexcept nogil:
+    """Follows: do_mprotect_pkey.  Fidelity: customised - a key is a property of an area, and forbids no access."""
     cdef uint64_t grows = prot & (FS_PROT_GROWSDOWN | FS_PROT_GROWSUP)
     cdef uint64_t end
     cdef vma_t *vma
@@ -94,6 +104,8 @@ cdef int do_mprotect(machine_t *m, mm_t *mm, uint64_t start, uint64_t len, uint6
         return -ENOMEM
     if prot & ~<uint64_t>(FS_PROT_READ | FS_PROT_WRITE | FS_PROT_EXEC | FS_PROT_SEM):
         return -EINVAL
+    if pkey != FS_PKEY_NONE and pkey >= FS_PKEYS:
+        return -EINVAL
     vma = vma_find(mm, start, end)
     if vma == NULL:
         return -ENOMEM
@@ -105,4 +117,4 @@ cdef int do_mprotect(machine_t *m, mm_t *mm, uint64_t start, uint64_t len, uint6
         return -ENOMEM
     elif grows:
         return -EINVAL
-    return mprotect_range(m, vma, start, end, prot)
+    return mprotect_range(m, vma, start, end, prot, pkey)

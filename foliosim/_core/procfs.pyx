@@ -122,6 +122,11 @@ def thp_disable(CoreProcess process):
     return process.look().thp_disable
 
 
+def memory_merge(CoreProcess process):
+    """Is its memory offered to KSM?  As PR_GET_MEMORY_MERGE says."""
+    return (process.look().def_flags & VM_MERGEABLE) != 0
+
+
 cdef void count_folio(const page_t *folio, int64_t *mlocked, int64_t *anon_thps, int64_t *shmem_thps,
                       int64_t *shmem_pmdmapped) noexcept nogil:
     cdef int64_t nr = folio_nr_pages(folio)

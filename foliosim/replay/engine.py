@@ -7,11 +7,13 @@ import numpy as np
 from foliosim.errors import UnsupportedError
 from foliosim.machine import Machine
 from foliosim.replay import calls
+from foliosim.replay.again import given_up
 from foliosim.replay.events import CLONE_THREAD, CLONE_VM
 from foliosim.replay.files import Files
 from foliosim.replay.granule import GranularMemory
 from foliosim.replay.memory import Memory
 from foliosim.replay.program import Program
+from foliosim.replay.truth import Loaded
 from foliosim.sizes import parse_size
 
 _ARCHES = {"aarch64": "arm64"}  # what uname calls it
@@ -31,13 +33,21 @@ class Space:
         Processes that use it.
     program : Program
         What execve builds in it; None in a child of fork: there is nothing to build.
+    attached : dict of int to int
+        Shared memory segments: address to length.
     """
 
     def __init__(self, memory, program=None, program_end=0):
         self.memory, self.process = memory, memory.process
         self.program = program
         self._program_end = program_end
-        self.users = 1
+        self.users, self.attached = 1, {}
+
+    def fork(self):
+        """That of a child."""
+        child = Space(self.memory.fork(), None, self.program_end)
+        child.attached.update(self.attached)
+        return child
 
     @property
     def program_end(self):
@@ -57,9 +67,8 @@ class Replay:
         The first program starts under PR_SET_THP_DISABLE.
     thp_is_recorded : bool
         Calls of PR_SET_THP_DISABLE in the trace count.
-    arguments : callable, optional
-        ``arguments(pid, number)``: pages that the number-th execve of a process has filled with arguments and
-        environment; a trace does not say it, a truth does.  Left out: one page.
+    loaded : callable, optional
+        ``loaded(pid, number)``: what a truth says of the number-th execve of a process, or None; see `Loaded`.
 
     Attributes
     ----------
@@ -72,10 +81,11 @@ class Replay:
         What was not as recorded, or could not be done: kind to counts by detail.
     """
 
-    def __init__(self, trace, machine, *, thp_disabled=False, thp_is_recorded=True, arguments=None):
-        self.trace, self.machine = trace, machine
+    def __init__(self, trace, machine, *, thp_disabled=False, thp_is_recorded=True, loaded=None):
+        self.trace, self.machine = trace.without(given_up(trace)), machine
+        trace = self.trace
         self.thp_disabled, self.thp_is_recorded = thp_disabled, thp_is_recorded
-        self.arguments = arguments or (lambda pid, number: 1)
+        self.loaded = loaded or (lambda pid, number: None)
         self.files = Files(machine, trace)
         pids = np.unique(np.concatenate([trace.pid, np.fromiter(_pids(trace.events), np.int64)]))
         self.number_of = {pid: number for number, pid in enumerate(pids.tolist())}
@@ -83,7 +93,7 @@ class Replay:
         self._series = machine.core.touch.AccessSeries(machine, len(pids))
         self._outcome = np.empty(len(trace.time), np.uint8)
         self.faults, self.found = np.zeros(len(pids), np.int64), np.zeros(len(pids), np.int64)
-        self.spaces, self.segments, self.attached, self.execs = {}, {}, {}, Counter()
+        self.spaces, self.segments, self.execs = {}, {}, Counter()
         self.odd = {"refused": Counter(), "differs": Counter(), "unsupported": Counter(), "nobody": Counter()}
         self.allocations = Counter()
         self._names = {}
@@ -204,8 +214,12 @@ class Replay:
         process = self.machine.spawn()
         if self.thp_disabled if old is None else self.machine.core.procfs.thp_disable(old.process) == 1:
             process.prctl_thp_disable(1)
+        if old is not None and self.machine.core.procfs.memory_merge(old.process):
+            process.prctl_memory_merge(1)
         memory = self._memory(process)
-        program = Program(memory, self.files, self.arguments(pid, self.execs[pid]))
+        loaded = self.loaded(pid, self.execs[pid]) or Loaded()
+        program = Program(memory, self.files, loaded)
+        self.faults[self.number_of[pid]] += loaded.arguments
         self.execs[pid] += 1
         self._leave(pid)
         self._enter(pid, Space(memory, program))
@@ -230,7 +244,7 @@ class Replay:
             space.users += 1
             self._enter(child, space)
         else:
-            self._enter(child, Space(space.memory.fork(), None, space.program_end))
+            self._enter(child, space.fork())
 
     def _exit(self, event):
         if event[4]:

@@ -26,6 +26,7 @@ ARGUMENTS = {
     "mmap": 6, "munmap": 2, "mprotect": 3, "pkey_mprotect": 4, "mremap": 5, "brk": 1, "madvise": 3,
     "mlock": 2, "mlock2": 3, "munlock": 2, "mlockall": 1, "munlockall": 0, "msync": 3, "prctl": 1, "shmat": 3,
     "shmdt": 1, "shmget": 3, "ftruncate": 2, "fallocate": 4, "memfd_create": 0,
+    "remap_file_pages": 5, "process_madvise": 4,
 }
 _HEADER = {"format": str, "version": int, "page_size": int, "arch": str, "root": int, "events": int, "thp": dict,
            "files": dict, "mem_total_kb": int, "mode": str}

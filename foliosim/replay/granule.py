@@ -147,6 +147,10 @@ class GranularMemory(Memory):
         if low < high:
             self.process.mprotect(low, high - low, prot)
 
+    def pkey_mprotect(self, addr, length, prot, pkey):
+        self.mprotect(addr, length, prot)
+        self._on_own(self.process.pkey_mprotect, addr, length, prot, pkey)
+
     def _on_own(self, call, addr, length, *rest):
         low, high = self._own(*self._range(addr, length))
         if low < high:

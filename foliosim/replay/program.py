@@ -12,8 +12,8 @@ class Program:
     memory : Memory
         With nothing in it.
     files : Files
-    arguments : int
-        Pages that arguments and environment fill.
+    loaded : Loaded
+        What a truth says of it.
 
     Attributes
     ----------
@@ -21,8 +21,8 @@ class Program:
         Behind the last area of the program: where the heap starts, if nothing says otherwise.
     """
 
-    def __init__(self, memory, files, arguments):
-        self.memory, self.files, self.arguments = memory, files, arguments
+    def __init__(self, memory, files, loaded):
+        self.memory, self.files, self.loaded = memory, files, loaded
         self.end = 0
         self._whole = {}
         self._stack = False
@@ -45,19 +45,22 @@ class Program:
     def _map_stack(self, addr, length):
         # a trace also tells that it has grown: the fault before has done that
         if not self._stack:
-            used = min(self.arguments * self.files.page_size, length)
+            used = min(self.loaded.arguments * self.files.page_size, length)
             self.memory.map_stack(addr, length, used, _UNLIMITED)
         self._stack = True
 
     def _map_file(self, addr, length, offset, perms, extra):
         """The first segment of a program is mapped as long as the whole; what is behind it goes at once.
 
+        It ends where the second begins in the file: in the page before, or in that page, which both have then.  Only
+        a truth says which; without one it is the latter if the second lies farther away in memory than in the file.
         Follows: elf_load (fs/binfmt_elf.c).
         """
         start, end, at = self._whole.setdefault(extra["file"], (addr, addr + length, offset))
         if start < addr < end:
             page = self.files.page_size
-            first = min(addr, start + max(page, -(-(offset - at) // page) * page))
+            guess = start + offset - at + (page if addr - start > offset - at else 0)
+            first = min(addr, self.loaded.ends.get(start, guess))
             self.memory.munmap(first, end - first)
             self._whole[extra["file"]] = 0, 0, 0
         prot = sum(bit for letter, bit in zip("rwx", (PROT_READ, PROT_WRITE, PROT_EXEC)) if letter in perms)

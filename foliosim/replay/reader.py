@@ -4,7 +4,7 @@ import io
 import json
 import lzma
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +34,9 @@ class Trace:
     path : Path
     header : dict
         The first line.
-    time, pid, address, flags : numpy.ndarray
-        Columns of the page faults, one element each: ns, process, bytes, bits (1 write, 2 instruction fetch, 4 a page
-        was present, 8 kernel mode).
+    time, pid, tid, address, flags : numpy.ndarray
+        Columns of the page faults, one element each: ns, process, thread, bytes, bits (1 write, 2 instruction fetch,
+        4 a page was present, 8 kernel mode).
     events : list of list
         The other events, in order, as the file has them.
     before : numpy.ndarray of int64
@@ -49,6 +49,7 @@ class Trace:
     header: dict
     time: np.ndarray
     pid: np.ndarray
+    tid: np.ndarray
     address: np.ndarray
     flags: np.ndarray
     events: list
@@ -57,6 +58,14 @@ class Trace:
 
     def __len__(self):
         return len(self.events) + len(self.time)
+
+    def without(self, faults):
+        """The same trace without some faults: an array of bool, True for those that go."""
+        if not faults.any():
+            return self
+        gone = np.concatenate([[0], np.cumsum(faults)])
+        columns = {name: getattr(self, name)[~faults] for name in ("time", "pid", "tid", "address", "flags")}
+        return replace(self, **columns, before=self.before - gone[self.before])
 
 
 def read_text(path):

@@ -63,9 +63,8 @@ def replay_trace(trace, *, truth=None, machine=None, other_mode=False, progress=
         The machine has no memory left.
     """
     never = trace.header["mode"] == "never" and not other_mode
-    arguments = {"arguments": truth.arguments} if truth is not None else {}
     replay = Replay(trace, machine or machine_for(trace.header), thp_disabled=never, thp_is_recorded=not other_mode,
-                    **arguments)
+                    loaded=truth and truth.loaded)
     judge = _Judge(replay, truth, other_mode) if truth is not None else None
     series, stopped = Series(replay) if samples is not None else None, ""
     try:

@@ -79,10 +79,10 @@ def scan_lines(const uint8_t[::1] text, int64_t start):
 
     Returns
     -------
-    (time, pid, address, flags), others
-        Columns of the faults: arrays of uint64, int64, uint64 and uint8 (bit 0: write, 1: instruction fetch, 2: a page
-        was present, 3: kernel mode).  ``others``: an array of int64 with four columns, for every other line that is
-        not blank: first byte, byte behind it, faults before it, lines before it.
+    (time, pid, tid, address, flags), others
+        Columns of the faults: arrays of uint64, int64, int64, uint64 and uint8 (bit 0: write, 1: instruction fetch,
+        2: a page was present, 3: kernel mode).  ``others``: an array of int64 with four columns, for every
+        other line that is not blank: first byte, byte behind it, faults before it, lines before it.
     """
     cdef const char *base = <const char *>&text[0] if text.shape[0] else NULL
     cdef const char *at = base + start
@@ -92,11 +92,11 @@ def scan_lines(const uint8_t[::1] text, int64_t start):
     cdef int64_t n = 0, k = 0, line = 0
     cdef uint64_t columns[4]
     cdef int flags
-    time, pid = np.empty(lines, np.uint64), np.empty(lines, np.int64)
+    time, pid, tid = np.empty(lines, np.uint64), np.empty(lines, np.int64), np.empty(lines, np.int64)
     address, bits = np.empty(lines, np.uint64), np.empty(lines, np.uint8)
     others = []
     cdef uint64_t[::1] to_time = time, to_address = address
-    cdef int64_t[::1] to_pid = pid
+    cdef int64_t[::1] to_pid = pid, to_tid = tid
     cdef uint8_t[::1] to_bits = bits
     while at < stop:
         end = <const char *>memchr(at, 0x0a, stop - at)
@@ -104,11 +104,11 @@ def scan_lines(const uint8_t[::1] text, int64_t start):
             end = stop
         flags = fault_line(at, end, columns)
         if flags >= 0:
-            to_time[n], to_pid[n], to_address[n] = columns[0], <int64_t>columns[1], columns[3]
-            to_bits[n] = <uint8_t>flags
+            to_time[n], to_address[n], to_bits[n] = columns[0], columns[3], <uint8_t>flags
+            to_pid[n], to_tid[n] = <int64_t>columns[1], <int64_t>columns[2]
             n += 1
         elif blanks(at, end) < end:
             others.append((at - base, end - base, n, line))
         line += 1
         at = end + 1
-    return (time[:n], pid[:n], address[:n], bits[:n]), np.array(others, np.int64).reshape(-1, 4)
+    return (time[:n], pid[:n], tid[:n], address[:n], bits[:n]), np.array(others, np.int64).reshape(-1, 4)

@@ -1,5 +1,5 @@
 """What the kernel said about the processes of a trace at its snapshots."""
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +8,7 @@ from foliosim.replay.reader import TraceError, read_json, read_text
 
 FORMAT, VERSION = "foliosim-truth", 1
 PRESENT, SWAPPED, EXCLUSIVE, FILE, ANON, HEAD, TAIL, THP, ZERO, MLOCKED, HUGETLB, KSM = (1 << bit for bit in range(12))
+_PAGE = 4096
 _MOST_PAGES = 1 << 24    # of an area: 64 GiB
 _AREA = {"start": int, "end": int, "perms": str, "offset": int, "VmFlags": str, "name": str}
 
@@ -26,23 +27,45 @@ class Truth:
     path: Path
     snapshots: list
 
-    def arguments(self, pid, number):
-        """Pages that the number-th execve of a process has filled at the top of its stack."""
+    def loaded(self, pid, number):
+        """What the number-th execve of a process has built, as `Loaded`; None: the truth does not say it."""
         seen = 0
         for snapshot in self.snapshots:
             if snapshot["why"] != "exec" or snapshot["pid"] != pid:
                 continue
             if seen == number:
-                return _stack_pages(snapshot["procs"].get(str(pid), {}))
+                return _loaded(snapshot["procs"].get(str(pid), {}))
             seen += 1
-        return 1
+        return None
 
 
-def _stack_pages(process):
-    for area in process.get("smaps", ()):
-        if area["name"] == "[stack]":
-            return sum(count for _, count, word in area.get("pages", ()) if word & PRESENT)
-    return 1
+@dataclass
+class Loaded:
+    """A program that has just been loaded.
+
+    Attributes
+    ----------
+    arguments : int
+        Pages in a row at the top of the stack that arguments and environment fill.  Those below were written by faults,
+        which are in the trace.
+    ends : dict of int to int
+        Areas: start to end.
+    """
+
+    arguments: int = 1
+    ends: dict = field(default_factory=dict)
+
+
+def _loaded(process):
+    areas = process.get("smaps", ())
+    stack = [area for area in areas if area["name"] == "[stack]"]
+    return Loaded(_run_at_end(stack[0]) if stack else 1, {area["start"]: area["end"] for area in areas})
+
+
+def _run_at_end(area):
+    at, words = words_of(area)
+    below = (area["end"] - area["start"]) // _PAGE - 1 - at[words & PRESENT != 0][::-1]
+    return int((below == np.arange(len(below))).sum())
 
 
 def read_truth(path):

@@ -85,3 +85,40 @@ def test_a_file_opened_for_reading_cannot_become_writable(process):
         process.mprotect(addr, 4096, fs.PROT_READ | fs.PROT_WRITE)
     with pytest.raises(OSError):
         process.mmap(8192, flags=fs.MAP_SHARED, file=file)
+
+
+def test_areas_with_different_protection_keys_do_not_merge(process):
+    start = process.mmap(0x4000)
+    process.pkey_mprotect(start + 0x1000, 0x1000, fs.PROT_READ | fs.PROT_WRITE, 1)
+    assert len(process.maps()) == 3
+    process.mprotect(start, 0x4000, fs.PROT_READ)
+    assert len(process.maps()) == 3                                       # mprotect keeps them
+    process.pkey_mprotect(start, 0x4000, fs.PROT_READ, 0)
+    assert len(process.maps()) == 1
+    with pytest.raises(fs.SyscallError, match="pkey_mprotect|mprotect"):
+        process.pkey_mprotect(start, 0x1000, fs.PROT_READ, 16)
+
+
+def mergeable(process):
+    return ["mg" in str(row["VmFlags"]).split() for row in process.smaps()]
+
+
+def test_ksm_may_look_at_private_memory_only(process):
+    start = process.mmap(0x4000)
+    shared = process.mmap(0x1000, flags=fs.MAP_SHARED | fs.MAP_ANONYMOUS)
+    process.madvise(start + 0x1000, 0x1000, fs.MADV_MERGEABLE)
+    process.madvise(shared, 0x1000, fs.MADV_MERGEABLE)
+    assert sum(mergeable(process)) == 1 and len(process.maps()) == 4
+    process.madvise(start, 0x4000, fs.MADV_UNMERGEABLE)
+    assert sum(mergeable(process)) == 0 and len(process.maps()) == 2
+
+
+def test_a_process_offers_all_its_memory_to_ksm(process):
+    binfmt.set_brk(process, 0x100000)
+    process.mmap(0x4000)
+    process.prctl_memory_merge(1)
+    process.mmap(0x1000, flags=fs.MAP_SHARED | fs.MAP_ANONYMOUS)
+    process.brk(0x101000)
+    assert sorted(mergeable(process)) == [False, True, True] == sorted(mergeable(process.fork()))
+    process.prctl_memory_merge(0)
+    assert not any(mergeable(process))

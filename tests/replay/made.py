@@ -10,7 +10,7 @@ ALWAYS = {"enabled": "[always] madvise never"}
 
 
 class Made:
-    """A trace in the making.  Each method adds an event; pids are also tids."""
+    """A trace in the making.  Each method adds an event; a tid that is left out is the pid."""
 
     def __init__(self, mode="never", **header):
         thp = {} if mode == "never" else ALWAYS
@@ -28,14 +28,14 @@ class Made:
     def program(self, addr, length, perms, extra, offset=0, pid=100):
         return self.add("m", pid, pid, addr, length, offset, perms, extra)
 
-    def call(self, name, *args, ret=0, extra=None, pid=100):
-        return self.add("c", pid, pid, name, 0, list(args), ret, extra or {})
+    def call(self, name, *args, ret=0, extra=None, pid=100, tid=None):
+        return self.add("c", pid, tid or pid, name, 0, list(args), ret, extra or {})
 
     def mmap(self, addr=ARENA, length=HUGE, prot=3, flags=MAPPED, fd=-1, offset=0, extra=None, pid=100):
         return self.call("mmap", 0, length, prot, flags, fd, offset, ret=addr, extra=extra, pid=pid)
 
-    def fault(self, addr, flags="w", pid=100):
-        return self.add("f", pid, pid, addr, flags)
+    def fault(self, addr, flags="w", pid=100, tid=None):
+        return self.add("f", pid, tid or pid, addr, flags)
 
     def fork(self, child, pid=100, flags=0x1200011):
         return self.add("F", pid, pid, child, child, flags)

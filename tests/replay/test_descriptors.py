@@ -5,6 +5,7 @@ from foliosim.replay.descriptors import open_files
 
 READ, WRITE, SHARED, PRIVATE = 1, 3, 1, 2
 LOG, CACHE = {"file": "/log", "dev": "fe:00", "ino": 5}, {"file": "/cache", "dev": "fe:00", "ino": 6}
+MEMFD = {"file": "/memfd:a (deleted)", "dev": "00:01", "ino": 7}
 
 
 def mmap(when, file, fd=3, prot=READ, flags=SHARED, pid=100):
@@ -17,6 +18,10 @@ def ftruncate(when, fd=3, ret=0, pid=100):
 
 def memfd(when, fd, pid=100):
     return ["c", when, pid, pid, "memfd_create", when, [0, 0], fd, {}]
+
+
+def execve(when, pid):
+    return ["X", when, pid, pid, "/bin/true"]
 
 
 def fork(when, child, pid=100):
@@ -32,7 +37,10 @@ def fork(when, child, pid=100):
     ([mmap(1, LOG), ftruncate(2), mmap(3, CACHE)], [False, True, True]),
     ([mmap(1, LOG), ftruncate(2)], [True, True]),
     ([mmap(1, LOG), ftruncate(2, ret=-22)], [False]),
-    ([memfd(1, 4), mmap(2, LOG, fd=4)], [True, True]),
+    ([memfd(1, 4), mmap(2, MEMFD, fd=4)], [True, True]),
+    ([memfd(1, 4), ftruncate(2, fd=4), mmap(3, LOG, fd=4)], [True, True, False]),
+    ([memfd(1, 4), mmap(2, MEMFD, fd=4), ftruncate(3, fd=4), mmap(4, LOG, fd=4)], [True, True, True, True]),
+    ([mmap(1, LOG), fork(2, 101), execve(3, 101), ftruncate(4, pid=101)], [False, True]),
     ([mmap(1, LOG), fork(2, 101), ftruncate(3, pid=101)], [True, True]),
     ([mmap(1, LOG), ftruncate(3, pid=101)], [False, True]),
 ])
