@@ -3,11 +3,15 @@ from errno import EACCES, EAGAIN, EINVAL, ENOMEM, EPERM
 
 from foliosim.errors import SyscallError
 from foliosim.flags import (
+    MADV_DONTDUMP,
+    MADV_WIPEONFORK,
     MAP_ANONYMOUS,
     MAP_FIXED,
     MAP_FIXED_NOREPLACE,
     MAP_NONBLOCK,
+    MAP_NORESERVE,
     MAP_POPULATE,
+    MAP_PRIVATE,
     MAP_SHARED,
     MREMAP_FIXED,
     PROT_EXEC,
@@ -34,7 +38,7 @@ def _mmap(replay, memory, event):
     if flags & _MAP_HUGETLB:
         raise Unsupported("mmap of huge pages from the pool (MAP_HUGETLB)")
     if flags & _MAP_TYPE == _MAP_DROPPABLE:
-        raise Unsupported("mmap with MAP_DROPPABLE")
+        return _mmap_droppable(replay, memory, event)
     file = None
     if not flags & MAP_ANONYMOUS and event[8].get("file") == "/dev/zero" and not is_shared(flags):
         flags |= MAP_ANONYMOUS
@@ -43,6 +47,17 @@ def _mmap(replay, memory, event):
     if not flags & (MAP_FIXED | MAP_FIXED_NOREPLACE):
         memory.place_next(ret)
     return memory.mmap(length, prot=prot, flags=flags, addr=addr, file=file, offset=offset)
+
+
+def _mmap_droppable(replay, memory, event):
+    """As memory that can be dropped is, while nothing drops it; but for a flag."""
+    replay.note("unsupported", "mmap with MAP_DROPPABLE: mapped as memory that stays")
+    args, ret = list(event[6]), event[7]
+    args[3] = args[3] & ~_MAP_TYPE | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
+    _mmap(replay, memory, [*event[:6], args, *event[7:]])
+    for advice in (MADV_WIPEONFORK, MADV_DONTDUMP):
+        memory.madvise(ret, args[1], advice)
+    return ret
 
 
 def _munmap(replay, memory, event):

@@ -137,3 +137,9 @@ def test_what_is_offered_to_ksm_stays_so_over_fork_and_execve(tmp_path):
     made = Made().execve().mmap().call("prctl", 67, 1, 0, 0, 0).fork(101).execve(101).mmap(pid=101)
     replay = made.replay(tmp_path)
     assert all("mg" in str(smaps(replay, ARENA, pid)["VmFlags"]).split() for pid in (100, 101))
+
+
+def test_memory_that_can_be_dropped_is_mapped_as_what_stays(tmp_path):
+    replay = Made().execve().mmap(flags=0x28).fault(ARENA).replay(tmp_path)
+    assert {"nr", "dd", "wf"} < set(str(smaps(replay, ARENA)["VmFlags"]).split())
+    assert replay.odd["unsupported"].total() == 1
