@@ -1,9 +1,10 @@
 """Tables of what operations cost, for a linear model of time."""
-import contextlib
 import json
 import math
 import os
 from dataclasses import asdict, dataclass, field
+
+from foliosim.whole import write_json
 
 DEFAULT = "zen2-guest-6.18"
 
@@ -47,15 +48,7 @@ class CostTable:
 
     def write(self, path):
         """Write it as JSON, whole or not at all."""
-        part = f"{os.fspath(path)}.{os.getpid()}.part"
-        try:
-            with open(part, "w") as file:
-                file.write(json.dumps(asdict(self), indent=1) + "\n")
-            os.replace(part, path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(part)
-            raise
+        write_json(path, asdict(self))
 
 
 def names():

@@ -7,12 +7,9 @@ import base64
 import hashlib
 import importlib
 import json
-import os
 import re
 import struct
-import tempfile
 import zlib
-from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files as _files
 from pathlib import Path
@@ -22,6 +19,7 @@ import numpy as np
 from foliosim import branch as _branch
 from foliosim import cores as _cores
 from foliosim.errors import SavedError
+from foliosim.whole import whole_file
 
 FORMAT = 2
 _MAGIC = b"foliosim"
@@ -36,7 +34,7 @@ _LAYOUT = ("types.pxd", "flags.pxd", "content.pxd")
 def save(machine, path):
     """See `Machine.save`."""
     content = to_bytes(machine)
-    with whole_file(Path(path)) as file:
+    with whole_file(path) as file:
         file.write(content)
 
 
@@ -46,26 +44,6 @@ def load(cls, path):
         return from_bytes(cls, Path(path).read_bytes())
     except SavedError as error:
         raise SavedError(f"{path}: {error}") from error.__cause__
-
-
-@contextmanager
-def whole_file(path):
-    """A file to be written at once or not at all: what was there stays whole until the new one is on disk."""
-    fd, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(fd, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        os.unlink(part)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 @cache

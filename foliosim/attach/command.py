@@ -1,6 +1,4 @@
 """``foliosim attach``."""
-import json
-from pathlib import Path
 
 import click
 import numpy as np
@@ -10,6 +8,7 @@ from foliosim.attach import certain
 from foliosim.attach.build import attach as _attach
 from foliosim.attach.proc import AttachError
 from foliosim.flags import PM_FILE, PM_PFRAME_MASK
+from foliosim.whole import write_json
 
 _SHOWN = 12
 
@@ -40,7 +39,7 @@ def attach(pid, others, questions, save, json_file):
     if save:
         attached.machine.save(save)
     if json_file:
-        Path(json_file).write_text(json.dumps(report, indent=1) + "\n")
+        write_json(json_file, report)
 
 
 def _processes(attached):

@@ -1,5 +1,4 @@
 """The command ``foliosim bench``."""
-import json
 from pathlib import Path
 
 import click
@@ -8,6 +7,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from foliosim.bench.split import COUNTS, SITUATIONS, measure
+from foliosim.whole import write_json
 
 
 @click.group()
@@ -53,7 +53,7 @@ def split(situations, targets, processes, folios, rounds, choices, arch, page_si
     console = Console()
     (console if console.is_terminal else Console(width=120)).print(table(costs, folios, rounds))
     if json_file:
-        json_file.write_text(json.dumps([cost.as_dict() for cost in costs], indent=1) + "\n")
+        write_json(json_file, [cost.as_dict() for cost in costs])
     if picture:
         _draw(costs, picture)
 

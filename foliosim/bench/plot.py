@@ -1,5 +1,6 @@
 """The picture of split costs: a panel of times and a panel of operations, a group of bars per target."""
 from foliosim.bench.split import COUNTS
+from foliosim.whole import write_picture
 
 _COLOURS = ("#2166ac", "#67a9cf", "#1b7837", "#d6604d", "#762a83", "#f4a582")
 _SHOWN = ("PTEs", "records", "rmap")
@@ -30,7 +31,7 @@ def picture(costs, path):
     _operations(below, costs, targets)
     below.set_xticks(range(len(targets)), [_name(target) for target in targets])
     figure.suptitle("Splitting a huge folio", fontsize=13)
-    figure.savefig(path, metadata={"Software": None})
+    write_picture(path, figure)
 
 
 def _name(target):

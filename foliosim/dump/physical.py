@@ -7,13 +7,12 @@ holes where nothing was dumped.
 import mmap
 import struct
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from foliosim._core.image import NORESERVE
 from foliosim.dump.registers import processor_of
-from foliosim.saved import whole_file
+from foliosim.whole import whole_file
 
 FORMATS = ("lime", "raw")
 _LIME = struct.Struct("<IIQQQ")  # magic, version, first and last address, reserved
@@ -97,7 +96,7 @@ class PhysicalDump:
             The file cannot be written.
         """
         check_format(format)
-        with whole_file(Path(path)) as file:
+        with whole_file(path) as file:
             for start, content in self.runs():
                 if format == "raw":
                     file.seek(start)

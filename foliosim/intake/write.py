@@ -9,6 +9,7 @@ from foliosim.intake.events import counts
 from foliosim.replay.events import FORMAT, VERSION
 from foliosim.replay.truth import FORMAT as TRUTH
 from foliosim.replay.truth import VERSION as TRUTH_VERSION
+from foliosim.whole import whole_file
 
 _THP = Path("/sys/kernel/mm/transparent_hugepage")
 # What a text does not say, and the header of another trace can: memory, settings, sizes of files.
@@ -123,6 +124,5 @@ def write_truth(header, snapshots, found, path):
 
 
 def _write(text, path):
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(lzma.compress(text.encode()) if path.suffix == ".xz" else text.encode())
-    part.replace(path)
+    with whole_file(path) as file:
+        file.write(lzma.compress(text.encode()) if path.suffix == ".xz" else text.encode())

@@ -1,6 +1,7 @@
 """The commands ``foliosim record`` and ``foliosim fuzz``."""
 import contextlib
 import gzip
+import io
 import json
 import signal
 import sys
@@ -20,6 +21,7 @@ from foliosim.live.settings import LOCK, Turn, default, of_scenario
 from foliosim.live.themes import THEMES
 from foliosim.verify import numbers, recording, report
 from foliosim.verify.recording import RecordingError
+from foliosim.whole import write_text
 
 LEFT_OUT = 1  # exit status: a scenario is left out, or a disagreement was found
 CANNOT = 2  # the live kernel cannot be used, or the arguments are wrong
@@ -173,9 +175,10 @@ class _Report:
             self._folder.mkdir(parents=True, exist_ok=True)
             whole = {**line, "machine": scenario.machine, "steps": scenario.steps, "expect": scenario.expect}
             whole.pop("settings", None)
-            (self._folder / f"{scenario.id}.jsonl").write_text(json.dumps(whole, separators=(",", ":")) + "\n")
-            with open(self._folder / f"{scenario.id}.txt", "w") as out:
-                Console(file=out, width=160).print(report.first_mismatch(scenario, finding.outcome))
+            write_text(self._folder / f"{scenario.id}.jsonl", json.dumps(whole, separators=(",", ":")) + "\n")
+            out = io.StringIO()
+            Console(file=out, width=160).print(report.first_mismatch(scenario, finding.outcome))
+            write_text(self._folder / f"{scenario.id}.txt", out.getvalue())
 
     def progress(self, tally):
         if time.monotonic() - self._last > 30:

@@ -1,9 +1,9 @@
 """A run in a file: what ``foliosim replay`` writes and ``foliosim compare`` reads."""
-import json
 from dataclasses import dataclass
 
 from foliosim.replay.reader import TraceError, read_json, read_text
 from foliosim.replay.series import COLUMNS
+from foliosim.whole import write_json
 
 FORMAT, VERSION = "foliosim-run", 1
 NAME = "run.json"  # in a folder
@@ -70,7 +70,7 @@ def envelope(trace, rows):
 
 def write(data, path):
     """Write what `as_dict` gave."""
-    path.write_text(json.dumps(data, indent=1) + "\n")
+    write_json(path, data)
 
 
 def read(path):

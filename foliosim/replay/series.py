@@ -1,7 +1,8 @@
 """What a machine looked like in the course of a replay: one row of numbers for each look."""
-import csv
 
 import numpy as np
+
+from foliosim import whole
 
 # Column to the name in the ledger.
 LEDGER = {
@@ -73,7 +74,4 @@ def summary(rows):
 
 def write_csv(rows, path):
     """Write the rows with a line of names."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(rows)
+    whole.write_csv(path, COLUMNS, rows)

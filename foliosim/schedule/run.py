@@ -1,14 +1,12 @@
 """One order of steps, performed; and what came of it, written down so that it can be done again."""
 import inspect
-import json
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import foliosim
 from foliosim.errors import UnsupportedError, ValidationError
-from foliosim.saved import whole_file
 from foliosim.schedule.player import Player
 from foliosim.schedule.program import Program, ScheduleError, read_json
+from foliosim.whole import write_json
 
 
 @dataclass
@@ -58,8 +56,7 @@ class Schedule:
     def write(self, path):
         """Write it as JSON."""
         data = {**self.program.as_dict(), "order": self.order, "why": self.why, "value": self.value, "step": self.step}
-        with whole_file(Path(path)) as file:
-            file.write((json.dumps(data, indent=1) + "\n").encode())
+        write_json(path, data)
 
     @classmethod
     def read(cls, path):

@@ -8,6 +8,7 @@ from foliosim.machine import Machine
 from foliosim.show.html import page
 from foliosim.show.png import draw
 from foliosim.show.scene import scene
+from foliosim.whole import write_text
 
 _SAVED = b"foliosim"
 
@@ -32,7 +33,7 @@ def show(file, out, png, html, at):
         raise click.ClickException(f"--at {at}: must be 0 to {len(scenes) - 1}")
     out.mkdir(parents=True, exist_ok=True)
     if html:
-        (out / f"{name}.html").write_text(page(scenes))
+        write_text(out / f"{name}.html", page(scenes))
         click.echo(f"{out / name}.html: {len(scenes)} moments")
     if png:
         chosen = max(scenes, key=_resident) if at is None else scenes[at]

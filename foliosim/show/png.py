@@ -1,6 +1,7 @@
 """A scene as a PNG: addresses from top to bottom, what a PMD maps in a row, what is mapped there in colour."""
 from foliosim.show.scene import FILE, MLOCKED, PARTIAL, PINNED, PMD, SHARED, SWAPPED, ZERO
 from foliosim.show.style import COLOURS, NOTHING, ORDERS, colour
+from foliosim.whole import write_picture
 
 MOST_ROWS = 60   # of a process: those with most anonymous memory; how many there are more is said
 LABEL_PAGES = 70  # an area this wide has a label
@@ -36,7 +37,7 @@ def draw(scene, path):
         _draw_process(panel, plan, process, row)
     figure.suptitle(scene["title"] or "address space", fontsize=11)
     figure.legend(handles=_legend(scene), loc="outside lower center", ncols=7, fontsize=7, frameon=False)
-    figure.savefig(path, dpi=130)
+    write_picture(path, figure, dpi=130)
 
 
 def _plan(process, row):

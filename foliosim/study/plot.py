@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from foliosim.ledger import is_bytes
 from foliosim.study.base import size_text
 from foliosim.study.report import shown, value_text
+from foliosim.whole import write_picture
 
 # Colour-blind safe (Okabe and Ito), the first for what is first in a list.
 COLOURS = ("#555555", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c564b", "#7f7f00")
@@ -63,7 +64,7 @@ def figure_of(width, height, title):
 
 def save(figure, path):
     """Write it as PNG; the same bytes for the same picture."""
-    figure.savefig(path, metadata={"Software": None})
+    write_picture(path, figure)
 
 
 def picture(runs, path, *, title, panels, over=None):

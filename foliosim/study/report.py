@@ -1,10 +1,9 @@
 """Results for people and programs: tables, CSV, JSON."""
-import csv
 import itertools
-import json
 
 from rich.table import Table
 
+from foliosim import whole
 from foliosim.ledger import is_bytes
 from foliosim.policy import POINTS, preset
 from foliosim.study.base import size_text
@@ -105,7 +104,7 @@ def as_dict(study, runs, seed):
 
 def write_json(study, runs, seed, path):
     """Write the result as JSON."""
-    path.write_text(json.dumps(as_dict(study, runs, seed), indent=1) + "\n")
+    whole.write_json(path, as_dict(study, runs, seed))
 
 
 def rows(study, runs):
@@ -119,7 +118,4 @@ def rows(study, runs):
 def write_csv(study, runs, path):
     """Write one line per run, as `rows` gives them."""
     lines = list(rows(study, runs))
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
+    whole.write_csv(path, list(lines[0]), lines)

@@ -8,7 +8,6 @@ program that nothing of it is left.  Memory and speed are measured all the while
 Everything follows from the seed: a world (a machine and its programs) has a number, and ``--world N`` performs it
 again.
 """
-import csv
 import faulthandler
 import gc
 import os
@@ -34,6 +33,7 @@ from foliosim.schedule.program import Program
 from foliosim.schedule.search import search
 from foliosim.testing import trouble
 from foliosim.testing.trouble import ARENA, HUGE, PAGE
+from foliosim.whole import write_csv, write_picture
 
 PROGRAMS = 24        # of a world
 VALIDATE = 8         # every so many steps on average
@@ -312,11 +312,8 @@ class Course:
 
     def write(self, path):
         """Write the rows as CSV."""
-        with open(path, "w", newline="") as file:
-            out = csv.writer(file)
-            out.writerow(self.NAMES)
-            out.writerows([f"{value:.3f}" if isinstance(value, float) else value for value in row]
-                          for row in self.rows)
+        rows = [[f"{value:.3f}" if isinstance(value, float) else value for value in row] for row in self.rows]
+        write_csv(path, self.NAMES, rows)
 
     def draw(self, path, title):
         """Memory and speed over time."""
@@ -334,7 +331,7 @@ class Course:
             below.plot(minutes[1:][width // 2:][:len(speed) - width + 1],
                        np.convolve(speed, np.ones(width) / width, "valid"), lw=1.5)
         below.set(xlabel="minutes", ylabel="steps per second of CPU", ylim=(0, None))
-        figure.savefig(path, dpi=110)
+        write_picture(path, figure, dpi=110)
 
 
 def run(seed, *, seconds=None, worlds=None, log=None):

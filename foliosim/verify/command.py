@@ -1,5 +1,4 @@
 """The command ``foliosim verify``."""
-import json
 from pathlib import Path
 
 import click
@@ -8,6 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from foliosim.verify import recording, report, runner
 from foliosim.verify.recording import RecordingError
+from foliosim.whole import write_json
 
 BROKEN = 2  # exit status where a file is broken; 1 where something does not match
 
@@ -44,7 +44,7 @@ def verify(paths, json_file, ids, themes, show, validate, jobs, timeout):
         console.print(report.failures(summary))
     console.print(report.verdict(summary), soft_wrap=True)
     if json_file is not None:
-        json_file.write_text(json.dumps(summary.as_dict(), indent=1) + "\n")
+        write_json(json_file, summary.as_dict())
     raise SystemExit(0 if summary.ok else 1)
 
 

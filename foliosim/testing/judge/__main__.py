@@ -1,5 +1,4 @@
 """``python -m foliosim.testing.judge``."""
-import json
 from collections import Counter
 
 import click
@@ -9,6 +8,7 @@ from rich.table import Table
 
 from foliosim.cores import ARCHES
 from foliosim.testing.judge.run import JUDGES, run
+from foliosim.whole import write_json
 
 
 @click.command()
@@ -36,8 +36,7 @@ def main(addresses, arches, judges, seed, json_file):
     for line in (line for verdict in verdicts for line in verdict.shown):
         console.print(line, markup=False)
     if json_file:
-        with open(json_file, "w") as out:
-            json.dump([vars(verdict) for verdict in verdicts], out, indent=1)
+        write_json(json_file, [vars(verdict) for verdict in verdicts])
     raise SystemExit(1 if any(verdict.wrong for verdict in verdicts) else 0)
 
 

@@ -1,0 +1,112 @@
+"""Files that commands write: at once or not at all."""
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from foliosim import whole
+from foliosim.cli import main
+
+DATA = Path(__file__).parents[1] / "replay/data"
+
+
+class Stopped(BaseException):
+    """What Ctrl-C is like."""
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_an_interrupted_write_leaves_the_old_file_whole(tmp_path):
+    path = tmp_path / "run.json"
+    whole.write_json(path, {"old": 1})
+    with pytest.raises(Stopped), whole.whole_file(path) as file:
+        file.write(b"half of the ne")
+        raise Stopped
+    assert json.loads(path.read_text()) == {"old": 1} and files(tmp_path) == ["run.json"]
+
+
+def test_a_process_that_is_killed_leaves_the_old_file_whole(tmp_path):
+    path = tmp_path / "run.json"
+    path.write_text("old\n")
+    code = ("import os, sys\nfrom foliosim.whole import whole_file\nwith whole_file(sys.argv[1]) as file:\n"
+            "    file.write(b'new' * 10000); file.flush(); os.kill(os.getpid(), 9)\n")
+    assert subprocess.run([sys.executable, "-c", code, str(path)]).returncode == -9
+    assert path.read_text() == "old\n"
+
+
+def test_modes(tmp_path):
+    """A new file has what the umask leaves, an old one what it had."""
+    old = os.umask(0o027)
+    try:
+        whole.write_text(tmp_path / "new", "a")
+        (tmp_path / "old").write_text("a")
+        (tmp_path / "old").chmod(0o604)
+        whole.write_text(tmp_path / "old", "b")
+    finally:
+        os.umask(old)
+    assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("new", "old")] == [0o640, 0o604]
+
+
+def test_links_and_pipes_stay_what_they_are(tmp_path):
+    (tmp_path / "real").write_text("a")
+    (tmp_path / "link").symlink_to("real")
+    whole.write_text(tmp_path / "link", "b")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "real").read_text() == "b"
+    out = subprocess.run([sys.executable, "-c", "from foliosim.whole import write_json; write_json('/dev/stdout', [1])"],
+                         stdout=subprocess.PIPE, check=True)
+    assert json.loads(out.stdout) == [1]
+
+
+def test_the_error_names_the_file(tmp_path):
+    path = tmp_path / "nowhere/run.json"
+    with pytest.raises(FileNotFoundError) as error:
+        whole.write_text(path, "a")
+    assert error.value.filename == str(path)
+
+
+def test_rows_and_pictures(tmp_path):
+    whole.write_csv(tmp_path / "a.csv", ["a", "b"], [[1, "x,y"], {"b": 2, "a": 3}])
+    assert (tmp_path / "a.csv").read_text() == 'a,b\n1,"x,y"\n3,2\n'
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    for name in ("a.png", "b.png", "a.svg"):
+        whole.write_picture(tmp_path / name, figure)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert (tmp_path / "a.svg").read_text().startswith("<?xml")
+
+
+TRACE = str(DATA / "pipe-never.trace.jsonl.xz")
+
+
+@pytest.mark.parametrize("command, written", [
+    (["replay", TRACE, "--json", "{}/run.json"], "run.json"),
+    (["replay", TRACE, "--out", "{}"], "run.csv"),
+    (["replay", TRACE, "--out", "{}"], "run.png"),
+    (["study", "half-mlock", "--json", "{}/study.json"], "study.json"),
+    (["study", "half-mlock", "--out", "{}"], "half-mlock.csv"),
+    (["verify", str(DATA.parents[1] / "recordings/vma.jsonl.gz"), "--json", "{}/verify.json"], "verify.json"),
+    (["show", TRACE, "--out", "{}", "--html"], "pipe-never.html"),
+    (["bench", "split", "--folios", "1", "--rounds", "1", "--json", "{}/bench.json"], "bench.json"),
+], ids=lambda value: value if isinstance(value, str) else value[0])
+def test_commands_write_at_once_or_not_at_all(command, written, tmp_path, monkeypatch):
+    """Interrupted just before the new file would take its place."""
+    path = tmp_path / written
+    path.write_text("old")
+    real = os.replace
+
+    def replace(source, to):
+        if Path(to) == path:
+            raise Stopped
+        real(source, to)
+
+    monkeypatch.setattr(whole.os, "replace", replace)
+    with pytest.raises(Stopped):
+        CliRunner().invoke(main, [part.format(tmp_path) for part in command], catch_exceptions=False)
+    assert path.read_text() == "old"
+    assert not [name for name in files(tmp_path) if name.startswith(".")]
