@@ -65,14 +65,14 @@ def scenes_of_trace(path):
 
     trace = read_trace(path)
     replay = Replay(trace, machine_for(trace.header), thp_disabled=trace.header["mode"] == "never")
-    scenes = []
+    scenes, what = [], f"{trace.header.get('name') or path.name}/{trace.header['mode']}"
 
     def snapshot(event):
-        scenes.append(_replayed(replay, f"{path.name}: snapshot {event[4]} ({event[5]})"))
+        scenes.append(_replayed(replay, f"{what}: snapshot {event[4]} ({event[5]})"))
 
     replay.run(snapshot)
     if not scenes:
-        scenes.append(_replayed(replay, f"{path.name}: the end"))
+        scenes.append(_replayed(replay, f"{what}: the end"))
     replay.close()
     return scenes
 
