@@ -6,9 +6,11 @@ from foliosim.intake.events import TRACED
 
 _LINE = re.compile(r"(?:\[pid\s+(\d+)\]\s+|(\d+)\s+)?(\d+)\.(\d{1,9})\s+(.*)")
 _CALL = re.compile(r"(\w+)\((.*)\)\s+= (.*)", re.DOTALL)
-_UNFINISHED = re.compile(r"(\w+)\((.*?)\s*<unfinished \.\.\.>")
+_UNFINISHED = re.compile(r"(\w+)\((.*?)\s*<(?:unfinished|pid changed to \d+) \.\.\.>")
 _RESUMED = re.compile(r"<\.\.\. (\w+) resumed>\s?(.*)", re.DOTALL)
 _LASTED = re.compile(r"\s+<(\d+\.\d+)>$")
+_SUPERSEDED = re.compile(r"\+\+\+ superseded by execve in pid (\d+) \+\+\+")
+_ATTACHED = re.compile(r"strace: Process \d+ (attached|detached)( .*)?")
 _FORKS = {"clone", "clone3", "fork", "vfork"}
 _FIRST = -1  # who is meant where strace names nobody
 CLONE_VM, CLONE_VFORK, CLONE_THREAD = 0x100, 0x4000, 0x10000
@@ -40,7 +42,7 @@ class StraceText:
 
     def line(self, number, text):
         """One line."""
-        if not text.strip():
+        if not text.strip() or _ATTACHED.fullmatch(text):
             return
         match = _LINE.fullmatch(text)
         if match is None:
@@ -61,8 +63,7 @@ class StraceText:
     def finish(self):
         """The text has ended."""
         for number, name, *_ in self.begun.values():
-            if name in TRACED or name in _FORKS or name == "execve":
-                self.complaints.add(number, "call that does not return", name)
+            self._lost(number, name)
 
     def _statement(self, number, when, tid, text):
         self.pid_of.setdefault(tid, tid)
@@ -71,7 +72,7 @@ class StraceText:
         if text.startswith("+++"):
             self._end(when, tid, text)
             return True
-        if text.endswith("<unfinished ...>"):
+        if text.endswith(" ...>"):
             name, arguments = _matched(_UNFINISHED, text).groups()
             self.begun[tid] = number, name, when, arguments
             return True
@@ -88,11 +89,18 @@ class StraceText:
         match = _CALL.fullmatch(text)
         if match is None:
             return False
+        if match[2].endswith("<unfinished ...>"):
+            self._lost(number, match[1])
+            return True
         leave = when if resumed or not lasted else when + int(float(lasted[1]) * 1e9)
-        self._call(enter, leave, tid, *match.groups())
+        self._call(number, enter, leave, tid, *match.groups())
         return True
 
-    def _call(self, enter, leave, tid, name, text, answer):
+    def _lost(self, number, name):
+        if name in TRACED or name in _FORKS or name == "execve":
+            self.complaints.add(number, "call that does not return", name)
+
+    def _call(self, number, enter, leave, tid, name, text, answer):
         if name not in TRACED and name not in _FORKS and name != "execve":
             return
         pid = self.pid_of[tid]
@@ -104,6 +112,9 @@ class StraceText:
         if name in _FORKS:
             if ret is not None and ret > 0:
                 self._fork(enter, pid, tid, name, text, ret)
+            return
+        if ret is None and name != "exit_group":  # it was killed, or the kernel starts the call again
+            self._lost(number, name)
             return
         parts = words.split(text)
         args = [words.number(part) for part in parts]
@@ -127,6 +138,12 @@ class StraceText:
         self.events.add(when, ["F", when, pid, tid, self.pid_of[child], child, flags])
 
     def _end(self, when, tid, text):
+        superseded = _SUPERSEDED.fullmatch(text)
+        if superseded:  # another thread executes a program, and goes on under this one's number
+            other = int(superseded[1])
+            self.pid_of.pop(other, None)
+            if other in self.begun:
+                self.begun[tid] = self.begun.pop(other)
         if "exited with" not in text and "killed by" not in text:
             return
         pid = self.pid_of.pop(tid)

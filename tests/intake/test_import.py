@@ -120,6 +120,33 @@ def test_forms_of_strace():
     assert mapped[6][4:] == [4, 4096] and mapped[8]["file"] == "/tmp/x, (1)"
 
 
+def test_threads_that_end_by_anothers_execve():
+    events, complaints = of_strace(
+        '7 1.000001 execve("/bin/a", ["a"], 0x7ff /* 2 vars */) = 0',
+        "7 1.000002 clone(child_stack=0x7f0, flags=CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD) = 8",
+        "strace: Process 8 attached",
+        '8 1.000003 execve("/bin/b", ["b"], 0x7ff /* 2 vars */ <pid changed to 7 ...>',
+        "7 1.000004 +++ superseded by execve in pid 8 +++",
+        "7 1.000005 <... execve resumed>) = 0",
+        "7 1.000006 --- SIGCHLD {si_signo=SIGCHLD, si_code=CLD_EXITED, si_pid=9} ---",
+        "7 1.000007 exit_group(0) = ?",
+        "7 1.000008 +++ exited with 0 +++")
+    assert not complaints.counts
+    assert [(event[0], event[2]) for event in events] == [("X", 100), ("F", 100), ("X", 100), ("c", 100), ("E", 100)]
+    assert events[2][4] == "/bin/b" and events[-1][4] == 1
+
+
+@pytest.mark.parametrize("line", [
+    "7 1.000002 munmap(0x7f0000000000, 4096 <unfinished ...>) = ?",
+    "7 1.000002 munmap(0x7f0000000000, 4096 <unfinished ...>",
+    "7 1.000002 munmap(0x7f0000000000, 4096) = ? ERESTARTNOINTR (To be restarted)"])
+def test_a_call_that_does_not_return_is_named(line):
+    events, complaints = of_strace('7 1.000001 execve("/bin/a", ["a"], 0x7ff /* 2 vars */) = 0', line,
+                                   "7 1.000003 +++ killed by SIGKILL +++")
+    assert complaints.named == ["line 2: call that does not return: munmap"]
+    assert [event[0] for event in events] == ["X", "E"]
+
+
 def test_lines_that_cannot_be_used_are_counted_and_named(tmp_path):
     lines = lzma.open(DATA / "pipe.strace.txt.xz", "rt").read().splitlines()
     lines[3] = lines[3][:60]
