@@ -183,8 +183,7 @@ cdef int place_in_mapping(machine_t *m, page_t *folio, vma_t *vma, const run_t *
 
 
 cdef uint64_t made_entry(machine_t *m, uint64_t entry, uint32_t bits) noexcept:
-    if bits & <uint32_t>YOUNG_BIT:
-        entry = pte_mkyoung(m, entry)
+    entry = pte_mkyoung(m, entry) if bits & <uint32_t>YOUNG_BIT else pte_mkold(m, entry)
     if bits & <uint32_t>DIRTY_BIT:
         entry = pte_mkdirty(m, entry)
     return pte_mkwrite(m, entry) if bits & <uint32_t>WRITE_BIT else entry

@@ -133,7 +133,7 @@ def _bits(runs, area, flags):
     if fields.get("Referenced") == fields.get("Rss"):
         runs["bits"] |= restore.YOUNG
     elif fields.get("Referenced"):
-        runs["bits"] |= np.where(word & np.uint64(KPF_REFERENCED), restore.YOUNG, 0).astype(np.uint32)
+        runs["bits"] |= np.where(_referenced(runs, word, fields["Referenced"]), restore.YOUNG, 0).astype(np.uint32)
     if area.perms[1] == "w":
         runs["bits"] |= np.where(runs["bits"] & restore.EXCLUSIVE, restore.WRITE, 0).astype(np.uint32)
 
@@ -236,6 +236,15 @@ def _give(attached, other, process, area, frames, runs):
     runs["bits"] &= ~np.uint32(restore.WRITE | restore.EXCLUSIVE)
     for at in range(len(runs)):
         _map_one(attached, other, frames, runs[at:at + 1])
+
+
+def _referenced(runs, word, kib):
+    """So many as the area's sum says: those whose folio has the flag, then those that nobody else maps."""
+    rank = np.where(word & np.uint64(KPF_REFERENCED), 0, np.where(runs["bits"] & restore.EXCLUSIVE, 1, 2))
+    order = np.argsort(rank, kind="stable")
+    out = np.zeros(len(runs), bool)
+    out[order] = np.cumsum(runs["n"][order]) <= kib * 1024 // PAGE
+    return out
 
 
 def _folio_bits(flags, orders, folio, first):

@@ -106,6 +106,19 @@ class TestFromAnotherMachine:
         assert len(attached.others) == 2
         assert certain.compare(attached)[1] == []
 
+    def test_accessed_bits_of_a_part(self, tmp_path):
+        machine = fs.Machine(memory="128M")
+        process = machine.spawn()
+        process.mmap(32 * PAGE, addr=ARENA, flags=MAPPED)
+        process.write(ARENA, 32 * PAGE, value=1)
+        child = process.fork()
+        child.clear_refs(1)
+        child.write(ARENA + 3 * PAGE, 5 * PAGE, value=2)
+        attached = read_back(machine, tmp_path / "proc")
+        assert certain.compare(attached)[1] == []
+        assert [int(attached.processes[one.pid].smaps()["Referenced"][0]) for one in (process, child)] == [
+            int(one.smaps()["Referenced"][0]) for one in (process, child)]
+
     def test_files_and_the_zero_page(self, tmp_path):
         machine = fs.Machine(memory="128M")
         process = machine.spawn()
