@@ -15,8 +15,8 @@ _SAME = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate
 def whole_file(path):
     """A binary file that takes the place of `path` when the block is left, unless by an exception.
 
-    A new file has the mode that the umask leaves, and one that was there keeps its own.  A symbolic link stays, and what
-    it leads to is replaced; what is no regular file (a terminal, a pipe) is written to as it is.
+    A new file has the mode that the umask leaves, and one that was there keeps its own.  A symbolic link stays, and
+    what it leads to is replaced; what is no regular file (a terminal, a pipe) is written to as it is.
 
     Parameters
     ----------
