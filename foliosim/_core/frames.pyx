@@ -109,10 +109,10 @@ cdef class CoreFrames:
         self.look()
         if frame >= self.m.nr_pages or frame >= self.m.fresh_pfn:
             raise ValueError(f"pfn {frame:#x}: beyond the memory in use, {self.m.fresh_pfn:#x} frames")
-        head = head_of(&self.m, <uint32_t>frame)
-        folio = page_of(&self.m, head)
-        if page_kind(folio) != PG_KIND_HEAD:
+        head = folio_at(&self.m, frame)
+        if head == FS_NO_PFN:
             return None
+        folio = page_of(&self.m, head)
         out = {
             "pfn": head, "order": folio_order(folio), "refcount": folio.refcount, "mapcount": folio_mapcount(folio),
             "index": folio_index(folio), "flags": int(stable_page_flags(&self.m, head)),

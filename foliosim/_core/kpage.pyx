@@ -7,6 +7,7 @@ import numpy as np
 from foliosim._core.flags cimport *
 from foliosim._core.mapcount cimport shown_mapcount
 from foliosim._core.page cimport *
+from foliosim._core.page_alloc cimport is_free_buddy_page
 
 
 cdef inline uint64_t copy_bit(uint32_t flags, uint32_t page_bit, uint64_t kpf_bit) noexcept nogil:
@@ -38,6 +39,11 @@ cdef uint64_t folio_kpageflags(machine_t *m, uint32_t head) noexcept nogil:
     return KPF_BUDDY if kind == PG_KIND_BUDDY else 0
 
 
+cdef inline bint old_tail(machine_t *m, uint32_t pfn) noexcept nogil:
+    """Is the frame free, and its record still that of a folio that was there?"""
+    return page_kind(page_of(m, pfn)) == PG_KIND_TAIL and head_of(m, pfn) != pfn and folio_at(m, pfn) == FS_NO_PFN
+
+
 cdef uint64_t stable_page_flags(machine_t *m, uint64_t pfn) noexcept nogil:
     cdef uint32_t head
     if pfn >= m.nr_pages:
@@ -45,6 +51,8 @@ cdef uint64_t stable_page_flags(machine_t *m, uint64_t pfn) noexcept nogil:
     if pfn >= m.fresh_pfn:
         return KPF_BUDDY
     head = head_of(m, <uint32_t>pfn)
+    if old_tail(m, <uint32_t>pfn):
+        return KPF_BUDDY if is_free_buddy_page(m, <uint32_t>pfn) else 0
     return kpage_compound(m, head, pfn, folio_kpageflags(m, head))
 
 
@@ -52,7 +60,7 @@ cdef int64_t get_kpage_count(machine_t *m, uint64_t pfn) noexcept nogil:
     """Follows get_kpage_count, CONFIG_PAGE_MAPCOUNT."""
     cdef page_t *folio
     cdef int32_t exact
-    if pfn >= m.fresh_pfn or folio_of(m, <uint32_t>pfn).refcount <= 0:
+    if pfn >= m.fresh_pfn or folio_of(m, <uint32_t>pfn).refcount <= 0 or old_tail(m, <uint32_t>pfn):
         return 0
     folio = folio_of(m, <uint32_t>pfn)
     exact = page_precise_mapcount(m, <uint32_t>pfn)

@@ -290,7 +290,7 @@ cdef class CoreMachine(CoreFrames):
         cdef uint32_t head
         cdef int result
         self.look()
-        if frame >= self.m.fresh_pfn or page_kind(folio_of(&self.m, <uint32_t>frame)) != PG_KIND_HEAD:
+        if folio_at(&self.m, frame) == FS_NO_PFN:
             raise ValueError(f"pfn {frame:#x}: no folio there")
         self.begin(0)
         lru_add_drain(&self.m)

@@ -110,6 +110,16 @@ cdef inline void folio_set_mapping(page_t *folio, uint32_t id, uint64_t index) n
     folio.mapping = id | (<uint32_t>(index >> 32) << 24)
     folio.index = <uint32_t>index
 
+cdef inline uint32_t folio_at(machine_t *m, uint64_t pfn) noexcept nogil:
+    """Head of the folio that holds a frame, whichever that is; FS_NO_PFN: none.  Free frames may still say tail."""
+    cdef uint32_t head
+    if pfn >= m.fresh_pfn:
+        return FS_NO_PFN
+    head = head_of(m, <uint32_t>pfn)
+    if page_kind(page_of(m, head)) != PG_KIND_HEAD or pfn - head >= folio_nr_pages(page_of(m, head)):
+        return FS_NO_PFN
+    return head
+
 cdef inline int32_t folio_large_mapcount(page_t *folio) noexcept nogil:
     return folio_tail1(folio).large_mapcount
 

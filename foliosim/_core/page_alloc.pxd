@@ -17,6 +17,8 @@ cdef uint32_t alloc_run(machine_t *m, uint32_t want, uint32_t *pfn) noexcept nog
 cdef void free_pages(machine_t *m, uint32_t pfn, int order) noexcept nogil
 # n blocks in a row, of an order that has a per-CPU list; the records of their first frames say PG_KIND_NONE already.
 cdef void free_run(machine_t *m, uint32_t pfn, uint32_t n, int order) noexcept nogil
+# Is the frame part of a free block of the buddy lists?
+cdef bint is_free_buddy_page(machine_t *m, uint32_t pfn) noexcept nogil
 # A frame for a page table: all entries zero, refcount 1; FS_NO_PFN if no frame is free.
 cdef uint32_t table_alloc(machine_t *m) noexcept nogil
 # Give a table back; all its entries are zero again.

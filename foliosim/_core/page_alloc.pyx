@@ -151,6 +151,17 @@ cdef void buddy_free(machine_t *m, uint32_t pfn, int order) noexcept nogil:
     free_list_add(m, pfn, order)
 
 
+cdef bint is_free_buddy_page(machine_t *m, uint32_t pfn) noexcept nogil:
+    """Follows: is_free_buddy_page."""
+    cdef int order
+    cdef const page_t *page
+    for order in range(FS_MAX_PAGE_ORDER + 1):
+        page = page_of(m, pfn & ~((1U << order) - 1))
+        if page_kind(page) == PG_KIND_BUDDY and page_order(page) >= order:
+            return True
+    return False
+
+
 cdef void buddy_free_run(machine_t *m, uint32_t pfn, uint64_t n) noexcept nogil:
     """n consecutive frames, in the largest aligned blocks."""
     cdef int order

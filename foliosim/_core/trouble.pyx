@@ -32,11 +32,9 @@ def hold_page(CoreMachine machine, uint64_t pfn, cls, *, bint pin=False, bint lo
     cdef CoreReference reference
     cdef page_t *folio
     machine.look()
-    if pfn >= machine.m.fresh_pfn or page_kind(folio_of(&machine.m, <uint32_t>pfn)) != PG_KIND_HEAD:
+    if folio_at(&machine.m, pfn) == FS_NO_PFN:
         raise LookupError(f"pfn {pfn:#x}: no folio there")
     folio = folio_of(&machine.m, <uint32_t>pfn)
-    if pfn - head_of(&machine.m, <uint32_t>pfn) >= 1ULL << folio_order(folio):
-        raise LookupError(f"pfn {pfn:#x}: no folio there")      # a free frame, whose record is that of a former folio
     if lock and folio.flags & PG_locked:
         raise LookupError(f"pfn {pfn:#x}: the folio is locked already")
     reference = cls(machine, None, FOLL_PIN if pin else FOLL_GET)
