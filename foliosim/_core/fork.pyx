@@ -10,7 +10,7 @@ from foliosim._core.stat cimport *
 from foliosim._core.content cimport content_copy
 from foliosim._core.folio cimport folio_alloc
 from foliosim._core.ledger cimport count_fork_copy
-from foliosim._core.huge_memory cimport pgtable_deposit, split_huge_pmd
+from foliosim._core.huge_memory cimport pgtable_deposit, pgtables_deposit, split_huge_pmd
 from foliosim._core.interrupt cimport fatal_signal_pending
 from foliosim._core.mapping cimport vma_is_device
 from foliosim._core.pfnmap cimport copy_device_range
@@ -244,6 +244,42 @@ cdef int copy_huge_pmd(machine_t *m, vma_t *dst, vma_t *src, uint64_t *to_pmd, u
     return 0
 
 
+cdef inline uint32_t leaves_ahead(uint64_t addr, uint64_t end) noexcept nogil:
+    """Entries of the PMD table from that of the address on that lie before end as a whole."""
+    cdef uint64_t n = (end - addr) >> FS_PMD_SHIFT, left = FS_PTRS_PER_PTE - pmd_index(addr)
+    return <uint32_t>(n if n < left else left)
+
+
+cdef uint32_t leaves_to_share(machine_t *m, const vma_t *src, const uint64_t *pmd, uint32_t n) noexcept nogil:
+    """How many leaves in a row map folios that cannot be pinned."""
+    cdef uint32_t i = 0, head
+    while i < n and pmd[i] and pmd_leaf(m, pmd[i]):
+        head = pte_pfn(m, pmd[i])
+        if head == m.huge_zero_pfn or src.mm.has_pinned and folio_maybe_dma_pinned(page_of(m, head)):
+            break
+        i += 1
+    return i
+
+
+cdef uint32_t copy_huge_run(machine_t *m, vma_t *dst, const vma_t *src, uint64_t *to_pmd, uint64_t *from_pmd,
+                            uint32_t max_nr) noexcept nogil:
+    """copy_huge_pmd for leaves in a row of a process that is short of nothing; how many."""
+    cdef uint64_t entry
+    cdef uint32_t i, n
+    if m.pressure or m.fail.armed or src.file != NULL:
+        return 0
+    n = pgtables_deposit(m, to_pmd, leaves_to_share(m, src, from_pmd, max_nr))
+    folios_dup_anon_rmap_pmd(m, from_pmd, n, dst)
+    for i in range(n):
+        entry = pte_wrprotect(m, from_pmd[i])
+        store_entry(m, from_pmd + i, entry)
+        store_entry(m, to_pmd + i, pte_mkold(m, entry))
+    dst.mm.nr_ptes += n
+    dst.mm.rss_anon += <int64_t>n << FS_HPAGE_PMD_ORDER
+    count_op(m, OP_PTE_SET, n)
+    return n
+
+
 cdef bint charge_table(machine_t *m, const mm_t *src) noexcept nogil:
     """Room for what the copy of one PTE table's span may need."""
     if src.has_pinned:
@@ -255,6 +291,7 @@ cdef int copy_page_range(machine_t *m, vma_t *dst, vma_t *src) noexcept nogil:
     cdef uint64_t addr = src.start, next
     cdef uint64_t *from_pmd = NULL
     cdef uint64_t *to_pmd = NULL
+    cdef uint32_t n
     cdef int result
     if vma_is_device(src):
         return copy_device_range(m, dst, src)
@@ -270,6 +307,12 @@ cdef int copy_page_range(machine_t *m, vma_t *dst, vma_t *src) noexcept nogil:
         to_pmd = to_pmd + 1 if to_pmd != NULL and pmd_index(addr) else pmd_alloc(m, dst.mm, addr)
         if to_pmd == NULL:
             return -ENOMEM
+        n = copy_huge_run(m, dst, src, to_pmd, from_pmd, leaves_ahead(addr, src.end))
+        if n:
+            addr += <uint64_t>n << FS_PMD_SHIFT
+            from_pmd += n - 1
+            to_pmd += n - 1
+            continue
         next = pmd_addr_end(addr, src.end)
         result = 1
         if from_pmd[0] and pmd_leaf(m, from_pmd[0]):

@@ -37,5 +37,7 @@ cdef uint64_t maybe_mkwrite(machine_t *m, const vma_t *vma, uint64_t entry) noex
 # PTE tables deposited for PMD leaves hang off the PMD table that holds the entry.
 cdef void pgtable_deposit(machine_t *m, uint64_t *pmd, uint32_t table) noexcept nogil
 cdef uint32_t pgtable_withdraw(machine_t *m, uint64_t *pmd) noexcept nogil
+# Deposit up to n new tables; how many.
+cdef uint32_t pgtables_deposit(machine_t *m, uint64_t *pmd, uint32_t n) noexcept nogil
 # Withdraw n tables and free them.
 cdef void pgtables_free(machine_t *m, uint64_t *pmd, uint32_t n) noexcept nogil

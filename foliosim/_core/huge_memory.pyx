@@ -13,7 +13,7 @@ from foliosim._core.ledger cimport count_copy
 from foliosim._core.mapping cimport shmem_mapping, vma_is_device
 from foliosim._core.memcontrol cimport mem_cgroup_full
 from foliosim._core.mlock cimport folio_add_lru_vma
-from foliosim._core.page_alloc cimport table_alloc, table_free, tables_free
+from foliosim._core.page_alloc cimport table_alloc, table_free, tables_alloc, tables_free
 from foliosim._core.rmap cimport *
 from foliosim._core.shmem cimport shmem_allowable_huge_orders
 from foliosim._core.policy cimport *
@@ -136,6 +136,10 @@ cdef uint32_t pgtable_withdraw(machine_t *m, uint64_t *pmd) noexcept nogil:
     page.prev = page_of(m, table).next
     page_of(m, table).next = FS_NO_PFN
     return table
+
+
+cdef uint32_t pgtables_deposit(machine_t *m, uint64_t *pmd, uint32_t n) noexcept nogil:
+    return tables_alloc(m, n, &pmd_table_page(m, pmd).prev)
 
 
 cdef void pgtables_free(machine_t *m, uint64_t *pmd, uint32_t n) noexcept nogil:

@@ -21,6 +21,8 @@ cdef void free_run(machine_t *m, uint32_t pfn, uint32_t n, int order) noexcept n
 cdef bint is_free_buddy_page(machine_t *m, uint32_t pfn) noexcept nogil
 # A frame for a page table: all entries zero, refcount 1; FS_NO_PFN if no frame is free.
 cdef uint32_t table_alloc(machine_t *m) noexcept nogil
+# Up to n of them put before the first of a list of tables that page_t.next links; how many.
+cdef uint32_t tables_alloc(machine_t *m, uint32_t n, uint32_t *first) noexcept nogil
 # Give a table back; all its entries are zero again.
 cdef void table_free(machine_t *m, uint32_t pfn) noexcept nogil
 # The same for the first n of a list of tables that page_t.next links; the one after them.

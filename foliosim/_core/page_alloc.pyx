@@ -332,6 +332,17 @@ cdef uint32_t table_alloc(machine_t *m) noexcept nogil:
     return pfn
 
 
+cdef uint32_t tables_alloc(machine_t *m, uint32_t n, uint32_t *first) noexcept nogil:
+    cdef uint32_t i, pfn
+    for i in range(n):
+        pfn = table_alloc(m)
+        if pfn == FS_NO_PFN:
+            return i
+        page_of(m, pfn).next = first[0]
+        first[0] = pfn
+    return n
+
+
 cdef void check_empty(const uint64_t *table) noexcept nogil:
     cdef int i
     for i in range(FS_PTRS_PER_PTE):

@@ -69,6 +69,8 @@ cdef void count_rmap_each(machine_t *m, const page_t *folio, int64_t n) noexcept
 cdef int folio_try_dup_anon_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *dst,
                                       const vma_t *src) noexcept nogil
 cdef int folio_try_dup_anon_rmap_pmd(machine_t *m, uint32_t head, const vma_t *dst, const vma_t *src) noexcept nogil
+# The same for folios that n leaves in a row map, none of which may be pinned, and a reference on each.
+cdef void folios_dup_anon_rmap_pmd(machine_t *m, const uint64_t *pmd, uint32_t n, const vma_t *dst) noexcept nogil
 # AnonExclusive of n pages of one folio.
 cdef void pages_set_exclusive(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil
 cdef void pages_clear_exclusive(machine_t *m, uint32_t pfn, uint32_t n) noexcept nogil

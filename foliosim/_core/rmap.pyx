@@ -4,6 +4,7 @@ from libc.errno cimport EBUSY
 from libc.stdlib cimport realloc
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
+from foliosim._core.pgtable cimport *
 from foliosim._core.stat cimport *
 from foliosim._core.debug cimport BUG_ON
 from foliosim._core.folio cimport folio_materialize
@@ -402,3 +403,17 @@ cdef int folio_try_dup_anon_rmap_pmd(machine_t *m, uint32_t head, const vma_t *d
     folio_tail2(folio).entire_mapcount += 1
     large_mapcount_add(folio, 1, dst)
     return 0
+
+
+cdef void folios_dup_anon_rmap_pmd(machine_t *m, const uint64_t *pmd, uint32_t n, const vma_t *dst) noexcept nogil:
+    cdef uint32_t i
+    cdef page_t *folio
+    for i in range(n):
+        folio = page_of(m, pte_pfn(m, pmd[i]))
+        folio.flags &= ~PG_anon_exclusive
+        folio.refcount += 1
+        folio_tail2(folio).entire_mapcount += 1
+        large_mapcount_add(folio, 1, dst)
+    count_op(m, OP_REF, n)
+    count_op(m, OP_RMAP_CALL, n)
+    count_op(m, OP_MAPCOUNT, n * mapcount_updates_pmd(m))
