@@ -32,6 +32,24 @@ class StudyError(ValueError):
     """A key, value, point or alternative that the study does not know; the message names it and the valid ones."""
 
 
+class RefusedValue(StudyError):
+    """A value that does not go with the others; `choose.parameters` adds what the user wrote.
+
+    Parameters
+    ----------
+    key : str
+    valid : str
+        What may be written.
+    """
+
+    def __init__(self, key, valid):
+        super().__init__(key, valid)
+        self.key, self.valid = key, valid
+
+    def __str__(self):
+        return f"{self.key}: valid are {self.valid}"
+
+
 @dataclass(frozen=True)
 class Key:
     """A parameter that ``--set`` and ``--sweep`` change.
@@ -71,7 +89,7 @@ class Study:
     picture : callable
         ``picture(runs, path)`` writes a PNG.
     cases : callable
-        Parsed parameters to a list of parameter dicts, one for each block of runs; raises `StudyError`.
+        Parsed parameters to a list of parameter dicts, one for each block of runs; raises `RefusedValue`.
     """
 
     name: str

@@ -11,6 +11,11 @@ MACHINE_KEYS: dict[str, Key]
 
 class StudyError(ValueError): ...
 
+class RefusedValue(StudyError):
+    key: str
+    valid: str
+    def __init__(self, key: str, valid: str) -> None: ...
+
 @dataclass(frozen=True)
 class Key:
     default: str

@@ -9,7 +9,7 @@ import numpy as np
 import foliosim as fs
 from foliosim import costs
 from foliosim.study import plot
-from foliosim.study.base import Key, Study, StudyError, size_text, size_value
+from foliosim.study.base import Key, RefusedValue, Study, size_text, size_value
 from foliosim.study.scene import Scene, block_of
 
 OPERATIONS = {"fork": "fork", "exit": "exit of the child", "mprotect_ro": "mprotect, read only",
@@ -61,9 +61,9 @@ def cases(values):
     orders = fitting or [most] if values["orders"] == "all" else values["orders"]
     for order in orders:
         if order not in valid:
-            raise StudyError(f"orders={order}: valid are 0 and 2 to {most}")
+            raise RefusedValue("orders", f"0 and 2 to {most}")
         if size % (page << order) or not size:
-            raise StudyError(f"size={size}: valid are multiples of the largest folio, {size_text(page << max(orders))}")
+            raise RefusedValue("size", f"multiples of the largest folio, {size_text(page << max(orders))}")
     return [{**values, "orders": order} for order in orders]
 
 

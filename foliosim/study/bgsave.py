@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from foliosim.study import plot
-from foliosim.study.base import Key, Outcome, Study, StudyError, int_value, size_text, size_value
+from foliosim.study.base import Key, Outcome, RefusedValue, Study, StudyError, int_value, size_text, size_value
 from foliosim.study.scene import Scene, block_of, check_multiple, folio_settings
 from foliosim.study.words import agree, extremes, labels
 
@@ -59,7 +59,7 @@ def cases(values):
     page, order = values["page_size"], values["order"]
     most = (block_of(page) // page).bit_length() - 1
     if order == 1 or order > most:
-        raise StudyError(f"order={order}: valid are 0 and 2 to {most}")
+        raise RefusedValue("order", f"0 and 2 to {most}")
     check_multiple(values, "data", page << order)
     return [values]
 
@@ -150,15 +150,15 @@ def conclude(runs):
         return out[0]
     few, faults = extremes(group, "faults.cow")
     price = (size_text(few[0].metrics[name]) for name in ("peak_bytes", "largest_copy_bytes"))
-    out.append(f"The fewest copying faults ({faults:,}) {_have(few)}, with a peak of {{}} and up to {{}} copied in one."
+    out.append(f"{_have(few)} the fewest copying faults ({faults:,}), with a peak of {{}} and up to {{}} copied in one."
                .format(*price))
     small, peak = extremes(group, "peak_bytes")
-    out.append(f"The lowest peak ({size_text(peak)}) {_have(small)}.")
+    out.append(f"{_have(small)} the lowest peak ({size_text(peak)}).")
     return " ".join(out)
 
 
 def _have(runs):
-    return f"{agree([run.label for run in runs], 'has', 'have')} {labels(runs)}"
+    return f"{labels(runs)} {agree([run.label for run in runs], 'has', 'have')}"
 
 
 STUDY = Study(

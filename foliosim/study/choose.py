@@ -4,7 +4,7 @@ import itertools
 from foliosim import cores
 from foliosim.policy import POINTS, preset
 from foliosim.policy import choices as checked
-from foliosim.study.base import StudyError, keys_of
+from foliosim.study.base import RefusedValue, StudyError, keys_of
 
 USUAL = "linux-6.18"
 
@@ -57,12 +57,16 @@ def parameters(study, settings=(), sweeps=()):
             texts[name] = text.split(",") if option == "--sweep" else [text]
     parsed = {name: [_value(keys, name, text) for text in values] for name, values in texts.items()}
     out = []
-    for values in (dict(zip(parsed, values)) for values in itertools.product(*parsed.values())):
+    for chosen in itertools.product(*(zip(parsed[name], texts[name]) for name in parsed)):
+        values = {name: value for name, (value, _) in zip(parsed, chosen)}
         if "arch" not in study.keys:
             _check_machine(values)
-        for case in study.cases(values):
-            if case not in out:
-                out.append(case)
+        try:
+            found = study.cases(values)
+        except RefusedValue as refused:
+            text = dict(zip(parsed, (text for _, text in chosen)))[refused.key]
+            raise StudyError(f"{refused.key}={text!r}: valid are {refused.valid}") from None
+        out += [case for case in found if case not in out]
     return out
 
 

@@ -57,9 +57,9 @@ def study(name, settings, sweeps, choices, presets, arch, page_size, seed, jobs,
 
 
 def _console():
-    # Where the output is no terminal there is no reason to fold it at 80 columns.
+    # Where the output is no terminal there is no reason to fold it.
     console = Console()
-    return console if console.is_terminal else Console(width=max(console.width, 160))
+    return console if console.is_terminal else Console(width=1000)
 
 
 def _list_studies(console):

@@ -7,7 +7,7 @@ full, so that a folio of twice the size fits, and so on.
 import foliosim as fs
 from foliosim.policy import POINTS
 from foliosim.study import creep_plot
-from foliosim.study.base import Key, Study, StudyError, int_value, size_text
+from foliosim.study.base import Key, RefusedValue, Study, int_value, size_text
 from foliosim.study.scene import Scene
 from foliosim.study.sizes import sizes_of, sizes_value
 from foliosim.study.thresholds import limit_key, limits, ptes_of
@@ -36,16 +36,56 @@ def cases(values):
     """The parameters of each block of runs."""
     ptes, page = ptes_of(values), values["page_size"]
     if values["touched"] > ptes:
-        raise StudyError(f"touched={values['touched']}: valid are 1 to {ptes}")
+        raise RefusedValue("touched", f"1 to {ptes}")
     least, most = 4 * page, ptes * page
     sizes = sizes_value(f"{least}..{most}") if values["sizes"] == "all" else values["sizes"]
     for size in sizes_of(sizes):
         if not least <= size <= most:
-            raise StudyError(f"sizes={size_text(size)}: valid are all, and powers of two from {size_text(least)} to "
-                             f"{size_text(most)}")
-    edges = {ptes - values["touched"], ptes // 2, max(4 - values["touched"], 0) * ptes // 4}
+            raise RefusedValue("sizes", f"all, and powers of two from {size_text(least)} to {size_text(most)}")
+    orders = [(size // page).bit_length() - 1 for size in sizes_of(sizes)]
     return [{**values, "sizes": sizes, "max_ptes_none": limit}
-            for limit in limits(values, "max_ptes_none", edges, quarters=False)]
+            for limit in limits(values, "max_ptes_none", _edges(values, orders, ptes), quarters=False)]
+
+
+def _edges(values, orders, ptes):
+    # Each max_ptes_none from which on more is resident in the end, under any of the rules.
+    top = ptes.bit_length() - 1
+    yield ptes - 1  # bitmap_best_fit: nothing or everything
+    for most_below in (-1, ptes // 2 - 1, ptes - 1):  # below a block: no such sizes, capped, scaled
+        def filled(limit):
+            return filled_pages(values["touched"], orders, lambda order: limit if order == top else
+                                min(limit, most_below) >> (top - order), values["scans"])
+
+        yield from (limit for limit in range(1, ptes) if filled(limit) != filled(limit - 1))
+
+
+def filled_pages(pages, orders, may_be_empty, scans):
+    """Pages that are there after some looks, on paper.
+
+    Parameters
+    ----------
+    pages : int
+        From the start of a block, all of them there.
+    orders : iterable of int
+        That khugepaged may make.
+    may_be_empty : callable
+        Order to how many entries of such a part may be empty.
+    scans : int
+        Looks.
+
+    Returns
+    -------
+    int
+        A look fills up to where ``pages``, rounded up to the largest order that fits, ends.
+    """
+    for _ in range(scans):
+        ends = (-(-pages >> order) << order for order in sorted(orders, reverse=True)
+                if (-pages & ((1 << order) - 1)) <= may_be_empty(order))
+        filled = next(ends, pages)
+        if filled == pages:
+            break
+        pages = filled
+    return pages
 
 
 def run(parameters, policy, seed):

@@ -11,9 +11,10 @@ import numpy as np
 
 from foliosim.sizes import parse_size
 from foliosim.study import plot
-from foliosim.study.base import Key, Study, StudyError, size_text
+from foliosim.study.base import Key, RefusedValue, Study, size_text
 from foliosim.study.resident import resident_pages
 from foliosim.study.scene import Scene, block_of
+from foliosim.study.sizes import sizes_of, sizes_value
 from foliosim.study.words import counted, extremes, labels, percent
 
 _UNIT = 4096  # of the lengths that are drawn, whatever the page
@@ -35,14 +36,14 @@ def _vmas(text):
 
 
 def _sizes(text):
-    return text if text in ("all", "none") else _list(text)
+    return text if text in ("all", "none") else sizes_of(sizes_value(text))
 
 
 KEYS = {
     "vmas": Key("200", _vmas, f"a number of mappings up to {_MOST_VMAS}, their lengths drawn from the seed; or lengths"
                 " up to 1G joined by + (as 100K+1028K)"),
-    "sizes": Key("all", _sizes, "all, none, or sizes of folios joined by + (as 64K+2M): those that faults may use,"
-                 " powers of two from 16K to 2M"),
+    "sizes": Key("all", _sizes, "all, none, sizes of folios joined by + (as 64K+2M), or a range (16K..2M): those that"
+                 " faults may use, powers of two from 16K to 2M"),
 }
 
 COLUMNS = {
@@ -69,10 +70,10 @@ def cases(values):
     """The parameters of each block of runs: sizes as a list."""
     valid = _valid_sizes(values["page_size"])
     sizes = {"all": valid, "none": []}.get(values["sizes"], values["sizes"]) if isinstance(values["sizes"], str) \
-        else sorted(set(values["sizes"]))
+        else values["sizes"]
     for size in sizes:
         if size not in valid:
-            raise StudyError(f"sizes={size}: valid are all, none, {', '.join(map(_short, valid))}")
+            raise RefusedValue("sizes", f"all, none, {', '.join(map(_short, valid))}")
     return [{**values, "sizes": "+".join(map(_short, sizes)) or "none",
              "vmas": values["vmas"] if isinstance(values["vmas"], int) else "+".join(map(_short, values["vmas"]))}]
 

@@ -12,7 +12,7 @@ import numpy as np
 import foliosim as fs
 from foliosim.policy import POINTS
 from foliosim.study import half_mlock_plot
-from foliosim.study.base import Key, Outcome, Study, StudyError, choice_value, machine_of, size_text, size_value
+from foliosim.study.base import Key, Outcome, RefusedValue, Study, choice_value, machine_of, size_text, size_value
 from foliosim.study.resident import pageout_bytes, resident_pages
 from foliosim.study.scene import block_of, check_folio, folio_key
 from foliosim.study.words import labels, listed, spread
@@ -72,10 +72,10 @@ def cases(values):
     check_folio(values, "size")
     locked = size // 2 if locked == "half" else locked
     if locked > size or locked % page:
-        raise StudyError(f"locked={locked}: valid are half, or a multiple of {size_text(page)} up to size={size}")
+        raise RefusedValue("locked", f"half, or a multiple of {size_text(page)} up to {size_text(size)}")
     if limit != "none" and (limit % page or limit < _LEAST_PAGES * page):
-        raise StudyError(f"limit={limit}: valid are none, or a multiple of {size_text(page)} from "
-                         f"{size_text(_LEAST_PAGES * page)} on")
+        raise RefusedValue("limit", f"none, or a multiple of {size_text(page)} from "
+                           f"{size_text(_LEAST_PAGES * page)} on")
     shape = "pte" if size < block_of(page) else values["shape"]  # smaller folios have no PMD
     fails = ("no", "yes") if values["split_fails"] == "both" else (values["split_fails"],)
     return [{**values, "locked": locked, "shape": shape, "split_fails": answer} for answer in fails]

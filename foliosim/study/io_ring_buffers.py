@@ -10,7 +10,7 @@ from functools import partial
 import foliosim as fs
 from foliosim.policy import POINTS
 from foliosim.study import plot
-from foliosim.study.base import Key, Outcome, Study, StudyError, choice_value, int_value, size_text, size_value
+from foliosim.study.base import Key, Outcome, RefusedValue, Study, choice_value, int_value, size_text, size_value
 from foliosim.study.scene import Scene
 from foliosim.study.words import agree, counted, extremes, labels
 
@@ -50,10 +50,10 @@ COLUMNS = {
 def cases(values):
     """The parameters of each block of runs."""
     if values["unaligned"] >= values["page_size"]:
-        raise StudyError(f"unaligned={values['unaligned']}: valid are 0 to {values['page_size'] - 1}")
+        raise RefusedValue("unaligned", f"0 to {values['page_size'] - 1}")
     if values["buffers"] * values["buffer_size"] > 16 << 30:
-        raise StudyError(f"buffers={values['buffers']}: with buffer_size={size_text(values['buffer_size'])} valid are"
-                         f" 1 to {(16 << 30) // values['buffer_size']}")
+        raise RefusedValue("buffers", f"1 to {(16 << 30) // values['buffer_size']} (with buffer_size="
+                           f"{size_text(values['buffer_size'])})")
     return [values]
 
 

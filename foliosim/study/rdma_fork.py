@@ -11,7 +11,7 @@ import foliosim as fs
 from foliosim.errors import MemoryFault
 from foliosim.policy import POINTS
 from foliosim.study import plot
-from foliosim.study.base import Key, Study, StudyError, size_text, size_value
+from foliosim.study.base import Key, RefusedValue, Study, size_text, size_value
 from foliosim.study.scene import Scene, check_folio, folio_key
 from foliosim.study.words import agree, counted, extremes, labels, listed
 
@@ -40,7 +40,7 @@ def cases(values):
     """The parameters of each block of runs."""
     check_folio(values, "size")
     if values["pinned"] > values["size"]:
-        raise StudyError(f"pinned={values['pinned']}: valid are 0 up to size={values['size']}")
+        raise RefusedValue("pinned", f"0 up to {size_text(values['size'])}")
     return [values]
 
 

@@ -3,7 +3,7 @@
 A page has the machine's size, and a block is what one PMD entry maps: 2 MiB with pages of 4 KiB.
 """
 import foliosim as fs
-from foliosim.study.base import Key, Outcome, StudyError, machine_of, size_text, size_value
+from foliosim.study.base import Key, Outcome, RefusedValue, machine_of, size_text, size_value
 
 _ALIGN = 2 << 20  # of every area, at least
 _FIXED = fs.MAP_PRIVATE | fs.MAP_ANONYMOUS | fs.MAP_FIXED_NOREPLACE
@@ -26,11 +26,10 @@ def check_multiple(values, key, unit, least=1):
 
     Raises
     ------
-    StudyError
+    RefusedValue
     """
     if values[key] % unit or values[key] < least * unit:
-        raise StudyError(f"{key}={values[key]}: valid are multiples of {size_text(unit)}, at least "
-                         f"{size_text(least * unit)}")
+        raise RefusedValue(key, f"multiples of {size_text(unit)}, at least {size_text(least * unit)}")
 
 
 def folio_key(default="2M", also=""):
@@ -57,7 +56,7 @@ def _folio_size(text):
     return size
 
 
-def check_folio(values, key):
+def check_folio(values, key, also=""):
     """A size among the parameters must be that of one folio, or a multiple of the largest folio's.
 
     Parameters
@@ -65,17 +64,19 @@ def check_folio(values, key):
     values : dict
         Parameters.
     key : str
+    also : str
+        What else may be written, for the message.
 
     Raises
     ------
-    StudyError
+    RefusedValue
     """
     size, page = values[key], values["page_size"]
     block = block_of(page)
     one = 4 * page <= size <= block and size & (size - 1) == 0
     if not one and (size == 0 or size % block):
-        raise StudyError(f"{key}={size}: valid are powers of two from {size_text(4 * page)} to {size_text(block)} (one "
-                         f"folio), and multiples of {size_text(block)}")
+        raise RefusedValue(key, f"powers of two from {size_text(4 * page)} to {size_text(block)} (one folio), and "
+                           f"multiples of {size_text(block)}{also}")
 
 
 def folio_settings(size, page_size, mode="madvise"):

@@ -7,7 +7,7 @@ pages are faulted in one by one: huge folios, if there are any, come from khugep
 import foliosim as fs
 from foliosim.flags import PM_PFRAME_MASK, PM_PRESENT
 from foliosim.study import thread_stacks_plot
-from foliosim.study.base import Key, Study, StudyError, choice_value, int_value, size_text, size_value
+from foliosim.study.base import Key, RefusedValue, Study, choice_value, int_value, size_text, size_value
 from foliosim.study.scene import Scene
 from foliosim.study.words import counted, extremes, labels, spread
 
@@ -49,13 +49,12 @@ def cases(values):
     page, size = values["page_size"], values["stack_size"]
     guard = _YES.get(values["guard"], 0) * page if values["guard"] in _YES else values["guard"]
     if size % page:
-        raise StudyError(f"stack_size={size}: valid are multiples of {size_text(page)}")
+        raise RefusedValue("stack_size", f"multiples of {size_text(page)}")
     if guard % page or guard >= size:
-        raise StudyError(f"guard={guard}: valid are yes, no, and multiples of {size_text(page)} below "
-                         f"stack_size={size}")
+        raise RefusedValue("guard", f"yes, no, and multiples of {size_text(page)} below {size_text(size)}")
     if values["touched_pages"] * page > size - guard:
-        raise StudyError(f"touched_pages={values['touched_pages']}: valid are 0 to {(size - guard) // page}, what is"
-                         f" beside the guard in stack_size={size}")
+        raise RefusedValue("touched_pages", f"0 to {(size - guard) // page}, what is beside the guard in "
+                           f"{size_text(size)}")
     when = _WHEN if values["khugepaged"] == _ALL else (values["khugepaged"],)
     return [{**values, "guard": guard, "khugepaged": one} for one in when]
 

@@ -38,7 +38,7 @@ COLUMNS = {
 def cases(values):
     """The parameters of each block of runs; ``all`` becomes six."""
     if values["size"] != values["page_size"]:
-        check_folio(values, "size")
+        check_folio(values, "size", also=f", and {size_text(values['page_size'])}")
     orders = ORDERS if values["exit_order"] == "all" else (values["exit_order"],)
     return [{**values, "exit_order": order} for order in orders]
 

@@ -1,5 +1,5 @@
 """What the studies around max_ptes_none share: its key, and the values at which an answer can change."""
-from foliosim.study.base import Key, StudyError, choice_value, int_value
+from foliosim.study.base import Key, RefusedValue, choice_value, int_value
 from foliosim.study.scene import block_of
 
 RANGE = "range"
@@ -53,7 +53,7 @@ def limits(values, key, edges, quarters=True):
 
     Raises
     ------
-    StudyError
+    RefusedValue
         More than all but one.
     """
     most = ptes_of(values) - 1
@@ -62,5 +62,5 @@ def limits(values, key, edges, quarters=True):
         wanted |= {(most + 1) * part // 4 for part in (1, 2, 3)} if quarters else set()
         return sorted(one for one in wanted if 0 <= one <= most)
     if values[key] > most:
-        raise StudyError(f"{key}={values[key]}: valid are 0 to {most}, or {RANGE}")
+        raise RefusedValue(key, f"0 to {most}, or {RANGE}")
     return [values[key]]

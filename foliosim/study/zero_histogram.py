@@ -76,7 +76,8 @@ def conclude(runs):
                    f"{counted(last.metrics['underused_splits'], 'split')}.")
     here = [run for run in runs if run.parameters == best.parameters and not run.metrics["returned_bytes"]]
     if here:
-        out.append(f"There {labels(here)} {'return' if len(here) > 1 else 'returns'} nothing.")
+        out.append(f"At {best.parameters['threshold']} {labels(here)} "
+                   f"{'return' if len(here) > 1 else 'returns'} nothing.")
     return " ".join(out)
 
 

@@ -50,7 +50,7 @@ def test_the_default_shows_where_it_begins():
 
 @pytest.mark.parametrize("keys, named", [
     ({"pages": 0}, "pages='0'.*1 to"), ({"keep_every": "x"}, "keep_every='x'"),
-    ({"max_ptes_none": 512}, "max_ptes_none=512.*0 to 511"), ({"max_ptes_none": -1}, "max_ptes_none='-1'"),
+    ({"max_ptes_none": 512}, "max_ptes_none='512'.*0 to 511"), ({"max_ptes_none": -1}, "max_ptes_none='-1'"),
     ({"thp": "on"}, "always, madvise.*never"), ({"scans": -1}, "scans='-1'"), ({"page": 1}, "pages, keep_every"),
 ])
 def test_bad_values(keys, named):

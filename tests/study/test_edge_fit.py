@@ -38,13 +38,19 @@ def test_on_paper(vmas, sizes):
     assert got["wasted_64K_bytes"] == sum(-length % (64 << 10) for length in lengths)
 
 
+def test_a_range_of_sizes():
+    ranged, joined = (metrics(vmas="100K+1028K", sizes=sizes) for sizes in ("16K..64K", "16K+32K,64K"))
+    assert ranged == joined
+
+
 def test_lengths_follow_the_seed():
     assert lengths_of(50, 1) == lengths_of(50, 1) != lengths_of(50, 2)
     assert all(PAGE <= length < 4 << 20 and length % PAGE == 0 for length in lengths_of(500, 0))
 
 
 @pytest.mark.parametrize("keys, named", [({"vmas": "0"}, "vmas='0'"), ({"vmas": "3X"}, "vmas"),
-                                         ({"sizes": "48K"}, "sizes=49152: valid are all, none, 16K"),
+                                         ({"sizes": "48K"}, "sizes='48K'.*16K to 2M"),
+                                         ({"sizes": "4M"}, "sizes='4M': valid are all, none, 16K"),
                                          ({"sizes": "x"}, "joined")])
 def test_bad_values(keys, named):
     with pytest.raises(StudyError, match=named):

@@ -45,7 +45,7 @@ def test_the_default_is_a_sweep():
 
 
 @pytest.mark.parametrize("keys, named", [
-    ({"size": "3M"}, "size=.3M.: valid are .*multiple of 2M"), ({"size": "8K"}, "size=8192"),
+    ({"size": "3M"}, "size=.3M.: valid are .*multiple of 2M"), ({"size": "8K"}, "size='8K'.*16 KiB to 2 MiB"),
     ({"parent_writes": 1.5}, "0 to 1"),
     ({"child_exits": "now"}, "before.*never"), ({"children": 0}, "1 to 64"), ({"child": 1}, "children"),
 ])

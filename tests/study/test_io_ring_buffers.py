@@ -105,7 +105,7 @@ def test_the_default():
 
 
 @pytest.mark.parametrize("keys, named", [
-    ({"unaligned": 4096}, "unaligned=4096.*0 to 4095"), ({"buffers": 0}, "buffers='0'"),
+    ({"unaligned": 4096}, "unaligned='4096'.*0 to 4095"), ({"buffers": 0}, "buffers='0'"),
     ({"heap": "big"}, "thp, small"),
     ({"buffer_size": "2G"}, "buffer_size='2G'"), ({"memlock": "-1"}, "memlock='-1'"),
     ({"unregister": "second"}, "first, last, all"), ({"buffers": 1000, "buffer_size": "1G"}, "valid are 1 to 16"),

@@ -30,7 +30,7 @@ def test_on_paper(size, pinned):
     assert all(got["stale_bytes"] == got["lost_bytes"] == 0 for got in (linux, by_page, split))
 
 
-@pytest.mark.parametrize("keys, named", [({"pinned": "4M"}, "pinned=4194304: valid are 0 up to size=2097152"),
+@pytest.mark.parametrize("keys, named", [({"pinned": "4M"}, "pinned='4M': valid are 0 up to 2 MiB"),
                                          ({"size": "0"}, "size='0'")])
 def test_bad_values(keys, named):
     with pytest.raises(StudyError, match=named):

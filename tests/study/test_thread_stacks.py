@@ -55,9 +55,9 @@ def test_the_default_has_three_cases():
 
 
 @pytest.mark.parametrize("keys, named", [
-    ({"stack_size": 5000}, "stack_size=5000.*multiples of 4 KiB"), ({"stacks": 0}, "stacks='0'"),
-    ({"guard": "2M"}, "guard=2097152.*below stack_size=2097152"), ({"guard": "5000"}, "guard=5000"),
-    ({"touched_pages": 512}, "touched_pages=512.*0 to 511"), ({"khugepaged": "now"}, "before, after, never"),
+    ({"stack_size": 5000}, "stack_size='5000'.*multiples of 4 KiB"), ({"stacks": 0}, "stacks='0'"),
+    ({"guard": "2M"}, "guard='2M'.*below 2 MiB"), ({"guard": "5000"}, "guard='5000'"),
+    ({"touched_pages": 512}, "touched_pages='512'.*0 to 511"), ({"khugepaged": "now"}, "before, after, never"),
     ({"guards": 1}, "stacks, stack_size, touched_pages, guard"),
 ])
 def test_bad_values(keys, named):

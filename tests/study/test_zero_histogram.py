@@ -80,7 +80,7 @@ def test_broken_files(tmp_path, content, named):
 
 @pytest.mark.parametrize("keys, named", [
     ({"histogram": "no-such"}, "histogram='no-such'.*No such file.*zhu-documentation"),
-    ({"histogram": "/"}, "histogram='/'"), ({"threshold": 512}, "threshold=512"),
+    ({"histogram": "/"}, "histogram='/'"), ({"threshold": 512}, "threshold='512'"),
     ({"thresholds": 1}, "histogram, threshold"),
 ])
 def test_bad_values(keys, named):
