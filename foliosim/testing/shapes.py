@@ -195,7 +195,8 @@ class Shape:
             self._audit_bytes(process)
             mappings.update(self._audit_process(process))
         counted = self.machine.kpagecount(sorted(mappings)).tolist()
-        assert dict(zip(sorted(mappings), counted, strict=True)) == dict(mappings), "kpagecount"
+        for pfn, count in zip(sorted(mappings), counted, strict=True):
+            assert count == mappings[pfn], f"kpagecount of frame {pfn:#x}: {mappings[pfn]} in the processes it knows"
         self._audit_folios(mappings)
 
     def _audit_bytes(self, process):
