@@ -78,10 +78,13 @@ def load(table):
     ------
     ValueError
         No such table, or not a table in the file; the message says what is valid.
+    TypeError
+        Neither a table nor a name: an open file's number is none.
     """
     if isinstance(table, CostTable):
         return table
-    if str(table) in names():
+    table = os.fspath(table)
+    if table in names():
         text = (_folder() / f"{table}.json").read_text()
     elif os.path.isfile(table):
         with open(table, "rb") as file:

@@ -30,7 +30,10 @@ def whole_file(path):
     ------
     OSError
         With `path` as its file name.
+    TypeError
+        Not a path: an open file's number is none, it would be closed.
     """
+    path = os.fspath(path)
     try:
         mode = os.stat(path).st_mode if os.path.exists(path) else None
         if mode is not None and not stat.S_ISREG(mode):

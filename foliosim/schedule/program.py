@@ -1,5 +1,6 @@
 """Who does what: the steps of each actor, whose order among themselves is fixed."""
 import json
+import os
 from dataclasses import dataclass, field
 
 from foliosim.schedule.player import known, names
@@ -82,7 +83,7 @@ class Program:
 def read_json(path):
     """The content of a JSON file; `ScheduleError` if it is none."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(os.fspath(path), encoding="utf-8") as file:
             return json.load(file)
     except (ValueError, RecursionError) as error:
         raise ScheduleError(f"{path}: not JSON: {error}") from None

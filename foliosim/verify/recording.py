@@ -86,6 +86,7 @@ def read_lines(path):
     """Yield (line number, bytes of the line, share of the file read) of every scenario of a file."""
     number = 0
     try:
+        path = os.fspath(path)
         size = max(os.path.getsize(path), 1)
         with open(path, "rb") as raw, (gzip.GzipFile(fileobj=raw) if str(path).endswith(".gz") else raw) as lines:
             while line := lines.readline(LONGEST + 1):

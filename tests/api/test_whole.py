@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from foliosim import whole
+import foliosim as fs
+from foliosim import schedule, whole
 from foliosim.cli import main
+from foliosim.verify.recording import read_lines
 
 DATA = Path(__file__).parents[1] / "replay/data"
 
@@ -110,3 +112,20 @@ def test_commands_write_at_once_or_not_at_all(command, written, tmp_path, monkey
         CliRunner().invoke(main, [part.format(tmp_path) for part in command], catch_exceptions=False)
     assert path.read_text() == "old"
     assert not [name for name in files(tmp_path) if name.startswith(".")]
+
+
+@pytest.mark.parametrize("use", [fs.costs.load, fs.Machine.load, lambda number: fs.Machine(memory="64M").save(number),
+                                 lambda number: fs.Machine(memory="64M").ledger().time(number),
+                                 lambda number: fs.Machine(memory="64M").spawn().machine.dump_physical(number),
+                                 schedule.Program.read, lambda number: list(read_lines(number))])
+def test_an_open_file_s_number_is_no_path(use):
+    reader, writer = os.pipe()
+    try:
+        os.write(writer, b"x")
+        for number in (reader, writer):
+            with pytest.raises(TypeError):
+                use(number)
+        assert os.read(reader, 2) == b"x"
+    finally:
+        os.close(reader)
+        os.close(writer)
