@@ -10,3 +10,5 @@ cdef class CoreFrames:
     # Wait until no other thread is in the middle of an operation.  What follows is short, or holds the turn: no Python
     # code may run between two looks at what the core may change.
     cdef int look(self) except -1
+    # Raise what a hook raised meanwhile.
+    cdef int settle(self) except -1

@@ -27,7 +27,6 @@ cdef class CoreMachine(CoreFrames):
     cdef int64_t done(self, int64_t result) noexcept
     cdef int drain_now(self) except -1
     cdef int leave(self) except -1
-    cdef int settle(self) except -1
     cdef int put_mappings(self) except -1
     cdef void keep_error(self, object error) noexcept
     cdef int wake_khugepaged(self) except -1

@@ -729,6 +729,7 @@ cdef class CoreProcess:
         if nr:
             pagemap_read(&self.machine.m, mm, start, start + (nr << FS_PAGE_SHIFT), &to[0])
         leave_turn(&self.machine.turn)
+        self.machine.settle()
         return out
 
 

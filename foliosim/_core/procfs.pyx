@@ -66,6 +66,7 @@ def areas(CoreProcess process):
             out.append((vma.start, vma.end, vma.flags, text[:n].decode(), offset, ino, kind,
                         [fields[i] for i in range(NR_SMAPS)]))
             vma = find_vma(process.look(), end)
+    process.machine.settle()
     return out
 
 
@@ -105,6 +106,7 @@ def mapped_pages(CoreProcess process, uint64_t start):
             at = np.nonzero(here)[0]
             pages.append(at + ((addr - start) >> FS_PAGE_SHIFT))
             found.append(here[at])
+    process.machine.settle()
     return np.concatenate(pages), np.concatenate(found)
 
 
@@ -114,6 +116,7 @@ def rollup(CoreProcess process):
     cdef uint64_t pss[3]
     smaps_rollup(&process.machine.m, process.begin(process.span()), fields, pss)
     leave_turn(&process.machine.turn)
+    process.machine.settle()
     return [fields[i] for i in range(NR_SMAPS)], (pss[0], pss[1], pss[2])
 
 

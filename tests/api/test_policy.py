@@ -1,6 +1,7 @@
 import json
 import re
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -8,7 +9,7 @@ import foliosim as fs
 from foliosim.cli import main
 from foliosim.policy import POINTS, PRESETS, Alternative, Point, preset
 
-HUGE, HALF, PAGE = 2 << 20, 1 << 20, 4096
+HUGE, HALF, PAGE, AT = 2 << 20, 1 << 20, 4096, 0x200000000000
 
 
 def thp_in(machine):
@@ -486,3 +487,24 @@ def test_the_ledger_of_what_is_no_machine():
 
     with pytest.raises(TypeError, match="must be a Machine"):
         Ledger.read(5)
+
+
+@pytest.mark.parametrize("read", [
+    lambda m, p: p.maps(), lambda m, p: p.smaps(), lambda m, p: p.pagemap(AT, HUGE),
+    lambda m, p: m.kpagecount(np.array([p.translate(AT) >> 12], np.uint64))])
+def test_what_a_hook_raises_while_proc_is_read_reaches_the_reader(read):
+    class Boom(Exception):
+        pass
+
+    def hook(*_):
+        raise Boom
+
+    m = fs.Machine(memory="64M", thp="always")
+    p = m.spawn()
+    p.mmap(HUGE, addr=AT, flags=fs.MAP_PRIVATE | fs.MAP_ANONYMOUS | fs.MAP_FIXED)
+    p.write(AT, HUGE, value=1)
+    p.fork()
+    m.set_policy({"mapcount_model": hook})
+    with pytest.raises(Boom):
+        read(m, p)
+    m.drain()
