@@ -1,5 +1,4 @@
 """``python -m bench``: the table of speeds, each beside its floor and the machine's own kernel."""
-import json
 import os
 import platform
 import subprocess
@@ -12,6 +11,7 @@ from rich.table import Table
 
 from bench import calls, floors, judges, kernel, ranges, splits
 from bench.measure import Row, run
+from foliosim.whole import write_json
 
 # Name for --only, and how the case is made; the rounds are a share of --rounds.
 CASES = {
@@ -141,8 +141,7 @@ def main(only, rounds, with_kernel, json_file, strict):
     for reason in sorted({f"{row.skipped}" for row in rows if row.skipped}):
         console.print(f"kernel skipped: {reason}", markup=False)
     if json_file:
-        with open(json_file, "w") as out:
-            json.dump({"environment": environment(), "rows": [row.as_dict() for row in rows]}, out, indent=1)
+        write_json(json_file, {"environment": environment(), "rows": [row.as_dict() for row in rows]})
     missed = sum(met is False for row in rows for _, met in row.goals)
     console.print(f"{missed} goals missed")
     raise SystemExit(1 if strict and missed else 0)

@@ -16,6 +16,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from foliosim.whole import write_json
+
 ROOT = Path(__file__).parents[1]
 KEPT = Path(__file__).with_name("instructions.json")
 LIMIT = 1.02
@@ -112,7 +114,7 @@ def main(update):
     counts = count()
     if update:
         compiler = subprocess.run(["cc", "--version"], capture_output=True, text=True, check=False).stdout
-        KEPT.write_text(json.dumps({"compiler": compiler.partition("\n")[0], "instructions": counts}, indent=1) + "\n")
+        write_json(KEPT, {"compiler": compiler.partition("\n")[0], "instructions": counts})
         return
     rows = compare(json.loads(KEPT.read_text())["instructions"], counts)
     show(rows, "instructions, with what is called", "kept", "now")

@@ -45,7 +45,7 @@ def whole_file(path):
     except OSError as error:
         if error.errno is None:
             raise
-        raise type(error)(error.errno, error.strerror, os.fspath(path)) from None
+        raise type(error)(error.errno, error.strerror, path) from None
 
 
 @contextmanager

@@ -269,6 +269,8 @@ cdef uint32_t copy_huge_run(machine_t *m, vma_t *dst, const vma_t *src, uint64_t
     if m.pressure or m.fail.armed or src.file != NULL:
         return 0
     n = pgtables_deposit(m, to_pmd, leaves_to_share(m, src, from_pmd, max_nr))
+    if n == 0:
+        return 0
     folios_dup_anon_rmap_pmd(m, from_pmd, n, dst)
     for i in range(n):
         entry = pte_wrprotect(m, from_pmd[i])

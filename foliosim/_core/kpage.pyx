@@ -41,7 +41,7 @@ cdef uint64_t folio_kpageflags(machine_t *m, uint32_t head) noexcept nogil:
 
 cdef inline bint old_tail(machine_t *m, uint32_t pfn) noexcept nogil:
     """Is the frame free, and its record still that of a folio that was there?"""
-    return page_kind(page_of(m, pfn)) == PG_KIND_TAIL and head_of(m, pfn) != pfn and folio_at(m, pfn) == FS_NO_PFN
+    return page_kind(page_of(m, pfn)) == PG_KIND_TAIL and folio_at(m, pfn) == FS_NO_PFN
 
 
 cdef uint64_t stable_page_flags(machine_t *m, uint64_t pfn) noexcept nogil:

@@ -184,7 +184,9 @@ def _shmdt(replay, memory, event):
 def _remap_file_pages(replay, memory, event):
     """Follows: the system call remap_file_pages, which is an mmap now."""
     start, length, _, page, flags = event[6][:5]
-    area = next(area for area in memory.maps() if area["start"] <= start < area["end"])
+    area = next((area for area in memory.maps() if area["start"] <= start < area["end"]), None)
+    if area is None:
+        raise Unsupported("remap_file_pages where nothing is mapped")
     file = next((file for file in replay.files.files.values() if file.inode == area["inode"]), None)
     if file is None:
         raise Unsupported("remap_file_pages of shared anonymous memory")

@@ -508,3 +508,14 @@ def test_what_a_hook_raises_while_proc_is_read_reaches_the_reader(read):
     with pytest.raises(Boom):
         read(m, p)
     m.drain()
+
+
+def test_a_fork_of_small_pages_asks_nothing_about_huge_leaves():
+    asked = []
+    m = fs.Machine(memory="64M", thp="never")
+    p = m.spawn()
+    p.mmap(2 * HUGE, addr=AT, flags=fs.MAP_PRIVATE | fs.MAP_ANONYMOUS | fs.MAP_FIXED)
+    p.write(AT, 2 * HUGE, value=1)
+    m.set_policy({"mapcount_model": lambda *facts: asked.append(facts) or "per_page"})
+    p.fork()
+    assert not asked

@@ -98,6 +98,7 @@ TRACE = str(DATA / "pipe-never.trace.jsonl.xz")
 ], ids=lambda value: value if isinstance(value, str) else value[0])
 def test_commands_write_at_once_or_not_at_all(command, written, tmp_path, monkeypatch):
     """Interrupted just before the new file would take its place."""
+    monkeypatch.chdir(tmp_path)      # a study writes its CSV and what it has done where it is run
     path = tmp_path / written
     path.write_text("old")
     real = os.replace
