@@ -344,7 +344,7 @@ class Machine:
         ValueError
             An unknown kind.
         SyscallError
-            ENOMEM: the machine has no memory for it.
+            EFBIG: more than the file system can hold (16 TiB on ext4); ENOMEM: the machine has no memory for it.
         """
         return File(self, check_kind(kind), length, fill)
 

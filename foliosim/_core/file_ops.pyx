@@ -1,13 +1,14 @@
 # cython: language_level=3
 """System calls on open files.  Follows do_truncate and vfs_fallocate (fs/open.c), shmem_setattr and shmem_fallocate
 (mm/shmem.c), ext4_setattr and ext4_punch_hole (fs/ext4/inode.c), mm/msync.c, and mm/madvise.c for two advices."""
-from libc.errno cimport EBUSY, EFBIG, EINVAL, ENODEV, ENOMEM
+from libc.errno cimport EBUSY, EFBIG, EINTR, EINVAL, ENODEV, ENOMEM
 from libc.stdint cimport uint32_t
 from foliosim._core.flags cimport *
 from foliosim._core.page cimport *
 from foliosim._core.content cimport content_fill
 from foliosim._core.ext4 cimport *
 from foliosim._core.folio cimport folio_materialize
+from foliosim._core.interrupt cimport fatal_signal_pending
 from foliosim._core.maple_tree cimport find_vma
 from foliosim._core.mapping cimport *
 from foliosim._core.page_writeback cimport filemap_write_and_wait_range
@@ -50,23 +51,40 @@ cdef int write_page(machine_t *m, mapping_t *mapping, uint64_t index, uint32_t n
     return content_fill(m, pfn, 0, nbytes, value)
 
 
+cdef inline int64_t max_bytes(uint32_t kind) noexcept nogil:
+    return FS_SHMEM_MAX_BYTES if kind < MAPPING_DISK else FS_EXT4_MAX_BYTES
+
+
+cdef int fill_pages(machine_t *m, mapping_t *mapping, uint64_t length, uint8_t fill) noexcept nogil:
+    """Write an empty file, page by page."""
+    cdef uint64_t index = 0, left = length
+    cdef uint32_t n
+    cdef int result = 0
+    while left and result == 0:
+        if fatal_signal_pending(m):
+            return -EINTR
+        n = <uint32_t>(left if left < FS_PAGE_SIZE else FS_PAGE_SIZE)
+        result = write_page(m, mapping, index, n, <uint8_t>(fill + index)) if mem_cgroup_charge(m, 1) else -ENOMEM
+        left -= n
+        index += 1
+    return result
+
+
 cdef int file_create(machine_t *m, mapping_t **out, uint32_t kind, uint64_t length, bint filled,
                      uint8_t fill) noexcept nogil:
     """A new file: 0, or a negative errno."""
-    cdef mapping_t *mapping = mapping_alloc(m, kind, 0)
-    cdef uint64_t index = 0, left = length
-    cdef uint32_t n
-    cdef int64_t result
+    cdef mapping_t *mapping
+    cdef int result = 0
+    if length > <uint64_t>max_bytes(kind):
+        return -EFBIG
+    mapping = mapping_alloc(m, kind, 0)
     if mapping == NULL:
         return -FS_EHOSTMEM
-    while filled and left:
-        n = <uint32_t>(left if left < FS_PAGE_SIZE else FS_PAGE_SIZE)
-        result = write_page(m, mapping, index, n, <uint8_t>(fill + index)) if mem_cgroup_charge(m, 1) else -ENOMEM
-        if result < 0:
-            mapping_put(m, mapping)
-            return <int>result
-        left -= n
-        index += 1
+    if filled:
+        result = fill_pages(m, mapping, length, fill)
+    if result < 0:
+        mapping_put(m, mapping)
+        return result
     mapping.size = length
     out[0] = mapping
     return 0
@@ -101,14 +119,10 @@ cdef int ext4_setattr_size(machine_t *m, mapping_t *mapping, uint64_t length) no
     return result
 
 
-cdef inline int64_t max_bytes(const mapping_t *mapping) noexcept nogil:
-    return FS_SHMEM_MAX_BYTES if shmem_mapping(mapping) else FS_EXT4_MAX_BYTES
-
-
 cdef int do_truncate(machine_t *m, mapping_t *mapping, int64_t length) noexcept nogil:
     if length < 0 or mapping.kind == MAPPING_DEVICE:
         return -EINVAL
-    if length > max_bytes(mapping):
+    if length > max_bytes(mapping.kind):
         return -EFBIG
     if shmem_mapping(mapping):
         return shmem_setattr_size(m, mapping, <uint64_t>length)
@@ -133,7 +147,7 @@ cdef int do_punch_hole(machine_t *m, mapping_t *mapping, int64_t offset, int64_t
         return -EINVAL
     if mapping.kind == MAPPING_DEVICE:
         return -ENODEV
-    if offset > max_bytes(mapping) or length > max_bytes(mapping) - offset:
+    if offset > max_bytes(mapping.kind) or length > max_bytes(mapping.kind) - offset:
         return -EFBIG
     if shmem_mapping(mapping):
         return truncate_pagecache_range(m, mapping, <uint64_t>offset, <uint64_t>offset + <uint64_t>length)

@@ -36,6 +36,25 @@ def test_a_file_holds_what_was_written(kind):
     assert f.cached_pages == 4 and f.length == 3 * PAGE + 10
 
 
+@pytest.mark.parametrize("fill", [None, 1])
+@pytest.mark.parametrize("kind, most", [("memfd", 2**63 - 1), ("disk", 2**44 - 4096)])
+def test_a_file_cannot_be_larger_than_its_file_system_allows(kind, most, fill):
+    m = machine()
+    with pytest.raises(OSError, match=f"{most + 1:#x}.*EFBIG"):
+        m.create_file(kind, most + 1, fill=fill)
+    assert m.create_file(kind, most).length == most
+    m.validate()
+
+
+def test_a_file_cannot_grow_beyond_what_its_file_system_allows():
+    m = machine()
+    file = m.create_file("disk", 0)
+    with pytest.raises(OSError, match="EFBIG"):
+        file.ftruncate(2**44 - 4095)
+    assert file.length == 0
+    m.validate()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_shared_stores_reach_the_file_and_private_ones_do_not(kind):
     m = machine()

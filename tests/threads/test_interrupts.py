@@ -65,6 +65,16 @@ def test_validation_ends(alarm):
     machine.validate()
 
 
+def test_filling_a_file_ends(alarm):
+    machine = fs.Machine(memory="64M", limit="16M")
+    before = machine.vmstat()["nr_free_pages"]
+    alarm(0.02)
+    with pytest.raises(Stopped):
+        machine.create_file("disk", 16 << 30, fill=1)           # its pages are reclaimed: there is room for all
+    machine.validate()
+    assert machine.vmstat()["nr_free_pages"] == before
+
+
 def test_a_series_of_accesses_ends(alarm):
     machine = fs.Machine(memory="64M")
     process = machine.spawn()
