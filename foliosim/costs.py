@@ -1,10 +1,10 @@
-"""Tables of what operations cost, for a linear model of time."""
-import json
+"""Tables of what operations cost, for a linear model of time.
+
+A file's format is imported by what reads or writes one: `import foliosim` takes as long as its imports.
+"""
 import math
 import os
 from dataclasses import asdict, dataclass, field
-
-from foliosim.whole import write_json
 
 DEFAULT = "zen2-guest-6.18"
 
@@ -48,6 +48,8 @@ class CostTable:
 
     def write(self, path):
         """Write it as JSON, whole or not at all."""
+        from foliosim.whole import write_json
+
         write_json(path, asdict(self))
 
 
@@ -81,6 +83,8 @@ def load(table):
     TypeError
         Neither a table nor a name: an open file's number is none.
     """
+    import json
+
     if isinstance(table, CostTable):
         return table
     table = os.fspath(table)
@@ -107,6 +111,6 @@ def _checked(data):
 
 
 def _folder():
-    from importlib import resources  # slow to import, and few need it
+    from importlib import resources
 
     return resources.files("foliosim") / "cost_tables"

@@ -3,7 +3,6 @@ import csv
 import io
 import json
 import os
-import secrets
 import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -50,7 +49,7 @@ def whole_file(path):
 
 @contextmanager
 def _replacing(target, mode):
-    part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}")
+    part = target.with_name(f".{target.name[:200]}.{os.urandom(4).hex()}")
     fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         with open(fd, "wb") as file:

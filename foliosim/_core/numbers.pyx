@@ -1,6 +1,7 @@
 # cython: language_level=3
 """Integers that users pass, in the cases that are not quick."""
 from cpython.exc cimport PyErr_Clear
+from libc.stdint cimport INT32_MAX, INT32_MIN
 import numpy as np
 from foliosim.sizes import index
 
@@ -21,17 +22,25 @@ cdef int64_t slow_i64(object value, str what) except? -0x123456789abcdef:
     return checked(value, what, -(1 << 63), (1 << 63) - 1)
 
 
-cdef inline bint is_short(object value):
-    """Is it a plain int from 0 to what fits all of them?  The rest is left to `checked`."""
-    return PyLong_CheckExact(value) and 0 <= as_signed(value) < 1 << 31
+cdef inline bint fits(object value, int64_t least, int64_t most):
+    """Is it a plain int of that range?  The rest is left to `checked`."""
+    cdef int64_t number
+    if not PyLong_CheckExact(value):
+        return False
+    number = as_signed(value)        # -1: an error too, which `checked` clears
+    return least <= number <= most and (number != -1 or PyErr_Occurred() == NULL)
 
 
 cdef uint32_t u32(object value, str what) except? 0xfedcba98:
-    return as_signed(value) if is_short(value) else checked(value, what, 0, (1 << 32) - 1)
+    if fits(value, 0, 0xffffffff):
+        return as_signed(value)
+    return checked(value, what, 0, 0xffffffff)
 
 
 cdef int32_t i32(object value, str what) except? -0x1234567:
-    return as_signed(value) if is_short(value) else checked(value, what, -(1 << 31), (1 << 31) - 1)
+    if fits(value, INT32_MIN, INT32_MAX):
+        return as_signed(value)
+    return checked(value, what, INT32_MIN, INT32_MAX)
 
 
 def addresses(values, str what):
