@@ -3,7 +3,7 @@
 ``python -m foliosim.testing.soak --minutes 60 --picture soak.png`` performs random programs under random policies, some
 of them Python hooks that raise, with daemons, injected failures and interleavings between their steps; machines are
 branched, saved, loaded and pickled on the way.  Every few steps all invariants are checked, and at the end of each
-program that nothing of it is left.  Memory and speed are measured all the while and drawn over time.
+program that nothing of it is left.  Memory between the machines, and speed, are drawn over time.
 
 Everything follows from the seed: a world (a machine and its programs) has a number, and ``--world N`` performs it
 again.
@@ -13,7 +13,6 @@ import gc
 import os
 import pickle
 import random
-import resource
 import sys
 import tempfile
 import time
@@ -32,6 +31,7 @@ from foliosim.schedule.player import Player
 from foliosim.schedule.program import Program
 from foliosim.schedule.search import search
 from foliosim.testing import trouble
+from foliosim.testing.leaks import given_out, resident
 from foliosim.testing.trouble import ARENA, HUGE, PAGE
 from foliosim.whole import write_csv, write_picture
 
@@ -287,28 +287,28 @@ class Course:
     Attributes
     ----------
     rows : list of tuple
-        Seconds since the start, resident memory in MiB, steps, seconds of CPU, world.
+        Seconds since the start, resident memory in MiB, what of it the host's allocator has given out and not got back,
+        blocks of Python objects, steps, seconds of CPU, world.
     """
 
     rows: list = field(default_factory=list)
 
-    NAMES = ("seconds", "rss_mib", "steps", "cpu_seconds", "world")
+    NAMES = ("seconds", "rss_mib", "given_mib", "objects", "steps", "cpu_seconds", "world")
 
     def measure(self, began, tally):
         """Add a row."""
         gc.collect()
-        with open("/proc/self/statm") as file:
-            rss = int(file.read().split()[1]) * resource.getpagesize() / (1 << 20)
-        self.rows.append((time.monotonic() - began, rss, tally.steps, time.process_time(), tally.worlds - 1))
+        self.rows.append((time.monotonic() - began, resident() / (1 << 20), given_out() / (1 << 20),
+                          sys.getallocatedblocks(), tally.steps, time.process_time(), tally.worlds - 1))
 
     def column(self, name):
         return np.array([row[self.NAMES.index(name)] for row in self.rows], float)
 
-    def growth(self):
-        """Slope of resident memory after the warm-up, MiB an hour; 0 if nothing was measured yet."""
-        seconds, rss = self.column("seconds"), self.column("rss_mib")
+    def growth(self, name="rss_mib"):
+        """Slope of a column after the warm-up, its unit an hour; 0 if nothing was measured yet."""
+        seconds, values = self.column("seconds"), self.column(name)
         late = seconds >= WARM_UP * seconds[-1]
-        return float(np.polyfit(seconds[late] / 3600, rss[late], 1)[0]) if late.sum() > 2 else 0.0
+        return float(np.polyfit(seconds[late] / 3600, values[late], 1)[0]) if late.sum() > 2 else 0.0
 
     def write(self, path):
         """Write the rows as CSV."""
@@ -323,8 +323,10 @@ class Course:
         speed = np.diff(self.column("steps")) / np.maximum(np.diff(self.column("cpu_seconds")), 1e-9)
         figure = Figure(figsize=(8, 5), layout="constrained")
         above, below = figure.subplots(2, 1, sharex=True)
-        above.plot(minutes, rss, lw=1)
-        above.set(ylabel="resident memory, MiB", ylim=(0, max(rss) * 1.15), title=title)
+        above.plot(minutes, rss, lw=1, label="resident")
+        above.plot(minutes, self.column("given_mib"), lw=1, label="given out by the allocator")
+        above.set(ylabel="memory between machines, MiB", ylim=(0, max(rss) * 1.15), title=title)
+        above.legend()
         below.plot(minutes[1:], speed, lw=0.6, alpha=0.6)
         if len(speed) > 20:
             width = max(5, len(speed) // 30)
@@ -353,21 +355,23 @@ def run(seed, *, seconds=None, worlds=None, log=None):
     """
     tally, course, findings = Tally(), Course(), []
     began = time.monotonic()
-    due = began
+    due, over = began, False
     for number in range(1 << 62) if worlds is None else worlds:
+        if time.monotonic() >= due:         # between worlds: what is there then was left by them
+            course.measure(began, tally)
+            due = time.monotonic() + SAMPLE
+            if log:
+                course.write(log)
         try:
             for _ in World(seed, number, tally).run():
-                if time.monotonic() >= due:
-                    course.measure(began, tally)
-                    due = time.monotonic() + SAMPLE
-                    if log:
-                        course.write(log)
-                if seconds is not None and time.monotonic() - began >= seconds:
-                    course.measure(began, tally)
-                    return tally, course, findings
+                over = seconds is not None and time.monotonic() - began >= seconds
+                if over:
+                    break
         except Finding as finding:
             findings.append(str(finding))
             print(finding, file=sys.stderr, flush=True)
+        if over:
+            break
     course.measure(began, tally)
     return tally, course, findings
 
@@ -404,7 +408,9 @@ def summary(seed, tally, course, findings):
         f"{tally.copies:,} copies, {tally.schedules:,} interleavings; {tally.unsupported} unsupported",
         f"programs saw {errors}",
         f"memory {rss.min():.0f} to {rss.max():.0f} MiB, {rss[-1]:.0f} at the end, growth after the first "
-        f"{WARM_UP:.0%}: {course.growth():+.1f} MiB an hour",
+        f"{WARM_UP:.0%}: {course.growth():+.1f} MiB an hour; given out by the allocator "
+        f"{course.column('given_mib')[-1]:.1f} MiB, {course.growth('given_mib'):+.2f} an hour; Python objects "
+        f"{course.growth('objects'):+,.0f} an hour",
         f"{tally.steps / max(cpu[-1] - cpu[0], 1e-9):,.0f} steps a second of CPU; the longest step took "
         f"{tally.slowest[0]:.3f} s: {tally.slowest[1]}",
         f"{len(findings)} findings",
