@@ -97,7 +97,7 @@ def load(table):
         raise ValueError(f"cost table {str(table)!r}: valid are {', '.join(names())}, or a JSON file")
     try:
         return _checked(json.loads(text))
-    except (TypeError, ValueError, RecursionError) as error:
+    except (OverflowError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"cost table {str(table)!r}: {error}") from None
 
 
@@ -107,6 +107,7 @@ def _checked(data):
     for name, ns in data["coefficients"].items():
         if type(ns) not in (int, float) or not math.isfinite(ns):
             raise ValueError(f"coefficient {name} is {str(ns)[:40]!r}, not a number")
+        data["coefficients"][name] = float(ns)
     return CostTable(**data)
 
 

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 import foliosim as fs
+from foliosim import costs
 from foliosim.cli import main
 from foliosim.errors import SavedError
 from foliosim.intake import text, words
@@ -61,6 +62,13 @@ def test_a_histogram_that_is_none(content, tmp_path):
         histogram.load(str(path))
     with pytest.raises(StudyError):
         histogram.load("\0")
+
+
+def test_a_cost_of_too_many_digits(tmp_path):
+    path = tmp_path / "costs.json"
+    path.write_text('{"name": "a", "source": "b", "coefficients": {"ref": %s}}' % ("9" * 400))
+    with pytest.raises(ValueError, match=str(path)):
+        costs.load(path)
 
 
 @pytest.mark.parametrize("packed", [lzma.compress(bytes(8 << 20), preset=0), gzip.compress(bytes(8 << 20))])
