@@ -42,6 +42,18 @@ def splits(n):
         process.mprotect(addr + (i + 1) * HUGE, 4096, READ)
 
 
+def calls(n):
+    """Calls of one page each."""
+    process = fs.Machine(memory="16M", thp="never").spawn()
+    addr = process.mmap(3 * 4096)
+    for _ in range(n):
+        process.touch(addr, 4096, write=True)
+        process.translate(addr)
+        process.mprotect(addr + 4096, 4096, READ)
+        process.mprotect(addr + 4096, 4096, WRITE)
+        process.madvise(addr, 4096, fs.MADV_NORMAL)
+
+
 def main():
     ranges(32 << 20, thp="never")
     ranges(32 << 20, thp="never", mthp={"64kB": "always"})
@@ -50,6 +62,7 @@ def main():
     fork(32 << 20, thp="never", mthp={"64kB": "always"})
     fork(256 << 20, thp="always")
     splits(32)
+    calls(1000)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,8 @@ class Tree:
         for env, names in ((self.env, cores), (usual, [one for one in CORES if one not in cores])):
             if names:
                 subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=self.path, check=True,
-                               env={**env, "FOLIOSIM_CORES": " ".join(names)}, stderr=subprocess.DEVNULL)
+                               env={**env, "FOLIOSIM_CORES": " ".join(names)}, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
         if self.kind == "sanitized":
             self._watch()
 
