@@ -65,7 +65,7 @@ PYTHON = [
     " testing.judge.volatility testing.judge.machines testing.judge.addresses testing.judge.entries"
     " testing.judge.verdict testing.judge.trial testing.judge.with_unicorn testing.judge.with_volatility"
     " testing.judge.run testing.judge.__main__",
-    "testing.soak testing.calls testing.fuzz testing.same testing.leaks",
+    "testing.leaks testing.soak testing.calls testing.fuzz testing.same",
     "show.png show.html show.command",
     "dump.command",
     "cli __main__",

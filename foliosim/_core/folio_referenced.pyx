@@ -48,8 +48,10 @@ cdef bint found_locked(machine_t *m, look_t *look, uint32_t nr, bint pmd, refere
 
 cdef bint look_in_table(machine_t *m, const vma_t *vma, uint64_t *pte, look_t *look, uint64_t pgoff, uint32_t n,
                         referenced_t *found, bint *young) noexcept nogil:
-    """n entries of one table, the first at pgoff; True: the folio is mlocked, stop."""
-    cdef uint32_t i
+    """n entries of one table, the first at pgoff; True: the folio is mlocked, stop.  Contiguous entries are asked, and
+    cleared, as one."""
+    cdef uint32_t i, asked = 0
+    cdef bint used = False
     for i in range(n):
         if not pte_present(m, pte[i]) or pte_pfn(m, pte[i]) != look.head + <uint32_t>(pgoff + i - look.index):
             continue
@@ -57,7 +59,13 @@ cdef bint look_in_table(machine_t *m, const vma_t *vma, uint64_t *pte, look_t *l
         if vma.flags & VM_LOCKED:
             if found_locked(m, look, 1, False, found):
                 return True
-        elif look_at_pte(m, look, pte + i):
+            continue
+        if i >= asked:
+            asked = i + pte_batch_hint(pte + i, pte[i])
+            used = look_at_pte(m, look, pte + i)
+        elif look.clear:
+            used = False
+        if used:
             found.young += 1
             look.upper += pgoff + i - look.index >= look.nr / 2
             young[0] = True

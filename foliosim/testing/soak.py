@@ -218,9 +218,9 @@ class World:
 
     def _end(self):
         """Everything of a program ends, and nothing of it may stay."""
+        self.machine.set_policy("linux-6.18")       # no hook of the program is asked from here on
         for name in ("h0", "h1", "h2", "h3", "r0", "r1", "fail"):
             self.player.put_right(name)
-        self.machine.set_policy("linux-6.18")
         for name, process in list(self.player.procs.items()):
             if process.alive:               # a hook may have raised when it had exited
                 self.player.do({"op": "exit", "proc": name})
