@@ -1,5 +1,6 @@
 """The ``foliosim`` command.  Subcommands are imported when they are called."""
 import importlib
+import os
 
 import click
 
@@ -33,6 +34,18 @@ class LazyGroup(click.Group):
             return None
         module, attribute, _ = COMMANDS[name]
         return getattr(importlib.import_module(module), attribute)
+
+    def invoke(self, ctx):
+        """What the host refuses to a command ends in one line; a closed pipe is click's."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            where = f"{os.fspath(error.filename)!r}: " if error.filename is not None else ""
+            raise click.ClickException(f"{where}{error.strerror or error}") from error
+        except MemoryError as error:
+            raise click.ClickException(f"the host has no memory: {error or 'for a file as large as this'}") from error
 
     def format_commands(self, ctx, formatter):
         with formatter.section("Commands"):

@@ -43,6 +43,13 @@ class Core:
         setattr(self, name, module)
         return module
 
+    def made(self):
+        """Its module of machines; ValueError if it was left out when foliosim was built."""
+        try:
+            return self.machine
+        except AttributeError:
+            raise ValueError(f"arch {self.arch!r} with {self.page_size >> 10}K pages: not in this build") from None
+
     def __repr__(self):
         return f"<Core {self.arch} {self.page_size >> 10}K>"
 

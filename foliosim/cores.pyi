@@ -1,3 +1,4 @@
+from types import ModuleType
 from typing import Any, Self
 
 ARCHES: tuple[str, ...]
@@ -9,6 +10,7 @@ class Core:
     package: str
     pmd_order: int
     pmd_size: int
+    def made(self) -> ModuleType: ...
     def __init__(self, arch: str, page_size: int) -> None: ...
     def __getattr__(self, name: str) -> Any: ...
 

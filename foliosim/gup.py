@@ -41,7 +41,7 @@ class PageReference(Tied):
         self.release()
 
     def __repr__(self):
-        if self.process is None or not self.process.alive:
+        if self.process is None or not self.process.alive or not len(self.page_frames):
             return "<PageReference released>"
         kind = "pinned" if self.pinned else "referenced"
         return f"<PageReference pid={self.process.pid} nbytes={self.nbytes} {kind}>"

@@ -59,6 +59,8 @@ class RegisteredBuffers(Tied):
             self.unregister()
 
     def __repr__(self):
+        if not self.process.alive:
+            return "<RegisteredBuffers of a process that has exited>"
         used = sum(self[i] is not None for i in range(len(self)))
         return f"<RegisteredBuffers {used} of {len(self)} slots, {self.charged} bytes charged>"
 

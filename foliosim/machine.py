@@ -109,7 +109,7 @@ class Machine:
         core = _cores.find(arch, page_size)
         settings = _thp_settings(core, thp, mthp, shmem_enabled, mthp_shmem)
         rules = _kernels.rules(kernel, arch, {"soft_dirty": soft_dirty, "pt_reclaim": pt_reclaim})
-        base = core.machine.CoreMachine
+        base = core.made().CoreMachine
         self = base.__new__(
             _cores.tied(cls, base), parse_size(memory) // core.page_size, thp=settings, rules=rules,
             va_bits=_cores.va_bits(core, va_bits), contpte=contpte, hw_afdbm=hw_afdbm,

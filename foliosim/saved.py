@@ -77,10 +77,9 @@ def _to_bytes(machine):
               "policy": {point: _named(point, answer) for point, answer in machine.policy.items()},
               "attributes": _branch.plain_attributes(machine),
               "sections": [[name, len(packed[name]), len(sections[name])] for name in sections]}
-    try:
-        text = json.dumps(header, default=_encoded).encode()
-    except TypeError as error:
-        raise ValueError(f"an attribute of the machine cannot be saved: {error}") from None
+    for name, value in header["attributes"].items():
+        _check_kept(name, value)
+    text = json.dumps(header, default=_encoded).encode()
     size = _FIXED.size + len(text) + sum(map(len, packed.values())) + _DIGEST
     content = b"".join([_FIXED.pack(_MAGIC, FORMAT, len(text), size), text, *packed.values()])
     return content + _digest(content)
@@ -117,6 +116,16 @@ def _encoded(value):
     if isinstance(value, bytes):
         return {"bytes": base64.b64encode(value).decode()}
     raise TypeError(f"{value!r}")
+
+
+def _check_kept(name, value):
+    """ValueError if a file could not give an attribute back as it is."""
+    try:
+        back = json.loads(json.dumps(value, default=_encoded), object_hook=_decoded)
+    except (RecursionError, TypeError, ValueError):
+        back = None
+    if back != value or repr(back) != repr(value):
+        raise ValueError(f"an attribute of the machine cannot be saved: {name} = {value!r:.100}")
 
 
 def _decoded(value):
@@ -202,7 +211,9 @@ def _opened(content):
 
 def _core_of(header):
     try:
-        return _cores.find(header["attributes"]["arch"], header["attributes"]["page_size"])
+        core = _cores.find(header["attributes"]["arch"], header["attributes"]["page_size"])
+        core.made()
+        return core
     except ValueError as error:
         raise SavedError(f"saved by another version of foliosim: {error}") from error
 

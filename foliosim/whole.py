@@ -1,5 +1,6 @@
 """Files that are written at once or not at all: what was there stays whole until the new one is on disk."""
 import csv
+import errno
 import io
 import json
 import os
@@ -92,6 +93,9 @@ def write_csv(path, names, rows):
 
 def write_picture(path, figure, **how):
     """Write a matplotlib figure; the same bytes for the same picture.  The end of the name says in which format."""
-    kind = Path(path).suffix[1:] or "png"
+    kind = Path(path).suffix[1:].lower() or "png"
+    known = figure.canvas.get_supported_filetypes()
+    if kind not in known:
+        raise OSError(errno.EINVAL, f"no picture's format; valid are {', '.join(sorted(known))}", os.fspath(path))
     with whole_file(path) as file:
         figure.savefig(file, format=kind, metadata=_SAME.get(kind), **how)

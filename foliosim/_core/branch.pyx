@@ -17,7 +17,7 @@ from foliosim._core.types cimport *
 ITEM_DTYPE = np.dtype([("record", "u4"), ("_", "u4"), ("size", "u8"), ("used", "u8"), ("offset", "u8")])
 # Attributes of CoreMachine: those that a copy has too, and those that it makes anew.
 CARRIED = {"m", "previous", "references", "steps", "wake", "syscalls", "fails", "next_reference", "opened", "base"}
-MADE_ANEW = {"turn", "hooks", "hook_error", "in_hook", "known", "kept", "put_later", "__weakref__"}
+MADE_ANEW = {"turn", "hooks", "hook_error", "in_hook", "known", "kept", "put_later", "reviving", "__weakref__"}
 
 
 def sizes():
@@ -137,7 +137,7 @@ def get_references(CoreMachine machine):
     """What each reference is made of, in order of creation, and the frames of all, an array."""
     cdef CoreReference one
     facts, frames = [], [np.empty(0, np.uint32)]
-    for one in sorted(machine.references, key=_number):
+    for one in machine.references:
         pid = one.process.pid if one.process is not None and one.process.alive else 0
         facts.append({"kind": type(one).__name__, "number": one.number, "pid": pid, "flags": one.held.flags,
                       "locks": bool(one.locks), "nbytes": one.nbytes, "offset": one.offset, "pages": one.held.nr,
@@ -169,14 +169,10 @@ def set_references(CoreMachine machine, facts, const uint32_t[::1] frames, proce
         one.nbytes, one.offset = fact["nbytes"], fact["offset"]
         one.held.dontfork, one.held.addr = fact["dontfork"], fact["addr"]
         held_add(&machine.m, &one.held)
-        machine.references.add(one)
+        machine.references[one] = None
         made[one.number] = one
     machine.next_reference = last
     return made
-
-
-def _number(CoreReference one):
-    return one.number
 
 
 def reference(CoreMachine machine, int64_t number):
@@ -212,7 +208,8 @@ def set_files(CoreMachine machine, files, cls):
     """Make them again; the machine keeps them open."""
     cdef CoreMapping one
     for number, writable in files:
-        one = cls(machine, "", mapping_id=number)
+        machine.reviving = number
+        one = cls(machine, "")
         one.writable = writable
         machine.kept.append(one)
 

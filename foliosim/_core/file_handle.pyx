@@ -17,25 +17,27 @@ KINDS = {"memfd": MAPPING_MEMFD, "tmpfs": MAPPING_TMPFS, "disk": MAPPING_DISK}
 cdef class CoreFile(CoreMapping):
     """An open file; the machine that it belongs to keeps its pages as long as it is open or mapped."""
 
-    def __cinit__(self, CoreMachine machine, str kind, length=0, fill=None, *_, uint32_t mapping_id=0,
+    def __cinit__(self, CoreMachine machine not None, str kind not None, length=0, fill=None, *_,
                   uint32_t first_pfn=0, **__):
-        """A new file, or a device whose memory begins at a frame; with a mapping id, the open file of that page cache,
-        which nothing in Python stands for yet."""
+        """A new file, or a device whose memory begins at a frame; the open file of a page cache that nothing in Python
+        stands for yet, if it is revived."""
         cdef uint64_t size = u64(length, "length")
         cdef bint filled = fill is not None
         cdef bint device = kind == DEVICE
         cdef uint8_t first = i64(fill, "fill") & 0xff if filled else 0
-        cdef uint32_t number = KINDS[kind] if not device and not mapping_id else 0
+        cdef uint32_t number = 0
         cdef int result = 0
         self.machine = machine
         self.writable = True
-        if mapping_id:
-            machine.look()
-            self.mapping = <mapping_t *>machine.m.mappings[mapping_id]
+        machine.look()
+        if machine.reviving:
+            self.mapping = <mapping_t *>machine.m.mappings[machine.revived()]
             machine.opened[self.mapping.ino] = self
             return
         if device and machine.m.soft_dirty:
             raise UnsupportedError("create_device: soft-dirty of device memory is not emulated")
+        if not device:
+            number = KINDS[kind]
         machine.begin(size >> FS_PAGE_SHIFT)
         if device:
             self.mapping = mapping_alloc(&machine.m, MAPPING_DEVICE, size)

@@ -9,7 +9,7 @@ cdef class CoreMachine(CoreFrames):
     cdef dict hooks              # policy point -> Hook, or a capsule
     cdef object hook_error       # first exception of a hook, or of a signal's handler, in this operation
     cdef bint in_hook
-    cdef set references          # live CoreReference objects
+    cdef dict references         # live CoreReference objects, as keys in order of creation
     cdef readonly int64_t steps  # public operations performed
     cdef int64_t wake            # steps after which Machine.waken is called
     cdef int64_t syscalls
@@ -17,6 +17,7 @@ cdef class CoreMachine(CoreFrames):
     cdef object known            # pid -> CoreProcess, weakly
     cdef object opened           # inode -> CoreMapping, weakly
     cdef list put_later          # mapping_t of files that went in the middle of an operation
+    cdef uint32_t reviving       # pid, or mapping id: the next CoreProcess or CoreFile made stands for what is there
     cdef list kept               # files of a branch, which stay open until they are closed
     cdef int64_t next_reference  # number of the last CoreReference
     cdef object base             # the SharedFrames that this machine's memory was branched from; None
@@ -34,10 +35,12 @@ cdef class CoreMachine(CoreFrames):
     cdef int count_fail(self, object which) except -1
     cdef uint32_t pid_after(self, uint32_t pid) noexcept
     cdef mm_t *find_mm(self, uint32_t pid) noexcept
+    cdef uint32_t revived(self) noexcept
 
 cdef class Hold:                 # a block of Python code that has the machine for itself
     cdef CoreMachine machine
     cdef bint busy
+    cdef int entered             # times
 
 cdef class CoreMapping:          # an open file
     cdef readonly CoreMachine machine

@@ -83,7 +83,7 @@ cdef class CoreMachine(CoreFrames):
                              f"{FS_PAGE_SIZE >> 8} TiB")
         self.previous = {}
         self.hooks = {}
-        self.references = set()
+        self.references = {}
         self.fails = {}
         self.wake = NEVER
         self.known = WeakValueDictionary()
@@ -227,6 +227,11 @@ cdef class CoreMachine(CoreFrames):
             mm = mm.next
         return mm
 
+    cdef uint32_t revived(self) noexcept:
+        cdef uint32_t number = self.reviving
+        self.reviving = 0
+        return number
+
     def live_processes(self, cls):
         """All live processes in order of creation, also those that no Python object stands for any more."""
         cdef uint32_t pid
@@ -235,7 +240,10 @@ cdef class CoreMachine(CoreFrames):
             pid = self.pid_after(0)
             while pid:
                 process = self.known.get(pid)
-                out.append(cls(self, pid=pid) if process is None else process)
+                if process is None:
+                    self.reviving = pid
+                    process = cls(self)
+                out.append(process)
                 pid = self.pid_after(pid)
         return out
 
@@ -309,16 +317,19 @@ cdef class Hold:
     busy: the block is an operation, so what calls back meanwhile (finalizers, handlers of signals) is refused.
     """
 
-    def __cinit__(self, CoreMachine machine, *, bint busy=False):
+    def __cinit__(self, CoreMachine machine not None, *, bint busy=False):
         self.machine, self.busy = machine, busy
 
     def __enter__(self):
         hold_turn(&self.machine.turn)
+        self.entered += 1
         if self.busy:
             take_turn(&self.machine.turn, False)
         return self.machine
 
     def __exit__(self, *exc):
+        check_holder(&self.machine.turn, self.entered, self.busy)
+        self.entered -= 1
         if self.busy:
             leave_turn(&self.machine.turn)
         release_turn(&self.machine.turn)
@@ -340,12 +351,12 @@ cdef class CoreMapping:
 cdef class CoreProcess:
     """One address space."""
 
-    def __cinit__(self, CoreMachine machine, *_, uint32_t pid=0, **__):
-        """A new address space; with a pid, that of a live process whose Python object is gone."""
+    def __cinit__(self, CoreMachine machine not None, *_, **__):
+        """A new address space; that of a live process whose Python object is gone if one is revived."""
         self.machine = machine
         machine.begin(0)
-        if pid:
-            self.mm = machine.find_mm(pid)
+        if machine.reviving:
+            self.mm = machine.find_mm(machine.revived())
         elif mem_cgroup_charge(&machine.m, 1):   # the PGD, as pgd_alloc's GFP_PGTABLE_USER has it charged
             self.mm = mm_alloc(&machine.m)
         leave_turn(&machine.turn)
@@ -668,7 +679,7 @@ cdef class CoreProcess:
         held_add(&self.machine.m, &reference.held)
         reference.offset = addr - first
         reference.nbytes = min(<int64_t>length, (got << FS_PAGE_SHIFT) - reference.offset)
-        self.machine.references.add(reference)
+        self.machine.references[reference] = None
         self.machine.go_on(0)
         more = pin_dontfork(&self.machine.m, mm, first, &reference.held)
         leave_turn(&self.machine.turn)
@@ -775,7 +786,7 @@ cdef class CoreReference:
 
     cdef int put(self) except -1:
         """The caller holds the machine."""
-        self.machine.references.discard(self)
+        self.machine.references.pop(self, None)
         self.machine.go_on(self.held.nr)
         held_del(&self.machine.m, &self.held)
         unpin_dofork(&self.machine.m, &self.held)

@@ -68,8 +68,10 @@ cdef tuple words(span):
 cdef class CoreBuffers:
     """The table of registered buffers of one ring."""
 
-    def __cinit__(self, CoreMachine machine, CoreProcess process, *_, memlock=None, **__):
+    def __cinit__(self, CoreMachine machine not None, CoreProcess process not None, *_, memlock=None, **__):
         cdef int64_t limit = -1 if memlock is None else <int64_t>(u64(memlock, "memlock") >> FS_PAGE_SHIFT)
+        if process.machine is not machine:
+            raise ValueError(f"{process!r}: of another machine")
         self.process = process
         self.nodes = []
         self.shared = {}
@@ -268,15 +270,11 @@ def get_rings(CoreMachine machine):
     cdef CoreReference one
     cdef CoreBuffers ring
     rings = {}
-    for one in sorted(machine.references, key=_number):
+    for one in machine.references:
         if isinstance(one, CoreBuffer):
             ring = (<CoreBuffer>one).ring
             rings[id(ring)] = ring
     return [ring_state(ring) for ring in rings.values()]
-
-
-def _number(CoreReference one):
-    return one.number
 
 
 def ring_state(CoreBuffers ring):

@@ -49,7 +49,7 @@ def hold_page(CoreMachine machine, uint64_t pfn, cls, *, bint pin=False, bint lo
     held_add(&machine.m, &reference.held)
     if lock:
         folio.flags |= PG_locked
-    machine.references.add(reference)
+    machine.references[reference] = None
     return reference
 
 

@@ -42,6 +42,8 @@ cdef int give_way(const turn_t *turn) except -1
 
 # A block of Python code has the machine for itself, and operates it.
 cdef int hold_turn(turn_t *turn) except -1
+# RuntimeError: it is not this thread that has it; ReentryError: in the middle of an operation.
+cdef int check_holder(const turn_t *turn, int entered, bint busy) except -1
 cdef void release_turn(turn_t *turn) noexcept
 
 

@@ -109,6 +109,14 @@ cdef int hold_turn(turn_t *turn) except -1:
     return 0
 
 
+cdef int check_holder(const turn_t *turn, int entered, bint busy) except -1:
+    if not entered or not turn.held or turn.owner != PyThread_get_thread_ident():
+        raise RuntimeError("this thread does not hold the machine")
+    if turn.busy and not busy:
+        raise ReentryError("a policy hook, or a signal's handler, called back into its machine")
+    return 0
+
+
 cdef void release_turn(turn_t *turn) noexcept:
     turn.held -= 1
     give_up(turn)

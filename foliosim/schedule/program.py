@@ -42,12 +42,15 @@ class Program:
                                 " no name twice")
 
     def check(self, more=()):
-        """Raise `ScheduleError` if a step is of no known op."""
+        """Raise `ScheduleError` if a step is of no known op, or its process or file has no name."""
         steps = [step for actor in self.actors.values() for step in actor]
         for step in [*self.setup, *steps, *self.daemons.values()]:
             op = step.get("op") if isinstance(step, dict) else None
             if not isinstance(op, str) or not (known(op) or op in more):
                 raise ScheduleError(f"step {step!r}: no such op; valid are {', '.join([*names(), *more])}")
+            for name in ("proc", "file"):
+                if not isinstance(step.get(name, ""), str):
+                    raise ScheduleError(f"step {step!r}: {name} must be a name")
 
     def as_dict(self):
         """As JSON can hold it."""

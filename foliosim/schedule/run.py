@@ -64,7 +64,10 @@ class Schedule:
         program, data = Program.read(path), read_json(path)
         if not isinstance(data.get("order"), list) or not all(isinstance(name, str) for name in data["order"]):
             raise ScheduleError(f"{path}: no order, a list of names of actors and daemons")
-        return cls(program, data["order"], data.get("why", ""), data.get("value"), data.get("step"))
+        why, value, step = data.get("why", ""), data.get("value"), data.get("step")
+        if not isinstance(why, str) or not isinstance(value, int | float | None) or not isinstance(step, int | None):
+            raise ScheduleError(f"{path}: why must be a word, value a number, step a number of a step")
+        return cls(program, data["order"], why, value, step)
 
     def __str__(self):
         lines = [f"{self.why}: {self.value}" if self.value is not None else self.why]
@@ -145,7 +148,7 @@ def _do(player, step, where):
         if error.args[0] in step or not isinstance(error.args[0], str):
             raise
         raise ScheduleError(f"step {where}, {step}: has no {error}, or there is none such") from error
-    except ValueError as error:
+    except (AttributeError, OverflowError, TypeError, ValueError) as error:
         raise ScheduleError(f"step {where}, {step}: {error}") from error
 
 

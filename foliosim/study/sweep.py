@@ -176,8 +176,11 @@ class Journal:
     def __init__(self, path):
         self.path = path
         self.found = {}
+        self._cut = False            # the last line has no end
         if path is not None and path.exists():
-            for line in path.read_bytes().splitlines():
+            content = path.read_bytes()
+            self._cut = not content.endswith(b"\n") and content != b""
+            for line in content.splitlines():
                 with contextlib.suppress(ValueError, TypeError, KeyError):  # the last line may be cut off
                     one = json.loads(line)
                     self.found[one["key"]] = Outcome(one["metrics"], one["detail"])
@@ -189,10 +192,15 @@ class Journal:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         line = json.dumps({"key": task.key, "metrics": outcome.metrics, "detail": outcome.detail}) + "\n"
-        with self.path.open("ab") as file:
-            file.write(line.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with self.path.open("ab") as file:
+                file.write(b"\n" * self._cut + line.encode())
+                self._cut = True
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise type(error)(error.errno, error.strerror, str(self.path)) from None
+        self._cut = False
 
     def kept(self, todo):
         """How many of some tasks are done, and how to go on; for messages."""

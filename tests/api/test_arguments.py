@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import foliosim as fs
+from foliosim.io_uring import RegisteredBuffers
 
 PAGE, HUGE = 4096, 2 << 20
 
@@ -215,3 +216,18 @@ def test_a_range_does_not_wrap_around(things, addr, length, offset):
     for call in (lambda t, bad: t.process.write(bad, length, value=1, offset=offset),
                  lambda t, bad: t.process.read(bad, length, offset=offset)):
         assert "wraps around" in refused(things, call, [addr], ValueError)[0][1]
+
+
+def test_nothing_is_made_twice_or_for_another_machine():
+    machine, other = fs.Machine(memory="32M"), fs.Machine(memory="32M")
+    process = machine.spawn()
+    twin = fs.Process(machine, pid=process.pid)            # the name of no parameter
+    assert twin.pid != process.pid
+    twin.exit()
+    process.exit()
+    assert fs.File(machine, "tmpfs", mapping_id=99).length == 0
+    with pytest.raises(ValueError, match="of another machine"):
+        RegisteredBuffers(machine, other.spawn())
+    with pytest.raises(TypeError):
+        RegisteredBuffers(machine, None)
+    machine.validate()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from matplotlib.figure import Figure
 
 import foliosim as fs
 from foliosim import schedule, whole
@@ -130,3 +131,19 @@ def test_an_open_file_s_number_is_no_path(use):
     finally:
         os.close(reader)
         os.close(writer)
+
+
+@pytest.mark.parametrize("command", [["verify", "EMPTY", "--json", "FOLDER"],
+                                     ["study", "half-mlock", "--json", "NONE/x"]])
+def test_a_command_that_cannot_write_says_so_in_a_line(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.jsonl").write_text("")
+    places = {"EMPTY": str(tmp_path / "empty.jsonl"), "FOLDER": str(tmp_path), "NONE/x": str(tmp_path / "none/x")}
+    result = CliRunner().invoke(main, [places.get(word, word) for word in command])
+    assert result.exit_code and isinstance(result.exception, SystemExit) and "Error: " in result.output
+
+
+def test_a_picture_of_no_format(tmp_path):
+    with pytest.raises(OSError, match="valid are .*png"):
+        whole.write_picture(tmp_path / "a.foo", Figure())
+    assert not list(tmp_path.iterdir())

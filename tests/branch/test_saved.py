@@ -154,6 +154,17 @@ class TestPolicies:
             machine.save(tmp_path / "other")
 
 
+@pytest.mark.parametrize("value", [{"bytes": "zz"}, (1, 2), {1: 2}, float])
+def test_an_attribute_that_would_come_back_as_another(value, tmp_path):
+    machine = fs.Machine(memory="16M")
+    machine.x = value
+    with pytest.raises(ValueError, match="cannot be saved: x = "):
+        machine.save(tmp_path / "machine")
+    machine.x = [1, b"2", {"a": None}]
+    machine.save(tmp_path / "machine")
+    assert fs.Machine.load(tmp_path / "machine").x == machine.x
+
+
 def test_trouble_goes_on(tmp_path):
     machine = fs.Machine(memory="16M", thp="always")
     process = machine.spawn()

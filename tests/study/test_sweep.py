@@ -109,6 +109,16 @@ def test_a_journal_that_is_cut_off_or_foreign(tmp_path, slow):
     assert begun(slow)[len(before):] == [2]
 
 
+def test_what_comes_behind_a_line_that_was_cut_off_is_kept(tmp_path, slow):
+    journal = tmp_path / "journal"
+    (run,) = run_study(SLOW).runs
+    (task,) = sweep.tasks(SLOW, [run.parameters], choose.policies(load(SLOW)), 0)
+    journal.write_bytes(b'{"key": "of a run that wa')
+    for _ in range(2):
+        sweep.Journal(journal).add(task, run)
+    assert list(sweep.Journal(journal).found) == [task.key] and len(journal.read_bytes().splitlines()) == 3
+
+
 def test_another_seed_or_policy_is_another_run(tmp_path, slow):
     journal = tmp_path / "journal"
     (task,) = sweep.tasks(SLOW, [run_study(SLOW).runs[0].parameters], choose.policies(load(SLOW)), 0)

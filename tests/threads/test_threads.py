@@ -287,3 +287,24 @@ def test_a_machine_may_go_in_another_thread():
     thread = started(box.clear)
     thread.join(60)
     assert box == []
+
+
+def test_only_who_holds_a_machine_gives_it_up():
+    machine = fs.Machine(memory="32M")
+    with pytest.raises(RuntimeError, match="does not hold"):
+        machine.hold().__exit__(None, None, None)
+    hold, errors = machine.hold(), []
+
+    def leave():
+        try:
+            hold.__exit__(None, None, None)
+        except RuntimeError as error:
+            errors.append(str(error))
+
+    with hold:
+        other = threading.Thread(target=leave)
+        other.start()
+        other.join()
+        machine.spawn()
+    assert errors == ["this thread does not hold the machine"]
+    machine.validate()
