@@ -8,7 +8,7 @@ _LINE = re.compile(r"(?:\[pid\s+(\d+)\]\s+|(\d+)\s+)?(\d+)\.(\d{1,9})\s+(.*)")
 _CALL = re.compile(r"(\w+)\((.*)\)\s+= (.*)", re.DOTALL)
 _UNFINISHED = re.compile(r"(\w+)\((.*?)\s*<(?:unfinished|pid changed to \d+) \.\.\.>")
 _RESUMED = re.compile(r"<\.\.\. (\w+) resumed>\s?(.*)", re.DOTALL)
-_LASTED = re.compile(r"\s+<(\d+\.\d+)>$")
+_LASTED = re.compile(r"\s+<(\d{1,9}\.\d{1,9})>$")
 _SUPERSEDED = re.compile(r"\+\+\+ superseded by execve in pid (\d+) \+\+\+")
 _ATTACHED = re.compile(r"strace: Process \d+ (attached|detached)( .*)?")
 _FORKS = {"clone", "clone3", "fork", "vfork"}

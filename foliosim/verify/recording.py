@@ -123,6 +123,8 @@ def parse(path, number, line):
         raise RecordingError(path, number, "not JSON: nested too deeply") from None
     except FormatError as error:
         raise RecordingError(path, number, str(error)) from None
+    except ValueError:
+        raise RecordingError(path, number, "not JSON: a number of too many digits") from None
 
 
 def read(path):

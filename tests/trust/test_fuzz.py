@@ -64,6 +64,21 @@ def test_a_histogram_that_is_none(content, tmp_path):
         histogram.load("\0")
 
 
+def test_a_recording_with_a_number_of_too_many_digits(tmp_path):
+    path = tmp_path / "recording.jsonl"
+    path.write_text('{"id": %s}\n' % ("9" * 5000))
+    with pytest.raises(recording.RecordingError, match="too many digits"):
+        list(recording.read(path))
+
+
+def test_a_call_that_lasted_for_ever(tmp_path):
+    path = tmp_path / "strace.txt"
+    path.write_text('7 5.000001 execve("/bin/a", ["a"], 0x7ffe /* 20 vars */) = 0\n'
+                    "7 5.000002 munmap(0x7f0000000000, 8192) = 0 <%s.0>\n" % ("9" * 400))
+    tester = fuzz.Tester(fuzz.readers()["strace"], tmp_path)
+    tester.test(path.read_bytes())
+
+
 def test_a_cost_of_too_many_digits(tmp_path):
     path = tmp_path / "costs.json"
     path.write_text('{"name": "a", "source": "b", "coefficients": {"ref": %s}}' % ("9" * 400))
