@@ -5,6 +5,7 @@ import subprocess
 import sys
 import zlib
 
+import numpy as np
 import pytest
 from state import everything
 from test_branch import Careful
@@ -154,7 +155,7 @@ class TestPolicies:
             machine.save(tmp_path / "other")
 
 
-@pytest.mark.parametrize("value", [{"bytes": "zz"}, (1, 2), {1: 2}, float])
+@pytest.mark.parametrize("value", [{"bytes": "zz"}, (1, 2), {1: 2}, float, np.arange(3)])
 def test_an_attribute_that_would_come_back_as_another(value, tmp_path):
     machine = fs.Machine(memory="16M")
     machine.x = value

@@ -47,4 +47,5 @@ def test_the_command(tmp_path):
     result = CliRunner().invoke(soak.main, ["--world", "1", "--picture", str(picture), "--log", str(log)])
     assert result.exit_code == 0 and "0 findings" in result.output
     assert re.search(r"growth after the first 20%: [+-]\d+\.\d MiB an hour", result.output)
-    assert picture.read_bytes().startswith(b"\x89PNG") and log.read_text().startswith("seconds,rss_mib,given_mib,objects,steps")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert log.read_text().startswith("seconds,rss_mib,given_mib,objects,steps")
