@@ -50,6 +50,9 @@ class Core:
         except AttributeError:
             raise ValueError(f"arch {self.arch!r} with {self.page_size >> 10}K pages: not in this build") from None
 
+    def __reduce__(self):
+        return _core, (self.arch, self.page_size)    # there is one of each: copies too are that one
+
     def __repr__(self):
         return f"<Core {self.arch} {self.page_size >> 10}K>"
 

@@ -85,14 +85,15 @@ def load(table):
     """
     import json
 
+    from foliosim.whole import read_whole
+
     if isinstance(table, CostTable):
         return table
     table = os.fspath(table)
     if table in names():
         text = (_folder() / f"{table}.json").read_text()
-    elif os.path.isfile(table):
-        with open(table, "rb") as file:
-            text = file.read()
+    elif os.path.exists(table) and not os.path.isdir(table):
+        text = read_whole(table)
     else:
         raise ValueError(f"cost table {str(table)!r}: valid are {', '.join(names())}, or a JSON file")
     try:

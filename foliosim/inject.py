@@ -157,10 +157,17 @@ class Injector:
     """Puts trouble into a machine; it is the machine's ``inject``."""
 
     def __init__(self, machine):
-        self._machine = weakref.ref(machine)
+        self._made_for = weakref.ref(machine)
         self._all = []
         self._events = []  # (step, number, "begin" or "end", trouble), not sorted
         self._number = 0
+
+    @property
+    def _machine(self):
+        machine = self._made_for()
+        if machine is None:
+            raise ReferenceError("the machine of this injector is gone")
+        return machine
 
     def __repr__(self):
         return f"<Injector {sum(one.state == 'active' for one in self._all)} active>"
@@ -243,11 +250,11 @@ class Injector:
 
     def clear(self):
         """End everything that was put in, and what was to begin."""
-        with self._machine().hold():
+        with self._machine.hold():
             for trouble in self._all:
                 trouble.end()
             self._all, self._events = [], []
-            self._machine().set_wake()
+            self._machine.set_wake()
 
     @property
     def active(self):
@@ -265,20 +272,20 @@ class Injector:
         self._events = [event for event in self._events if event[0] > step]
         for _, _, action, trouble in due:
             if action == "begin":
-                _begin(trouble, self._machine())
+                _begin(trouble, self._machine)
             else:
                 trouble.end()
         self._all = [trouble for trouble in self._all if trouble.state in ("waiting", "active")]
         return min((event[0] for event in self._events), default=None)
 
     def _hold(self, what, target, after, steps, **keywords):
-        _check_target(target, self._machine())
+        _check_target(target, self._machine)
         name = f"{target[0]!r} {target[1]:#x}" if isinstance(target, tuple) else f"{target}"
         return self._plan(HeldPage(f"{what} on {name}", target, keywords), after, steps)
 
     def _plan(self, trouble, after, steps):
         after, steps = integer("after", after, 0, _MOST), None if steps is None else integer("steps", steps, 1, _MOST)
-        machine = self._machine()
+        machine = self._machine
         with machine.hold():
             if after == 0:
                 trouble._start(machine)

@@ -7,19 +7,19 @@ import base64
 import hashlib
 import importlib
 import json
+import os
 import re
 import struct
 import zlib
 from functools import cache
 from importlib.resources import files as _files
-from pathlib import Path
 
 import numpy as np
 
 from foliosim import branch as _branch
 from foliosim import cores as _cores
 from foliosim.errors import SavedError
-from foliosim.whole import whole_file
+from foliosim.whole import read_whole, whole_file
 
 FORMAT = 2
 _MAGIC = b"foliosim"
@@ -40,10 +40,15 @@ def save(machine, path):
 
 def load(cls, path):
     """See `Machine.load`."""
+    return loaded(cls, path, read_whole(path))
+
+
+def loaded(cls, path, content):
+    """The machine that a file's content is; `SavedError` names the file."""
     try:
-        return from_bytes(cls, Path(path).read_bytes())
+        return from_bytes(cls, content)
     except SavedError as error:
-        raise SavedError(f"{path}: {error}") from error.__cause__
+        raise SavedError(f"{os.fsdecode(path)}: {error}") from error.__cause__
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Files that are written at once or not at all: what was there stays whole until the new one is on disk."""
+"""Files that are read whole, and written at once or not at all: what was there stays until the new one is on disk."""
 import csv
 import errno
 import io
@@ -8,6 +8,8 @@ import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+_PIECE, _ENDLESS = 1 << 20, 1 << 30  # bytes; a pipe or a device may give so many
+PICTURES = ("png", "svg", "pdf", "jpg", "jpeg", "webp", "tif", "tiff", "eps", "ps")
 _SAME = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}  # what varies is left out
 
 
@@ -33,7 +35,7 @@ def whole_file(path):
     TypeError
         Not a path: an open file's number is none, it would be closed.
     """
-    path = os.fspath(path)
+    path = os.fsdecode(path)
     try:
         mode = os.stat(path).st_mode if os.path.exists(path) else None
         if mode is not None and not stat.S_ISREG(mode):
@@ -71,10 +73,50 @@ def _replacing(target, mode):
         os.close(folder)
 
 
+def read_whole(path):
+    """The content of a file, which is opened once: a pipe will do; what gives more than 1 GiB and is no file will not.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    OSError
+        With `path` as its file name.
+    MemoryError
+        It names the file and its size.
+    TypeError
+        Not a path: an open file's number is none, it would be closed.
+    """
+    path = os.fsdecode(path)
+    try:
+        with open(path, "rb") as file:
+            about = os.fstat(file.fileno())
+            return file.read() if stat.S_ISREG(about.st_mode) else _read_stream(file)
+    except MemoryError:
+        raise MemoryError(f"{path}: {about.st_size:,} bytes") from None
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, path) from None
+
+
+def _read_stream(file):
+    pieces = []
+    while piece := file.read(_PIECE):
+        pieces.append(piece)
+        if len(pieces) * _PIECE > _ENDLESS:
+            raise OSError(errno.EFBIG, f"gives more than {_ENDLESS:,} bytes and is no file")
+    return b"".join(pieces)
+
+
 def write_text(path, text):
-    """Write a text, in UTF-8."""
+    """Write a text, in UTF-8; names of files that are not keep their bytes."""
     with whole_file(path) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="surrogateescape"))
 
 
 def write_json(path, data):
@@ -91,11 +133,16 @@ def write_csv(path, names, rows):
     write_text(path, out.getvalue())
 
 
+def picture_format(path):
+    """Format of a picture, which the end of its name says; OSError if it is none.  Ask before the work is done."""
+    kind = Path(os.fsdecode(path)).suffix[1:].lower() or "png"
+    if kind not in PICTURES:
+        raise OSError(errno.EINVAL, f"no picture's format; valid are {', '.join(PICTURES)}", os.fspath(path))
+    return kind
+
+
 def write_picture(path, figure, **how):
-    """Write a matplotlib figure; the same bytes for the same picture.  The end of the name says in which format."""
-    kind = Path(path).suffix[1:].lower() or "png"
-    known = figure.canvas.get_supported_filetypes()
-    if kind not in known:
-        raise OSError(errno.EINVAL, f"no picture's format; valid are {', '.join(sorted(known))}", os.fspath(path))
+    """Write a matplotlib figure, in its `picture_format`; the same bytes for the same picture."""
+    kind = picture_format(path)
     with whole_file(path) as file:
         figure.savefig(file, format=kind, metadata=_SAME.get(kind), **how)

@@ -40,6 +40,7 @@ PYTHON = [
     "show.scene show.style show.inline show",
     "tables views file gup io_uring process inject ledger branch saved dump.registers dump.physical dump machine",
     "foliosim",
+    "progress",
     "verify verify.numbers verify.leaves verify.compare verify.words verify.recording verify.engine verify.replay"
     " verify.report verify.runner verify.command",
     "live live.errors live.build live.runs live.settings live.counters live.facts live.puppet live.observe"

@@ -79,8 +79,8 @@ cdef class CoreMachine(CoreFrames):
         memset(&self.m, 0, sizeof(machine_t))
         memset(&self.turn, 0, sizeof(turn_t))
         if nr_pages < 2 * FS_HPAGE_PMD_NR or nr_pages > 0xfffff000ULL:
-            raise ValueError(f"memory of {nr_pages} pages: must be {2 * FS_PMD_SIZE >> 20} MiB to "
-                             f"{FS_PAGE_SIZE >> 8} TiB")
+            raise ValueError(f"memory of {nr_pages * FS_PAGE_SIZE >> 10:,} KiB: must be {2 * FS_PMD_SIZE >> 10:,} to "
+                             f"{0xfffff000ULL * FS_PAGE_SIZE >> 10:,} KiB")
         self.previous = {}
         self.hooks = {}
         self.references = {}

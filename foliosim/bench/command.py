@@ -3,11 +3,11 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from foliosim.bench.split import COUNTS, SITUATIONS, measure
-from foliosim.whole import write_json
+from foliosim.progress import progress
+from foliosim.whole import picture_format, write_json
 
 
 @click.group()
@@ -36,18 +36,20 @@ def split(situations, targets, processes, folios, rounds, choices, arch, page_si
     Times are CPU times of the emulator per split, as called from Python; a PMD is split by mprotect of one page, which
     splits the area too.  The operation counts are those of the kernel's rules.
     """
-    targets = [int(target) if target.isdigit() else target for target in targets] or None
+    targets = [int(target) if target.isdecimal() else target for target in targets] or None
     situations = situations or tuple(SITUATIONS)
+    if picture:
+        picture_format(picture)
     try:
         policy = dict(choice.split("=", 1) for choice in choices)
     except ValueError:
         raise click.BadParameter(f"{' '.join(choices)!r}: must be POINT=ALTERNATIVE", param_hint="--policy") from None
     try:
-        with Progress(console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("splits", total=None)
+        with progress() as bar:
+            task = bar.add_task("splits", total=None)
             costs = measure(situations=situations, targets=targets, processes=processes, folios=folios, rounds=rounds,
                             arch=arch, page_size=page_size, policy=policy,
-                            note=lambda cost: progress.update(task, description=f"{cost.situation}, {cost.target}"))
+                            note=lambda cost: bar.update(task, description=f"{cost.situation}, {cost.target}"))
     except ValueError as error:
         raise click.ClickException(str(error)) from None
     console = Console()

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from foliosim.calibrate import kernel
@@ -14,6 +13,7 @@ from foliosim.calibrate.cases import CASES, ORDERS, PMD, counts
 from foliosim.calibrate.fit import fit
 from foliosim.live.errors import LiveError
 from foliosim.live.settings import LOCK, Turn
+from foliosim.progress import progress
 from foliosim.sizes import parse_size
 
 CANNOT = 2  # exit status: this machine cannot be timed
@@ -85,7 +85,7 @@ def measure(orders, length, rounds, lock=LOCK):
     LiveError
     """
     measured = []
-    with Turn(lock) as turn, Progress(console=Console(stderr=True), transient=True) as bar:
+    with Turn(lock) as turn, progress() as bar:
         task = bar.add_task("cases", total=sum(case.order in orders for case in CASES))
         for order in orders:
             with kernel.folios_of(turn, order):

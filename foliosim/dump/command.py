@@ -17,10 +17,12 @@ from foliosim.machine import Machine
               help="lime: only the frames that hold tables; raw: all of the memory, with holes.")
 def dump(machine, out, pids, form):
     """Write the page tables of a saved machine as physical memory; print the registers that lead to them (JSON)."""
+    if out.exists() and out.samefile(machine):
+        raise click.ClickException(f"{out}: is the saved machine itself; name another file for the dump")
     try:
         emulated = Machine.load(machine)
         found = emulated.dump_physical(out, processes=[emulated.process(pid) for pid in pids] or None, format=form)
-    except (SavedError, LookupError, ValueError, OSError) as error:
+    except (SavedError, LookupError, ValueError) as error:
         raise click.ClickException(str(error)) from None
     registers = {pid: {name: hex(value) for name, value in values.items()} for pid, values in found.registers.items()}
     click.echo(json.dumps({"arch": found.arch, "page_size": found.page_size, "va_bits": found.va_bits,

@@ -9,6 +9,7 @@ from foliosim.replay.reader import TraceError, read_trace
 from foliosim.sizes import parse_size
 
 _SHOWN = 10
+_LEAST = 4 << 20     # bytes of memory that a machine needs
 
 out_option = click.option("--out", type=click.Path(dir_okay=False, path_type=Path),
                           help="The trace; compressed if the name ends in .xz.")
@@ -53,7 +54,12 @@ def facts_of(like=None, memory=None):
     TraceError, ValueError
     """
     facts = dict(read_trace(like).header) if like else write.facts_here()
-    return facts | ({"mem_total_kb": parse_size(memory) >> 10} if memory else {})
+    if memory is None:
+        return facts
+    size = parse_size(memory)
+    if size < _LEAST:
+        raise ValueError(f"--memory {memory!r}: must be at least {_LEAST >> 20}M")
+    return facts | {"mem_total_kb": size >> 10}
 
 
 def save(events, complaints, program, facts, name, mode, path):

@@ -3,11 +3,12 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from foliosim.cores import ARCHES
 from foliosim.policy import PRESETS
+from foliosim.progress import progress
 from foliosim.replay import runfile, whatif
 from foliosim.replay.compare import CACHE, FIELDS, TOLERANCE
 from foliosim.replay.reader import TraceError, read_trace
@@ -144,11 +145,10 @@ def _pairs(option, texts):
 
 def _run(trace, truth, machine, other_mode, samples):
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task(trace.header.get("name") or trace.path.name, total=len(trace))
+    with progress(*columns) as shown:
+        bar = shown.add_task(trace.header.get("name") or trace.path.name, total=len(trace))
         return replay_trace(trace, truth=truth, machine=machine, other_mode=other_mode, samples=samples,
-                            progress=lambda done: progress.update(bar, completed=done))
+                            progress=lambda done: shown.update(bar, completed=done))
 
 
 _ODD = {"refused": "accesses refused (SIGSEGV, SIGBUS)", "differs": "calls with another result than recorded",

@@ -11,6 +11,7 @@ import numpy as np
 
 from foliosim.replay.events import EventError, check_event, check_header
 from foliosim.replay.scan import scan_lines
+from foliosim.whole import read_whole
 
 
 _EXPANDED, _RATIO = 64 << 20, 200    # bytes that compressed data may expand to: so many, and so many times its size
@@ -78,14 +79,19 @@ def read_text(path):
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
+        return expanded(path, read_whole(path))
+    except OSError as error:
+        raise TraceError(path, 0, error.strerror or str(error)) from None
+
+
+def expanded(path, data):
+    """What `data`, the content of a file, is without the compression of xz or gzip; `TraceError` if it is damaged."""
+    try:
         if data.startswith(b"\xfd7zXZ\x00"):
             return _expanded(path, lzma.open(io.BytesIO(data)), len(data))
         return _expanded(path, gzip.open(io.BytesIO(data)), len(data)) if data.startswith(b"\x1f\x8b") else data
     except (lzma.LZMAError, zlib.error, gzip.BadGzipFile, EOFError) as error:
         raise TraceError(path, 0, f"compressed data is damaged or cut off: {error}") from None
-    except OSError as error:
-        raise TraceError(path, 0, error.strerror or str(error)) from None
 
 
 def _expanded(path, file, size):
@@ -122,8 +128,11 @@ def read_trace(path):
     TraceError
         The file cannot be read, or a line is not what the format says.
     """
-    path = Path(path)
-    data = read_text(path)
+    return trace_of(Path(path), read_text(path))
+
+
+def trace_of(path, data):
+    """The trace that a file's content, not compressed, is.  Errors: those of `read_trace`."""
     first = data.find(b"\n")
     first = len(data) if first < 0 else first
     header = read_json(path, data[:first], 1)

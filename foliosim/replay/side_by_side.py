@@ -9,6 +9,7 @@ from foliosim.replay import chart, runfile
 from foliosim.replay.reader import TraceError
 from foliosim.replay.series import summary
 from foliosim.study.report import value_text
+from foliosim.whole import picture_format
 
 COLUMNS = {
     "peak_rss_bytes": "peak\nRss", "peak_used_bytes": "peak\nmemory", "faults": "page\nfaults",
@@ -28,6 +29,7 @@ def compare(runs, out):
 
     RUN is a file that ``foliosim replay --json`` wrote, or a folder of ``--out``.
     """
+    picture_format(out)
     try:
         loaded = [one for path in runs for one in _runs_of(path)]
     except TraceError as error:

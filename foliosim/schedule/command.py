@@ -3,9 +3,8 @@ import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import Progress
 
+from foliosim.progress import progress
 from foliosim.schedule.program import Program, ScheduleError
 from foliosim.schedule.run import Broken, Schedule, play
 from foliosim.schedule.search import search as find
@@ -29,7 +28,7 @@ def search(program, metric, tries, seed, placements, out):
     PROGRAM is a JSON file: machine, setup, actors, daemons (docs/schedule.md).  Exit status 1: an invariant broke.
     """
     try:
-        with Progress(console=Console(stderr=True), transient=True) as bar:
+        with progress() as bar:
             task = bar.add_task("orders", total=tries)
             found = find(Program.read(program), metric=metric, tries=tries, seed=seed, placements=placements,
                          progress=lambda done, best: bar.update(task, completed=done))

@@ -1,9 +1,9 @@
 """Who does what: the steps of each actor, whose order among themselves is fixed."""
 import json
-import os
 from dataclasses import dataclass, field
 
 from foliosim.schedule.player import known, names
+from foliosim.whole import read_whole
 
 
 class ScheduleError(ValueError):
@@ -76,17 +76,20 @@ class Program:
     @classmethod
     def read(cls, path):
         """Read a program, or the program of a schedule, from a JSON file; `ScheduleError` names the file."""
-        data = read_json(path)
-        try:
-            return cls.from_dict(data)
-        except ScheduleError as error:
-            raise ScheduleError(f"{path}: {error}") from None
+        return program_of(path, read_json(path))
+
+
+def program_of(path, data):
+    """The program of a file's `read_json`; `ScheduleError` names the file."""
+    try:
+        return Program.from_dict(data)
+    except ScheduleError as error:
+        raise ScheduleError(f"{path}: {error}") from None
 
 
 def read_json(path):
     """The content of a JSON file; `ScheduleError` if it is none."""
     try:
-        with open(os.fspath(path), encoding="utf-8") as file:
-            return json.load(file)
+        return json.loads(read_whole(path))
     except (ValueError, RecursionError) as error:
         raise ScheduleError(f"{path}: not JSON: {error}") from None

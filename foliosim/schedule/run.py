@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import foliosim
 from foliosim.errors import UnsupportedError, ValidationError
 from foliosim.schedule.player import Player
-from foliosim.schedule.program import Program, ScheduleError, read_json
+from foliosim.schedule.program import Program, ScheduleError, program_of, read_json
 from foliosim.whole import write_json
 
 
@@ -61,7 +61,8 @@ class Schedule:
     @classmethod
     def read(cls, path):
         """Read what `write` wrote."""
-        program, data = Program.read(path), read_json(path)
+        data = read_json(path)
+        program = program_of(path, data)
         if not isinstance(data.get("order"), list) or not all(isinstance(name, str) for name in data["order"]):
             raise ScheduleError(f"{path}: no order, a list of names of actors and daemons")
         why, value, step = data.get("why", ""), data.get("value"), data.get("step")

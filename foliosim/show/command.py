@@ -3,12 +3,14 @@ from pathlib import Path
 
 import click
 
+from foliosim import saved
 from foliosim.errors import SavedError
 from foliosim.machine import Machine
+from foliosim.replay.reader import expanded, trace_of
 from foliosim.show.html import page
 from foliosim.show.png import draw
 from foliosim.show.scene import scene
-from foliosim.whole import write_text
+from foliosim.whole import read_whole, write_text
 
 _SAVED = b"foliosim"
 
@@ -22,11 +24,10 @@ _SAVED = b"foliosim"
 @click.option("--at", type=int, metavar="N", help="The PNG's snapshot of a trace, from 0; left out: the fullest.")
 def show(file, out, png, html, at):
     """Draw the address spaces of a saved machine, or of a trace at its snapshots."""
-    with open(file, "rb") as start:
-        saved = start.read(len(_SAVED)) == _SAVED
-    name = file.name.split(".")[0]
+    content, name = read_whole(file), file.name.split(".")[0]
     try:
-        scenes = [scene(Machine.load(file), title=file.name)] if saved else list(scenes_of_trace(file))
+        scenes = ([scene(saved.loaded(Machine, file, content), title=file.name)] if content.startswith(_SAVED)
+                  else scenes_of_trace(trace_of(file, expanded(file, content))))
     except (SavedError, ValueError) as error:
         raise click.ClickException(str(error)) from None
     if at is not None and not 0 <= at < len(scenes):
@@ -44,28 +45,21 @@ def show(file, out, png, html, at):
         click.echo(f"{out / name}.png: {chosen['title']}")
 
 
-def scenes_of_trace(path):
+def scenes_of_trace(trace):
     """The machine at each snapshot of a trace, and at its end if it has none.
 
     Parameters
     ----------
-    path : path
+    trace : foliosim.replay.reader.Trace
 
     Returns
     -------
     list of dict
-
-    Raises
-    ------
-    TraceError
-        Not a trace.
     """
     from foliosim.replay.engine import Replay, machine_for
-    from foliosim.replay.reader import read_trace
 
-    trace = read_trace(path)
     replay = Replay(trace, machine_for(trace.header), thp_disabled=trace.header["mode"] == "never")
-    scenes, what = [], f"{trace.header.get('name') or path.name}/{trace.header['mode']}"
+    scenes, what = [], f"{trace.header.get('name') or trace.path.name}/{trace.header['mode']}"
 
     def snapshot(event):
         scenes.append(_replayed(replay, f"{what}: snapshot {event[4]} ({event[5]})"))

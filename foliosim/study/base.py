@@ -173,6 +173,13 @@ def load(name):
     """
     if name in STUDIES:
         return importlib.import_module(STUDIES[name]).STUDY
+    found = _named(name)
+    if not isinstance(found, Study):
+        raise StudyError(f"study {name!r}: is a {type(found).__name__}, not a Study")
+    return found
+
+
+def _named(name):
     for entry in entry_points(group=GROUP, name=name):
         return entry.load()
     module, colon, attribute = name.partition(":")

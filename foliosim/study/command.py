@@ -4,9 +4,10 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
 from foliosim.policy import PRESETS
+from foliosim.progress import progress
 from foliosim.study import base, choose, report, sweep
 
 _NO_MATPLOTLIB = "no picture: matplotlib is not installed; it comes with the extra `plot`: pip install 'foliosim[plot]'"
@@ -81,12 +82,11 @@ def run_shown(chosen, todo, workers, journal):
     StudyError, SweepError
     """
     columns = (TextColumn(chosen.name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("", total=len(todo))
+    with progress(*columns) as shown:
+        bar = shown.add_task("", total=len(todo))
         try:
             return sweep.run_all(todo, executor=workers, journal=journal,
-                                 progress=lambda done, total: progress.update(bar, completed=done, total=total))
+                                 progress=lambda done, total: shown.update(bar, completed=done, total=total))
         except KeyboardInterrupt:
             for child in multiprocessing.active_children():
                 child.kill()

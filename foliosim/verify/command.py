@@ -3,8 +3,9 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
+from foliosim.progress import progress
 from foliosim.verify import recording, report, runner
 from foliosim.verify.recording import RecordingError
 from foliosim.whole import write_json
@@ -29,10 +30,10 @@ def verify(paths, json_file, ids, themes, show, validate, jobs, timeout):
     its last value, 1 if one does not or is not supported, 2 if a file is broken.
     """
     job = runner.Job(ids=frozenset(ids), themes=frozenset(themes), validate=validate, details=show)
-    console, errors = _console(), Console(stderr=True)
+    console = _console()
     try:
         files = recording.find_files(paths)
-        summary = _run(files, job, jobs or runner.default_jobs(), timeout, errors)
+        summary = _run(files, job, jobs or runner.default_jobs(), timeout)
         _check_found(summary, ids, themes)
         if show:
             console.print(_shown(summary))
@@ -54,13 +55,13 @@ def _console():
     return console if console.is_terminal else Console(width=max(console.width, 160))
 
 
-def _run(files, job, jobs, timeout, console):
+def _run(files, job, jobs, timeout):
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("files"), TimeElapsedColumn(),
         TextColumn("{task.fields[scenarios]} scenarios, {task.fields[failed]} not alike"),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("verify", total=len(files), scenarios=0, failed=0)
+    with progress(*columns) as bar:
+        task = bar.add_task("verify", total=len(files), scenarios=0, failed=0)
         places = {path: place for place, path in enumerate(files)}
         seen = {"scenarios": 0, "failed": 0}
 
@@ -68,7 +69,7 @@ def _run(files, job, jobs, timeout, console):
             if outcome is not None:
                 seen["scenarios"] += 1
                 seen["failed"] += outcome.mismatched or outcome.unsupported is not None
-            progress.update(task, completed=int(places[path] + share), **seen)
+            bar.update(task, completed=int(places[path] + share), **seen)
 
         return runner.run(files, job, jobs=jobs, timeout=timeout, progress=note)
 

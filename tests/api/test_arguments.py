@@ -1,5 +1,7 @@
 """Bad arguments of each public call: one error that names the value, and nothing has changed."""
+import copy
 import enum
+import pickle
 
 import numpy as np
 import pytest
@@ -231,3 +233,15 @@ def test_nothing_is_made_twice_or_for_another_machine():
     with pytest.raises(TypeError):
         RegisteredBuffers(machine, None)
     machine.validate()
+
+
+@pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, lambda core: pickle.loads(pickle.dumps(core))])
+def test_a_copy_of_a_core_is_the_core(way):
+    core = fs.Machine(memory="64M").core
+    assert way(core) is core
+
+
+@pytest.mark.parametrize("memory, shown", [("16T", "17,179,869,184 KiB"), (3, "0 KiB"), ("1M", "1,024 KiB")])
+def test_memory_out_of_range(memory, shown):
+    with pytest.raises(ValueError, match=f"^memory of {shown}: must be 4,096 to 17,179,852,800 KiB$"):
+        fs.Machine(memory=memory)

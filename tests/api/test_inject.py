@@ -1,5 +1,6 @@
 """Trouble on purpose: each allocation of each operation fails once, and what is held is held for as long as was said."""
 import errno
+import gc
 
 import pytest
 
@@ -456,3 +457,11 @@ def test_a_process_of_another_machine_is_no_target():
     with pytest.raises(ValueError, match="another machine"):
         machine.inject.reference((other, other.mmap(4096)), after=3)
     machine.branch().validate()
+
+
+@pytest.mark.parametrize("use", [lambda i: i.reference(0), lambda i: i.failure(), lambda i: i.clear()])
+def test_a_machine_that_is_gone(use):
+    injector = fs.Machine(memory="64M").inject
+    gc.collect()
+    with pytest.raises(ReferenceError, match="the machine of this injector is gone"):
+        use(injector)

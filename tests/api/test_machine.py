@@ -52,7 +52,7 @@ def test_all_names_exist():
     ({"arch": "vax"}, "vax"),
     ({"memory": "64Q"}, "64Q"),
     ({"memory": -1}, "-1"),
-    ({"memory": 4096}, "1 pages"),
+    ({"memory": 4096}, "4 KiB"),
     ({"policy": "linux-9.9"}, "linux-9.9"),
     ({"policy": {"no_point": "keep"}}, "no_point"),
     ({"policy": {"vma_split": "sometimes"}}, "sometimes"),

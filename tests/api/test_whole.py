@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,75 @@ def test_a_picture_of_no_format(tmp_path):
     with pytest.raises(OSError, match="valid are .*png"):
         whole.write_picture(tmp_path / "a.foo", Figure())
     assert not list(tmp_path.iterdir())
+
+
+# ---- reading ----
+
+def pipe_of(path, content):
+    """A named pipe that gives a content once."""
+    os.mkfifo(path)
+    threading.Thread(target=path.write_bytes, args=(content,), daemon=True).start()
+    return path
+
+
+def test_a_pipe_is_read_once(tmp_path):
+    machine = fs.Machine(memory="64M")
+    machine.save(tmp_path / "machine")
+    assert fs.Machine.load(pipe_of(tmp_path / "a", (tmp_path / "machine").read_bytes())).counters() == machine.counters()
+    program = {"actors": {"p0": []}, "order": []}
+    assert schedule.Schedule.read(pipe_of(tmp_path / "b", json.dumps(program).encode())).order == []
+    shown = CliRunner().invoke(main, ["show", "--no-png", "--out", str(tmp_path),
+                                      str(pipe_of(tmp_path / "c.xz", Path(TRACE).read_bytes()))])
+    assert shown.exit_code == 0 and "c.html" in shown.output
+
+
+def test_what_has_no_end_is_read_to_a_limit(monkeypatch):
+    monkeypatch.setattr(whole, "_ENDLESS", 2 << 20)
+    with pytest.raises(OSError, match="gives more than 2,097,152 bytes.*'/dev/zero'"):
+        whole.read_whole("/dev/zero")
+
+
+def test_what_the_host_cannot_read_is_named():
+    with pytest.raises(OSError, match="Input/output error.*/proc/self/mem"):
+        whole.read_whole("/proc/self/mem")
+
+
+def test_names_of_bytes(tmp_path):
+    path = os.fsencode(tmp_path / "machine")
+    fs.Machine(memory="64M").save(path)
+    assert fs.Machine.load(path).processes() == []
+    with pytest.raises(fs.SavedError, match="pipe-never"):
+        fs.Machine.load(os.fsencode(TRACE))
+
+
+def test_a_name_that_is_no_text_keeps_its_bytes(tmp_path):
+    path = tmp_path / "text"
+    whole.write_text(path, "a\udcffb")
+    assert path.read_bytes() == b"a\xffb"
+
+
+@pytest.mark.parametrize("command", [["compare", "RUN", "--out", "x.foo"], ["bench", "split", "--picture", "x.foo"]])
+def test_a_picture_s_format_is_checked_before_the_work(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("RUN").write_text("")
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 1 and result.output.startswith("Error: 'x.foo': no picture's format; valid are png")
+
+
+def test_all_picture_formats_are_known():
+    assert set(whole.PICTURES) <= set(Figure().canvas.get_supported_filetypes())
+
+
+@pytest.mark.parametrize("command, reason", [
+    (["dump", "M", "M"], "is the saved machine itself"), (["study", "os:path"], "is a module, not a Study"),
+    (["bench", "split", "--to", "\u00b2"], "target '\u00b2': valid are PMD"),
+    (["import", "strace", "--memory", "0", "S"], "--memory '0': must be at least 4M")])
+def test_what_a_command_refuses_at_once(command, reason, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fs.Machine(memory="64M").save("M")
+    kept = Path("M").read_bytes()
+    Path("S").write_text("1 1700000000.0 execve(\"/bin/true\", [\"true\"], 0x7ffc /* 1 var */) = 0\n"
+                         "1 1700000000.1 brk(NULL) = 0x5000\n1 1700000000.2 brk(0x9000) = 0x9000\n")
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 1 and reason in result.output and len(result.output.splitlines()) == 1
+    assert Path("M").read_bytes() == kept
