@@ -1,6 +1,7 @@
 """The ``foliosim`` command.  Subcommands are imported when they are called."""
 import importlib
 import os
+import sys
 
 import click
 
@@ -36,7 +37,11 @@ class LazyGroup(click.Group):
         return getattr(importlib.import_module(module), attribute)
 
     def invoke(self, ctx):
-        """What the host refuses to a command ends in one line; a closed pipe is click's."""
+        """What the host refuses to a command ends in one line; a closed pipe is click's.  Names that the terminal
+        cannot show are shown escaped."""
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
         except BrokenPipeError:

@@ -9,6 +9,7 @@ import weakref
 from foliosim._core import trouble as _core
 from foliosim.cores import Tied
 from foliosim.errors import MemoryFault
+from foliosim.process import Process
 from foliosim.sizes import integer
 from foliosim.views import Folio
 
@@ -279,7 +280,7 @@ class Injector:
         return min((event[0] for event in self._events), default=None)
 
     def _hold(self, what, target, after, steps, **keywords):
-        _check_target(target, self._machine)
+        target = _checked(target, self._machine)
         name = f"{target[0]!r} {target[1]:#x}" if isinstance(target, tuple) else f"{target}"
         return self._plan(HeldPage(f"{what} on {name}", target, keywords), after, steps)
 
@@ -332,16 +333,17 @@ def _begin(trouble, machine):
         trouble.state = "missed"
 
 
-def _check_target(target, machine):
+def _checked(target, machine):
     if isinstance(target, Folio):
-        return
-    pair = isinstance(target, tuple) and len(target) == 2 and hasattr(target[0], "translate")
+        return target
+    pair = isinstance(target, tuple) and len(target) == 2 and isinstance(target[0], Process)
     try:
-        integer("target", target[1] if pair else target, 0, _REGISTER)
+        number = integer("target", target[1] if pair else target, 0, _REGISTER)
     except (TypeError, ValueError):
         raise ValueError(f"target {target!r}: must be a Folio, a frame number, or (process, address)") from None
     if pair and target[0].machine is not machine:
         raise ValueError(f"target {target!r}: the process belongs to another machine")
+    return (target[0], number) if pair else number
 
 
 def _frame(target, page_size):

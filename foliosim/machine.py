@@ -114,9 +114,9 @@ class Machine:
             _cores.tied(cls, base), parse_size(memory) // core.page_size, thp=settings, rules=rules,
             va_bits=_cores.va_bits(core, va_bits), contpte=contpte, hw_afdbm=hw_afdbm,
             max_map_count=_integer("max_map_count", max_map_count, 0, (1 << 31) - 1))
-        self.arch = arch
+        self.arch = core.arch
         self.page_size = core.page_size
-        self.kernel = kernel
+        self.kernel = str(kernel)
         self.policy = {}
         self.inject = Injector(self)
         self.set_policy(policy)
@@ -234,6 +234,8 @@ class Machine:
         ------
         LookupError
             It is not here: it came later, or has gone.
+        ValueError
+            It has exited, or was closed, where it is; what lives on here is found by `process` and `files`.
         """
         with self.hold():
             return _branch.twin(self, other)
@@ -346,7 +348,7 @@ class Machine:
         SyscallError
             EFBIG: more than the file system can hold (16 TiB on ext4); ENOMEM: the machine has no memory for it.
         """
-        return File(self, check_kind(kind), length, fill)
+        return File(self, str(check_kind(kind)), length, fill)
 
     def create_device(self, physical, length):
         """Open a device whose memory can be mapped, as vfio-pci lets a BAR of a PCI device be mapped.
@@ -672,7 +674,7 @@ class Machine:
         Returns
         -------
         dict
-            In the shapes of a recorded scenario.
+            In the shapes of a recorded scenario.  ValueError: a process or file of another machine, or that has gone.
         """
         return self.core.audit.observe(self, procs, start, end, files, entries)
 

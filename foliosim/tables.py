@@ -33,13 +33,15 @@ class Table(np.ndarray):
             No pandas; it comes with the extra ``tables``.
         """
         records = np.atleast_1d(self)
+        if self.dtype.names is None:
+            return import_pandas().DataFrame(records.view(np.ndarray))
         return import_pandas().DataFrame({name: records[name] for name in records.dtype.names
                                           if not name.startswith("_")})
 
     def _repr_html_(self):
         from html import escape
 
-        if self.ndim != 1:
+        if self.ndim != 1 or self.dtype.names is None:
             return f"<pre>{escape(repr(self))}</pre>"
         fields = [name for name in self.dtype.names if not name.startswith("_") and _shown(self[name])]
         head = "".join(f"<th>{escape(name)}</th>" for name in fields)

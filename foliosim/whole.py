@@ -113,6 +113,13 @@ def _read_stream(file):
     return b"".join(pieces)
 
 
+def check_output(path, *read):
+    """OSError if a file that is to be written is one of those that are read: it would be lost."""
+    for one in read:
+        if os.path.exists(path) and os.path.exists(one) and os.path.samefile(path, one):
+            raise OSError(errno.EINVAL, "is what is read; name another file to be written", os.fspath(path))
+
+
 def write_text(path, text):
     """Write a text, in UTF-8; names of files that are not keep their bytes."""
     with whole_file(path) as file:
@@ -144,5 +151,17 @@ def picture_format(path):
 def write_picture(path, figure, **how):
     """Write a matplotlib figure, in its `picture_format`; the same bytes for the same picture."""
     kind = picture_format(path)
+    _as_written(figure)
     with whole_file(path) as file:
         figure.savefig(file, format=kind, metadata=_SAME.get(kind), **how)
+
+
+def _as_written(figure):
+    # A "$" in a name begins no formula; the numbers of axes are matplotlib's own.
+    from matplotlib.text import Text
+
+    numbers = {label for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)
+               for label in axis.get_ticklabels(which="both")}
+    for text in figure.findobj(Text):
+        if text not in numbers:
+            text.set_parse_math(False)

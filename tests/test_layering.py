@@ -33,7 +33,7 @@ LAYERS = [
 BORDER = {"turn", "frames", "signals", "machine", "hooks", "file_handle", "procfs", "binfmt", "touch", "pressure",
           "trouble", "audit", "frame_memory", "branch", "restore", "rsrc", "image"}
 PYTHON = [
-    "errors flags sizes cores kernels whole costs policy.points policy.choose policy",
+    "errors flags sizes cores kernels plain whole costs policy.points policy.choose policy",
     "BORDER",
     "procfs.maps procfs.smaps procfs.status procfs.pagemap procfs.kpage procfs.vmstat procfs.sysfs_thp procfs.tree"
     " procfs",

@@ -23,9 +23,13 @@ def observe(CoreMachine machine, dict procs, start, end, dict files, bint entrie
     try:
         with Hold(machine, busy=True):
             for process in procs.values():
+                if process.machine is not machine:
+                    raise ValueError(f"{process!r} belongs to another machine")
                 mms[n] = process.living()
                 n += 1
             for name, file in (files or {}).items():
+                if file.machine is not machine:
+                    raise ValueError(f"{file!r} belongs to another machine")
                 if file.mapping != NULL:
                     names[file.mapping.id] = name
             return observe_state(&machine.m, list(procs), mms, n, first, last, machine.previous, names, entries)

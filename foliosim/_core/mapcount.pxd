@@ -14,9 +14,9 @@ cdef inline bint mapcount_is_exact(machine_t *m, const page_t *folio) noexcept n
 
 
 cdef inline int64_t mapcount_updates(machine_t *m, const page_t *folio, int64_t n, int64_t calls) noexcept nogil:
-    """How many mapcounts change when some calls map or unmap n pages of a folio, in one table, by PTEs."""
+    """How many mapcounts change when some calls map or unmap n pages of a large folio, in one table, by PTEs."""
     if mapcount_is_exact(m, folio):
-        return n + calls * folio_test_large(folio)
+        return n + calls
     return calls if ask_mapcount_model(m, folio_order(folio)) == MAPCOUNT_LARGE_ONLY else 1
 
 

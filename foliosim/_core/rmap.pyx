@@ -75,10 +75,10 @@ cdef void large_mapcount_sub(page_t *folio, int32_t n, const vma_t *vma) noexcep
 
 # ---- page by page ----
 
-cdef inline void count_rmap(machine_t *m, const page_t *folio, int64_t n) noexcept nogil:
-    """One call for n pages that PTEs map."""
-    count_op(m, OP_RMAP_CALL, 1)
-    count_op(m, OP_MAPCOUNT, mapcount_updates(m, folio, n, 1))
+cdef inline void count_rmap(machine_t *m, const page_t *folio, int64_t n, int64_t calls) noexcept nogil:
+    """Some calls for n pages that PTEs map, in all."""
+    count_op(m, OP_RMAP_CALL, calls)
+    count_op(m, OP_MAPCOUNT, mapcount_updates(m, folio, n, calls) if folio_test_large(folio) else n)
 
 
 cdef inline void count_rmap_pmd(machine_t *m) noexcept nogil:
@@ -88,9 +88,7 @@ cdef inline void count_rmap_pmd(machine_t *m) noexcept nogil:
 
 
 cdef void count_rmap_each(machine_t *m, const page_t *folio, int64_t n) noexcept nogil:
-    """n calls for a page each."""
-    count_op(m, OP_RMAP_CALL, n)
-    count_op(m, OP_MAPCOUNT, mapcount_updates(m, folio, n, n))
+    count_rmap(m, folio, n, n)
 
 
 cdef inline bint alike(machine_t *m, uint32_t head, page_t *folio, uint32_t n) noexcept nogil:
@@ -198,9 +196,9 @@ cdef void folio_add_new_anon_rmap(machine_t *m, uint32_t head, const vma_t *vma,
         folio_tail2(folio).entire_mapcount = 1
         folio_tail2(folio).nr_pages_mapped = FS_ENTIRELY_MAPPED
     else:
-        count_rmap(m, folio, nr)
         mapcounts_inc(m, head, folio, head, nr)
         pages_set_exclusive(m, head, nr)
+        count_rmap(m, folio, nr, 1)
         if order:
             large_mapcount_set(folio, nr, vma)
         if order >= 2:
@@ -236,7 +234,7 @@ cdef void folio_add_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const vma_
     """Follows __folio_add_rmap at PTE level."""
     cdef uint32_t head = head_of(m, pfn)
     cdef page_t *folio = page_of(m, head)
-    count_rmap(m, folio, n)
+    count_rmap(m, folio, n, 1)
     mapped_by_ptes(m, head, folio, n, mapcounts_inc(m, head, folio, pfn, n), vma)
 
 
@@ -279,6 +277,7 @@ cdef void remove_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *
     cdef page_t *folio = page_of(m, head)
     cdef tail2_t *two = folio_tail2(folio)
     cdef int32_t last = mapcounts_dec(m, head, folio, pfn, n)
+    count_rmap(m, folio, n, n if each else 1)
     if folio_test_large(folio):
         large_mapcount_sub(folio, n, vma)
         if folio_order(folio) >= 2:
@@ -290,13 +289,11 @@ cdef void remove_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *
 
 cdef void folio_remove_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *vma) noexcept nogil:
     """Follows __folio_remove_rmap at PTE level: a folio partly unmapped goes on the deferred split queue."""
-    count_rmap(m, folio_of(m, pfn), n)
     remove_rmap_ptes(m, pfn, n, vma, False)
 
 
 cdef void folio_remove_rmap_each(machine_t *m, uint32_t pfn, uint32_t n, const vma_t *vma) noexcept nogil:
     """n calls of it for a page each; in a locked VMA n must be 1."""
-    count_rmap_each(m, folio_of(m, pfn), n)
     remove_rmap_ptes(m, pfn, n, vma, True)
 
 
@@ -384,7 +381,7 @@ cdef int folio_try_dup_anon_rmap_ptes(machine_t *m, uint32_t pfn, uint32_t n, co
     if src.mm.has_pinned and folio_maybe_dma_pinned(folio) and fork_must_copy(m, folio, pfn, n):
         return -EBUSY
     pages_clear_exclusive(m, pfn, n)
-    count_rmap(m, folio, n)
+    count_rmap(m, folio, n, 1)
     fresh = mapcounts_inc(m, head, folio, pfn, n)
     if folio_test_large(folio):
         large_mapcount_add(folio, n, dst)

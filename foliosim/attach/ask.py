@@ -80,7 +80,7 @@ def _argument(text, kind, word):
             raise ValueError(f"question {text!r}: rights {word!r}, must be of the letters r, w, x, or -")
         return word
     try:
-        return int(word, 0) if kind == "ADDR" or word.startswith("0x") else parse_size(word)
+        return parse_size(int(word, 0) if kind == "ADDR" or word.startswith("0x") else word)
     except ValueError as error:
         raise ValueError(f"question {text!r}: {kind} {word!r} is not a number: {error}") from None
 

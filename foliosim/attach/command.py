@@ -30,10 +30,10 @@ def attach(pid, others, questions, save, json_file):
             _ask.parse(question)
         attached = _attach([pid, *others])
         attached.machine.validate()
+        answers = [_answer(attached, pid, question) for question in questions]
     except (AttachError, ValueError) as error:
         raise click.ClickException(str(error)) from None
-    report = {"processes": _processes(attached), "certain": _certainty(attached),
-              "answers": [_answer(attached, pid, question) for question in questions]}
+    report = {"processes": _processes(attached), "certain": _certainty(attached), "answers": answers}
     for line in _lines(report):
         click.echo(line)
     if save:

@@ -7,6 +7,7 @@ import click
 from foliosim.dump.physical import FORMATS
 from foliosim.errors import SavedError
 from foliosim.machine import Machine
+from foliosim.whole import check_output
 
 
 @click.command()
@@ -17,8 +18,7 @@ from foliosim.machine import Machine
               help="lime: only the frames that hold tables; raw: all of the memory, with holes.")
 def dump(machine, out, pids, form):
     """Write the page tables of a saved machine as physical memory; print the registers that lead to them (JSON)."""
-    if out.exists() and out.samefile(machine):
-        raise click.ClickException(f"{out}: is the saved machine itself; name another file for the dump")
+    check_output(out, machine)
     try:
         emulated = Machine.load(machine)
         found = emulated.dump_physical(out, processes=[emulated.process(pid) for pid in pids] or None, format=form)

@@ -7,6 +7,7 @@ from foliosim.intake import text, write
 from foliosim.replay.events import MODES
 from foliosim.replay.reader import TraceError, read_trace
 from foliosim.sizes import parse_size
+from foliosim.whole import check_output
 
 _SHOWN = 10
 _LEAST = 4 << 20     # bytes of memory that a machine needs
@@ -33,13 +34,15 @@ def _importer(kind, what):
     @mode_option
     @click.option("--memory", metavar="SIZE", help="Memory of the machine it was recorded on.")
     def command(file, out, like, mode, memory):
+        name = file.name.partition(".")[0]
+        out = out or file.with_name(f"{name}.trace.jsonl.xz")
+        check_output(out, file)
         try:
             found = text.read(kind, file)
             facts = facts_of(like, memory)
         except (TraceError, ValueError) as error:
             raise click.ClickException(str(error)) from None
-        name = file.name.partition(".")[0]
-        save(*found, facts, name, mode, out or file.with_name(f"{name}.trace.jsonl.xz"))
+        save(*found, facts, name, mode, out)
 
 
 _importer("perf", "Text of `perf script`, recorded as docs/replay.md says.")

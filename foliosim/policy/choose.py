@@ -77,7 +77,7 @@ def choices(policy):
         if not policy:
             raise ValueError(f"policy {given!r}: no method is named like a point: {', '.join(POINTS)}")
     offered = cache(installed)           # packages are asked once, and only if a name is none of ours
-    return {point: _choice(point, answer, offered) for point, answer in policy.items()}
+    return {str(point): _choice(point, answer, offered) for point, answer in policy.items()}
 
 
 def slot(point, answer):

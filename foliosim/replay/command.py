@@ -3,6 +3,7 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -20,6 +21,7 @@ from foliosim.replay.truth import read_truth
 from foliosim.study import report
 from foliosim.study.command import run_shown
 from foliosim.study.sweep import Journal, SweepError, open_executor, plan
+from foliosim.whole import check_output
 
 
 @click.command()
@@ -51,6 +53,8 @@ def replay(trace, against, preset, choices, thp, sizes, limit, swap, arch, page_
     where it was when the same command is given again.
     """
     console = Console(soft_wrap=True, highlight=False, width=140)
+    for path in filter(None, (json_file, out and out / runfile.NAME)):
+        check_output(path, trace, *filter(None, [against]))
     try:
         pairs, points = _pairs("--mthp", sizes), [text.partition("=")[0] for text in choices]
         if sweeps or len(set(points)) < len(points):
@@ -146,7 +150,7 @@ def _pairs(option, texts):
 def _run(trace, truth, machine, other_mode, samples):
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with progress(*columns) as shown:
-        bar = shown.add_task(trace.header.get("name") or trace.path.name, total=len(trace))
+        bar = shown.add_task(escape(runfile.name_of(trace)), total=len(trace))
         return replay_trace(trace, truth=truth, machine=machine, other_mode=other_mode, samples=samples,
                             progress=lambda done: shown.update(bar, completed=done))
 

@@ -1,6 +1,7 @@
 """A run in a file: what ``foliosim replay`` writes and ``foliosim compare`` reads."""
 from dataclasses import dataclass
 
+from foliosim.plain import plain
 from foliosim.replay.reader import TraceError, read_json, read_text
 from foliosim.replay.series import COLUMNS
 from foliosim.whole import write_json
@@ -42,6 +43,11 @@ def label_of(trace, setting):
     return " ".join([f"{trace['name']}/{trace['mode']}", *asked])
 
 
+def name_of(trace):
+    """What a trace is called."""
+    return plain(trace.header.get("name") or trace.path.name)
+
+
 def as_dict(trace, setting, result):
     """A run as JSON holds it.
 
@@ -57,7 +63,7 @@ def as_dict(trace, setting, result):
     dict
     """
     header = trace.header
-    of = {"name": header.get("name") or trace.path.name, "mode": header["mode"], "events": len(trace)}
+    of = {"name": name_of(trace), "mode": header["mode"], "events": len(trace)}
     return envelope(of, result.series.rows) | {
         "label": label_of(of, setting), "setting": setting, "metrics": result.metrics, "stopped": result.stopped,
         "odd": {kind: dict(counter) for kind, counter in result.replay.odd.items()}}
@@ -102,10 +108,12 @@ def read(path):
     for number, row in enumerate(data["samples"]):
         if not _is_row(row):
             raise TraceError(path, 0, f"damaged: sample {number} is no row of {len(COLUMNS)} numbers")
-    return RunFile(str(data.get("label", path)), *(data[name] for name in _PARTS))
+    data["stopped"] = plain(data["stopped"])
+    return RunFile(plain(data.get("label", path)), *(data[name] for name in _PARTS))
 
 
 def _is_row(row):
     if not isinstance(row, list) or len(row) != len(COLUMNS):
         return False
-    return all(name in ("why", "pid") or type(value) is int and value >= 0 for name, value in zip(COLUMNS, row))
+    return all(isinstance(value, str | int) if name in ("why", "pid") else type(value) is int and value >= 0
+               for name, value in zip(COLUMNS, row))

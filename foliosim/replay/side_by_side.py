@@ -3,13 +3,14 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from foliosim.replay import chart, runfile
 from foliosim.replay.reader import TraceError
 from foliosim.replay.series import summary
 from foliosim.study.report import value_text
-from foliosim.whole import picture_format
+from foliosim.whole import check_output, picture_format
 
 COLUMNS = {
     "peak_rss_bytes": "peak\nRss", "peak_used_bytes": "peak\nmemory", "faults": "page\nfaults",
@@ -34,6 +35,7 @@ def compare(runs, out):
         loaded = [one for path in runs for one in _runs_of(path)]
     except TraceError as error:
         raise click.ClickException(str(error)) from None
+    check_output(out, *runs)
     named = {label: one for label, one in zip(_labels(loaded), loaded)}
     console = Console(soft_wrap=True, highlight=False, width=140)
     console.print(table({label: (summary(one.samples), one.stopped) for label, one in named.items()}))
@@ -75,8 +77,8 @@ def table(runs):
     for heading in COLUMNS.values():
         out.add_column(heading, justify="right", no_wrap=True)
     for label, (numbers, _) in runs.items():
-        out.add_row(label, *(value_text(name.removeprefix("peak_"), numbers[name]) for name in COLUMNS))
-    out.caption = "\n".join(f"{label} stopped {why}" for label, (_, why) in runs.items() if why)
+        out.add_row(escape(label), *(value_text(name.removeprefix("peak_"), numbers[name]) for name in COLUMNS))
+    out.caption = "\n".join(escape(f"{label} stopped {why}") for label, (_, why) in runs.items() if why)
     return out
 
 

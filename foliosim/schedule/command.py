@@ -8,6 +8,7 @@ from foliosim.progress import progress
 from foliosim.schedule.program import Program, ScheduleError
 from foliosim.schedule.run import Broken, Schedule, play
 from foliosim.schedule.search import search as find
+from foliosim.whole import check_output
 
 
 @click.group()
@@ -27,6 +28,8 @@ def search(program, metric, tries, seed, placements, out):
 
     PROGRAM is a JSON file: machine, setup, actors, daemons (docs/schedule.md).  Exit status 1: an invariant broke.
     """
+    if out:
+        check_output(out, program)
     try:
         with progress() as bar:
             task = bar.add_task("orders", total=tries)

@@ -48,7 +48,7 @@ class Program:
             op = step.get("op") if isinstance(step, dict) else None
             if not isinstance(op, str) or not (known(op) or op in more):
                 raise ScheduleError(f"step {step!r}: no such op; valid are {', '.join([*names(), *more])}")
-            for name in ("proc", "file"):
+            for name in ("proc", "file", "child"):
                 if not isinstance(step.get(name, ""), str):
                     raise ScheduleError(f"step {step!r}: {name} must be a name")
 

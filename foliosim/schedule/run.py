@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import foliosim
 from foliosim.errors import UnsupportedError, ValidationError
+from foliosim.plain import plain
 from foliosim.schedule.player import Player
 from foliosim.schedule.program import Program, ScheduleError, program_of, read_json
 from foliosim.whole import write_json
@@ -71,7 +72,8 @@ class Schedule:
         return cls(program, data["order"], why, value, step)
 
     def __str__(self):
-        lines = [f"{self.why}: {self.value}" if self.value is not None else self.why]
+        why = plain(self.why)
+        lines = [f"{why}: {self.value}" if self.value is not None else why]
         for number, (name, step) in enumerate(self.steps()):
             result = self.results[number] if number < len(self.results) else ""
             words = " ".join(f"{key}={value}" for key, value in step.items() if key != "op")

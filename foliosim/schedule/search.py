@@ -35,6 +35,7 @@ def search(program, *, metric=None, tries=200, seed=0, placements=4, more=None, 
     """
     if tries < 1 or placements < 0:
         raise ScheduleError(f"tries {tries}, placements {placements}: at least one try, no negative placements")
+    program.check(more or ())
     rng = random.Random(f"foliosim schedule {seed}")
     best = None
     for number in range(tries):

@@ -10,7 +10,7 @@ from foliosim.replay.reader import expanded, trace_of
 from foliosim.show.html import page
 from foliosim.show.png import draw
 from foliosim.show.scene import scene
-from foliosim.whole import read_whole, write_text
+from foliosim.whole import check_output, read_whole, write_text
 
 _SAVED = b"foliosim"
 
@@ -25,6 +25,9 @@ _SAVED = b"foliosim"
 def show(file, out, png, html, at):
     """Draw the address spaces of a saved machine, or of a trace at its snapshots."""
     content, name = read_whole(file), file.name.split(".")[0]
+    written = {kind: out / f"{name}.{kind}" for kind in ("html", "png")}
+    for path in written.values():
+        check_output(path, file)
     try:
         scenes = ([scene(saved.loaded(Machine, file, content), title=file.name)] if content.startswith(_SAVED)
                   else scenes_of_trace(trace_of(file, expanded(file, content))))
@@ -34,15 +37,15 @@ def show(file, out, png, html, at):
         raise click.ClickException(f"--at {at}: must be 0 to {len(scenes) - 1}")
     out.mkdir(parents=True, exist_ok=True)
     if html:
-        write_text(out / f"{name}.html", page(scenes))
-        click.echo(f"{out / name}.html: {len(scenes)} moments")
+        write_text(written["html"], page(scenes))
+        click.echo(f"{written['html']}: {len(scenes)} moments")
     if png:
         chosen = max(scenes, key=_resident) if at is None else scenes[at]
         try:
-            draw(chosen, out / f"{name}.png")
+            draw(chosen, written["png"])
         except ModuleNotFoundError as error:
             raise click.ClickException(str(error)) from None
-        click.echo(f"{out / name}.png: {chosen['title']}")
+        click.echo(f"{written['png']}: {chosen['title']}")
 
 
 def scenes_of_trace(trace):
@@ -57,9 +60,10 @@ def scenes_of_trace(trace):
     list of dict
     """
     from foliosim.replay.engine import Replay, machine_for
+    from foliosim.replay.runfile import name_of
 
     replay = Replay(trace, machine_for(trace.header), thp_disabled=trace.header["mode"] == "never")
-    scenes, what = [], f"{trace.header.get('name') or trace.path.name}/{trace.header['mode']}"
+    scenes, what = [], f"{name_of(trace)}/{trace.header['mode']}"
 
     def snapshot(event):
         scenes.append(_replayed(replay, f"{what}: snapshot {event[4]} ({event[5]})"))

@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import re
 import signal
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -151,7 +152,7 @@ def open_executor(address=None, jobs=1):
             return SerialExecutor()
         return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_leave_interrupts)
     scheme, separator, place = address.partition("://")
-    if scheme != "dask" or not separator or not place:
+    if scheme != "dask" or not separator or not re.fullmatch(r".+:\d{1,5}", place):
         raise StudyError(f"executor {address!r}: must be written dask://HOST:PORT")
     try:
         from distributed import Client
@@ -178,10 +179,12 @@ class Journal:
         self.found = {}
         self._cut = False            # the last line has no end
         if path is not None and path.exists():
+            if not path.is_file():
+                raise SweepError(f"{path}: is where finished runs are kept, and is no file")
             content = path.read_bytes()
             self._cut = not content.endswith(b"\n") and content != b""
             for line in content.splitlines():
-                with contextlib.suppress(ValueError, TypeError, KeyError):  # the last line may be cut off
+                with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):  # a line may be cut off
                     one = json.loads(line)
                     self.found[one["key"]] = Outcome(one["metrics"], one["detail"])
 

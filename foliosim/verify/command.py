@@ -1,4 +1,5 @@
 """The command ``foliosim verify``."""
+import math
 from pathlib import Path
 
 import click
@@ -8,9 +9,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from foliosim.progress import progress
 from foliosim.verify import recording, report, runner
 from foliosim.verify.recording import RecordingError
-from foliosim.whole import write_json
+from foliosim.whole import check_output, write_json
 
 BROKEN = 2  # exit status where a file is broken; 1 where something does not match
+
+
+def _a_number(context, parameter, value):
+    if math.isnan(value):
+        raise click.BadParameter("nan is no number of seconds")
+    return value
 
 
 @click.command()
@@ -21,8 +28,8 @@ BROKEN = 2  # exit status where a file is broken; 1 where something does not mat
 @click.option("--show", is_flag=True, help="Print the first mismatch: the steps up to it, expected beside got.")
 @click.option("--validate", is_flag=True, help="Also check the machine's invariants after every step.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Worker processes (default: one per core).")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=120.0, show_default=True,
-              help="Seconds that one scenario may take in a worker process.")
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), callback=_a_number, default=120.0,
+              show_default=True, help="Seconds that one scenario may take in a worker process.")
 def verify(paths, json_file, ids, themes, show, validate, jobs, timeout):
     """Replay recorded scenarios and compare every value with the recorded kernel's.
 
@@ -33,6 +40,8 @@ def verify(paths, json_file, ids, themes, show, validate, jobs, timeout):
     console = _console()
     try:
         files = recording.find_files(paths)
+        if json_file is not None:
+            check_output(json_file, *files)
         summary = _run(files, job, jobs or runner.default_jobs(), timeout)
         _check_found(summary, ids, themes)
         if show:

@@ -4,6 +4,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from foliosim.plain import plain
 from foliosim.verify import words
 
 SHOWN_ROWS = 60
@@ -18,7 +19,7 @@ def summary_table(summary):
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     for theme, totals in sorted(summary.by_theme.items()):
-        table.add_row(theme, *_cells(totals))
+        table.add_row(Text(plain(theme)), *_cells(totals))
     table.add_section()
     table.add_row("all", *_cells(summary.total), style="bold")
     return table
@@ -46,7 +47,7 @@ def failures(summary):
     """The first scenarios that did not match, one line each."""
     lines = []
     for outcome in summary.failed[:SHOWN_SCENARIOS]:
-        lines.append(Text(f"{outcome.id}: {_reason(outcome)}"))
+        lines.append(Text(f"{plain(outcome.id)}: {_reason(outcome)}"))
     if len(summary.failed) > SHOWN_SCENARIOS:
         lines.append(Text(f"and {len(summary.failed) - SHOWN_SCENARIOS:,} more"))
     return Group(*lines)
@@ -66,7 +67,8 @@ def _reason(outcome):
 def first_mismatch(scenario, outcome):
     """The steps of a scenario up to its first mismatch, and expected beside got."""
     last = outcome.first_step
-    parts = [Text(f"{scenario.id} ({scenario.theme}): step {last} of {len(scenario.steps)}", style="bold")]
+    name = f"{plain(scenario.id)} ({plain(scenario.theme)})"
+    parts = [Text(f"{name}: step {last} of {len(scenario.steps)}", style="bold")]
     parts += [_machine_text(scenario.machine)]
     for number, (step, entry) in enumerate(zip(scenario.steps[:last + 1], scenario.expect)):
         line = f"{number:4} {words.step_text(step)} -> {words.result_text(entry)}"

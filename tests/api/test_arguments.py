@@ -245,3 +245,20 @@ def test_a_copy_of_a_core_is_the_core(way):
 def test_memory_out_of_range(memory, shown):
     with pytest.raises(ValueError, match=f"^memory of {shown}: must be 4,096 to 17,179,852,800 KiB$"):
         fs.Machine(memory=memory)
+
+
+def test_only_what_is_of_the_machine_is_observed():
+    machine, other = fs.Machine(memory="64M"), fs.Machine(memory="128M")
+    stranger, file = other.spawn(), other.create_file("memfd", PAGE)
+    with pytest.raises(ValueError, match="belongs to another machine"):
+        machine.observe({"p": stranger}, 0, PAGE)
+    with pytest.raises(ValueError, match="belongs to another machine"):
+        machine.observe({"p": machine.spawn()}, 0, PAGE, files={"f": file})
+
+
+def test_words_of_numpy(tmp_path):
+    machine = fs.Machine(arch=np.str_("x86_64"), kernel=np.str_("6.18"), memory="64M",
+                         policy={np.str_("cow_order"): np.str_("inherit")})
+    machine.create_file(np.str_("disk"), PAGE)
+    machine.save(tmp_path / "machine")
+    assert fs.Machine.load(tmp_path / "machine").policy == machine.policy

@@ -2,6 +2,7 @@
 import errno
 import gc
 
+import numpy as np
 import pytest
 
 import foliosim as fs
@@ -465,3 +466,22 @@ def test_a_machine_that_is_gone(use):
     gc.collect()
     with pytest.raises(ReferenceError, match="the machine of this injector is gone"):
         use(injector)
+
+
+@pytest.mark.parametrize("kind", [int, np.int64, np.uint64])
+def test_numbers_of_numpy_can_be_kept(kind, tmp_path):
+    machine = fs.Machine(memory="64M")
+    process = machine.spawn()
+    at = process.mmap(PAGE)
+    process.touch(at, PAGE, write=True)
+    machine.inject.reference(kind(process.translate(at) // PAGE))
+    machine.inject.reference((process, kind(at)), after=kind(5))
+    machine.save(tmp_path / "machine")
+    assert len(fs.Machine.load(tmp_path / "machine").inject.active) == 1
+
+
+@pytest.mark.parametrize("target", [("abc", 5), (b"abc", 5), (None, 5), ("abc",)])
+def test_a_target_that_is_none(target):
+    machine = fs.Machine(memory="64M")
+    with pytest.raises(ValueError, match="must be a Folio, a frame number, or "):
+        machine.inject.reference(target)

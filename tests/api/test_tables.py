@@ -64,3 +64,12 @@ def test_html(process):
     text = many._repr_html_()
     assert "&lt;name&gt;" in text and "<b>" not in text and "940 more" in text
     assert many.reshape(10, 100)._repr_html_().startswith("<pre>")
+
+
+def test_what_is_no_table_is_shown_as_an_array():
+    process = fs.Machine(memory="64M").spawn()
+    process.mmap(4096)
+    maps = process.maps()
+    for array in (maps == maps, maps.argsort()):
+        assert array._repr_html_().startswith("<pre>")
+        assert len(array.to_pandas()) == len(maps)

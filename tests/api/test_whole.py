@@ -1,5 +1,7 @@
 """Files that commands write: at once or not at all."""
+import gzip
 import json
+import lzma
 import os
 import stat
 import subprocess
@@ -14,6 +16,7 @@ from matplotlib.figure import Figure
 import foliosim as fs
 from foliosim import schedule, whole
 from foliosim.cli import main
+from foliosim.plain import plain
 from foliosim.verify.recording import read_lines
 
 DATA = Path(__file__).parents[1] / "replay/data"
@@ -208,7 +211,7 @@ def test_all_picture_formats_are_known():
 
 
 @pytest.mark.parametrize("command, reason", [
-    (["dump", "M", "M"], "is the saved machine itself"), (["study", "os:path"], "is a module, not a Study"),
+    (["dump", "M", "M"], "M': is what is read"), (["study", "os:path"], "is a module, not a Study"),
     (["bench", "split", "--to", "\u00b2"], "target '\u00b2': valid are PMD"),
     (["import", "strace", "--memory", "0", "S"], "--memory '0': must be at least 4M")])
 def test_what_a_command_refuses_at_once(command, reason, tmp_path, monkeypatch):
@@ -220,3 +223,78 @@ def test_what_a_command_refuses_at_once(command, reason, tmp_path, monkeypatch):
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 1 and reason in result.output and len(result.output.splitlines()) == 1
     assert Path("M").read_bytes() == kept
+
+
+@pytest.mark.parametrize("command, kept", [
+    (["replay", "t.jsonl.xz", "--json", "t.jsonl.xz"], "t.jsonl.xz"), (["show", "x.html", "--no-png"], "x.html"),
+    (["verify", "v.jsonl.gz", "--json", "v.jsonl.gz"], "v.jsonl.gz"), (["import", "strace", "s", "--out", "s"], "s"),
+    (["schedule", "search", "p", "--out", "p"], "p"), (["compare", "r.png", "--out", "r.png"], "r.png")])
+def test_what_is_read_is_not_written(command, kept, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("t.jsonl.xz").write_bytes(Path(TRACE).read_bytes())
+    fs.Machine(memory="64M").save("x.html")
+    Path("v.jsonl.gz").write_bytes((DATA.parents[1] / "recordings/vma.jsonl.gz").read_bytes())
+    Path("s").write_text("1 1700000000.1 brk(NULL) = 0x5000\n")
+    Path("p").write_text(json.dumps({"actors": {"a": []}}))
+    CliRunner().invoke(main, ["replay", "t.jsonl.xz", "--json", "r.png"])
+    before = Path(kept).read_bytes()
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 1 and result.output == f"Error: '{kept}': is what is read; name another file to be written\n"
+    assert Path(kept).read_bytes() == before
+
+
+# ---- text of strangers ----
+
+def test_plain_text_is_one_line_of_what_can_be_printed():
+    assert plain("a\nb\0\ud800\udcff[/b]$x$") == "a\\nb\\x00\\ud800\\udcff[/b]$x$"
+    assert len(plain("x" * 100_000)) == 160 and plain("x" * 100_000).endswith("...")
+
+
+ODD = ["[/b]", "\ud800", r"$\frac{$", "\0" * 3, "\n" * 500, "x" * 100_000]
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.parametrize("odd", ODD, ids=range(len(ODD)))
+def test_a_run_with_an_odd_label(odd, tmp_path):
+    run, picture = tmp_path / "run.json", str(tmp_path / "c.png")
+    CliRunner().invoke(main, ["replay", TRACE, "--json", str(run)])
+    data = json.loads(run.read_text()) | {"label": odd, "stopped": odd}
+    run.write_text(json.dumps(data))
+    result = CliRunner().invoke(main, ["compare", str(run), "--out", picture], catch_exceptions=False)
+    assert result.exit_code == 0 and Path(picture).stat().st_size > 10_000
+    data["samples"][0][1] = {}
+    run.write_text(json.dumps(data))
+    result = CliRunner().invoke(main, ["compare", str(run), "--out", picture])
+    assert result.exit_code == 1 and "sample 0 is no row" in result.output
+
+
+@pytest.mark.parametrize("odd", [r"$\frac{$", "[/b]", "\ud800"])
+def test_a_trace_with_an_odd_name(odd, tmp_path):
+    lines = lzma.decompress(Path(TRACE).read_bytes()).split(b"\n")
+    lines[0] = json.dumps(json.loads(lines[0]) | {"name": odd}).encode()
+    trace = tmp_path / "t.jsonl"
+    trace.write_bytes(b"\n".join(lines))
+    for command in (["replay", str(trace), "--out", str(tmp_path)], ["show", str(trace), "--out", str(tmp_path)]):
+        result = CliRunner().invoke(main, command, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    assert {"run.png", "t.png"} <= set(files(tmp_path))
+
+
+@pytest.mark.parametrize("change", [{"tags": ["random", "[/b]"]}, {"id": "\ud800"}, {"tags": ["random", "\ud800"]}])
+def test_a_scenario_with_odd_words(change, tmp_path):
+    scenario = json.loads(gzip.decompress((DATA.parents[1] / "recordings/vma.jsonl.gz").read_bytes()).split(b"\n")[0])
+    scenario["expect"][0]["ret"] = "0x123456"
+    path = tmp_path / "one.jsonl"
+    path.write_text(json.dumps(scenario | change) + "\n")
+    for more in ([], ["--show"]):
+        result = CliRunner().invoke(main, ["verify", str(path), *more], catch_exceptions=False)
+        assert result.exit_code == 1 and "Traceback" not in result.output
+
+
+def test_names_that_a_strict_terminal_cannot_show(tmp_path):
+    out = os.fsencode(tmp_path) + b"/\xff.png"
+    run = tmp_path / "run.json"
+    CliRunner().invoke(main, ["replay", TRACE, "--json", str(run)])
+    done = subprocess.run([sys.executable, "-m", "foliosim", "compare", str(run), "--out", out], capture_output=True,
+                          env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"}, check=True)
+    assert b"wrote" in done.stdout and b"\\udcff.png" in done.stdout and os.path.exists(out)

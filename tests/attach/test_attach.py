@@ -211,6 +211,8 @@ class TestAsk:
         assert "ENOMEM" in ask.ask(machine, machine.process(1), "mlock 0x1000 4K").error
 
     @pytest.mark.parametrize("question, reason", [
+        ("mlock -1 5", "-1"), ("pin 0x10000000000000000 5", "18446744073709551616"),
+        ("mprotect 0x1000 0xfffffffffffffffffff r", "2\\^64"), ("memory 0", "limit 0"),
         ("sing", "valid are fork, mprotect ADDR LEN RIGHTS, mlock"), ("", "valid are"),
         ("mlock 0x1000", "must be mlock ADDR LEN"), ("mprotect 0x1000 4K q", "rights 'q'"),
         ("mlock here 4K", "ADDR 'here' is not a number"),

@@ -91,6 +91,7 @@ class TestByHand:
         (lambda: play(Schedule(Program(actors={"p0": [{**MAP, "length": "4096"}]}), ["p0"])), "step 0, .*'4096'"),
         (lambda: play(Schedule(Program(actors={"p0": [MAP]}, setup=[{**MAP, "flags": 5}]), ["p0"])), "step setup"),
         (lambda: play(Schedule(Program(actors={"x": [{**MAP, "proc": ["p0"]}]}), ["x"])), "proc must be a name"),
+        (lambda: search(Program(actors={"x": [{"op": "fork", "proc": "p0", "child": ["c"]}]})), "child must be a name"),
     ])
     def test_bad_input(self, make, words):
         with pytest.raises(ScheduleError, match=words):

@@ -1,5 +1,6 @@
 """Sweeps: the same result wherever they run, nothing that was finished is lost."""
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,15 @@ def test_what_comes_behind_a_line_that_was_cut_off_is_kept(tmp_path, slow):
     assert list(sweep.Journal(journal).found) == [task.key] and len(journal.read_bytes().splitlines()) == 3
 
 
+def test_a_journal_that_is_damaged_or_no_file(tmp_path):
+    journal = tmp_path / "journal"
+    journal.write_text("[" * 200_000)
+    assert sweep.Journal(journal).found == {}
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(sweep.SweepError, match="pipe: is where finished runs are kept, and is no file"):
+        sweep.Journal(tmp_path / "pipe")
+
+
 def test_another_seed_or_policy_is_another_run(tmp_path, slow):
     journal = tmp_path / "journal"
     (task,) = sweep.tasks(SLOW, [run_study(SLOW).runs[0].parameters], choose.policies(load(SLOW)), 0)
@@ -177,6 +187,6 @@ class TestDask:
 
     def test_nobody_there(self, tmp_path):
         pytest.importorskip("distributed")
-        for address, named in (("dask://127.0.0.1:1", "127.0.0.1:1"), ("ray://x", "dask://HOST:PORT"), ("x", "'x'")):
+        for address, named in (("dask://127.0.0.1:1", "127.0.0.1:1"), ("dask://x", "dask://HOST:PORT"), ("ray://x", "dask://HOST:PORT"), ("x", "'x'")):
             with pytest.raises(StudyError, match=named):
                 sweep.open_executor(address)

@@ -100,3 +100,10 @@ def test_subcommands_are_listed_without_importing_them():
     assert result.exit_code == 0
     assert "verify" in result.output and "study" in result.output
     assert command.verify.name == "verify"
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_timeout_that_is_no_number(jobs, tmp_path):
+    (tmp_path / "a.jsonl").write_text("")
+    result = CliRunner().invoke(cli.main, ["verify", str(tmp_path), "--jobs", jobs, "--timeout", "nan"])
+    assert result.exit_code == 2 and "nan is no number of seconds" in result.output
