@@ -17,7 +17,8 @@ from foliosim._core.types cimport *
 ITEM_DTYPE = np.dtype([("record", "u4"), ("_", "u4"), ("size", "u8"), ("used", "u8"), ("offset", "u8")])
 # Attributes of CoreMachine: those that a copy has too, and those that it makes anew.
 CARRIED = {"m", "previous", "references", "steps", "wake", "syscalls", "fails", "next_reference", "opened", "base"}
-MADE_ANEW = {"turn", "hooks", "hook_error", "in_hook", "known", "kept", "put_later", "reviving", "__weakref__"}
+MADE_ANEW = {"turn", "hooks", "hook_error", "in_hook", "known", "kept", "put_later", "reviving_process",
+             "reviving_file", "__weakref__"}
 
 
 def sizes():
@@ -208,8 +209,11 @@ def set_files(CoreMachine machine, files, cls):
     """Make them again; the machine keeps them open."""
     cdef CoreMapping one
     for number, writable in files:
-        machine.reviving = number
-        one = cls(machine, "")
+        machine.reviving_file = number
+        try:
+            one = cls(machine, "")
+        finally:
+            machine.reviving_file = 0
         one.writable = writable
         machine.kept.append(one)
 

@@ -30,8 +30,9 @@ cdef class CoreFile(CoreMapping):
         self.machine = machine
         self.writable = True
         machine.look()
-        if machine.reviving:
-            self.mapping = <mapping_t *>machine.m.mappings[machine.revived()]
+        if machine.reviving_file:
+            self.mapping = <mapping_t *>machine.m.mappings[machine.reviving_file]
+            machine.reviving_file = 0
             machine.opened[self.mapping.ino] = self
             return
         if device and machine.m.soft_dirty:

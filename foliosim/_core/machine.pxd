@@ -17,7 +17,8 @@ cdef class CoreMachine(CoreFrames):
     cdef object known            # pid -> CoreProcess, weakly
     cdef object opened           # inode -> CoreMapping, weakly
     cdef list put_later          # mapping_t of files that went in the middle of an operation
-    cdef uint32_t reviving       # pid, or mapping id: the next CoreProcess or CoreFile made stands for what is there
+    cdef uint32_t reviving_process   # pid: the CoreProcess that is being made stands for what is there
+    cdef uint32_t reviving_file      # mapping id: the same of a CoreFile
     cdef list kept               # files of a branch, which stay open until they are closed
     cdef int64_t next_reference  # number of the last CoreReference
     cdef object base             # the SharedFrames that this machine's memory was branched from; None
@@ -35,7 +36,6 @@ cdef class CoreMachine(CoreFrames):
     cdef int count_fail(self, object which) except -1
     cdef uint32_t pid_after(self, uint32_t pid) noexcept
     cdef mm_t *find_mm(self, uint32_t pid) noexcept
-    cdef uint32_t revived(self) noexcept
 
 cdef class Hold:                 # a block of Python code that has the machine for itself
     cdef CoreMachine machine

@@ -227,11 +227,6 @@ cdef class CoreMachine(CoreFrames):
             mm = mm.next
         return mm
 
-    cdef uint32_t revived(self) noexcept:
-        cdef uint32_t number = self.reviving
-        self.reviving = 0
-        return number
-
     def live_processes(self, cls):
         """All live processes in order of creation, also those that no Python object stands for any more."""
         cdef uint32_t pid
@@ -241,8 +236,11 @@ cdef class CoreMachine(CoreFrames):
             while pid:
                 process = self.known.get(pid)
                 if process is None:
-                    self.reviving = pid
-                    process = cls(self)
+                    self.reviving_process = pid
+                    try:
+                        process = cls(self)
+                    finally:
+                        self.reviving_process = 0
                 out.append(process)
                 pid = self.pid_after(pid)
         return out
@@ -355,8 +353,9 @@ cdef class CoreProcess:
         """A new address space; that of a live process whose Python object is gone if one is revived."""
         self.machine = machine
         machine.begin(0)
-        if machine.reviving:
-            self.mm = machine.find_mm(machine.revived())
+        if machine.reviving_process:
+            self.mm = machine.find_mm(machine.reviving_process)
+            machine.reviving_process = 0
         elif mem_cgroup_charge(&machine.m, 1):   # the PGD, as pgd_alloc's GFP_PGTABLE_USER has it charged
             self.mm = mm_alloc(&machine.m)
         leave_turn(&machine.turn)

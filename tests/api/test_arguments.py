@@ -262,3 +262,16 @@ def test_words_of_numpy(tmp_path):
     machine.create_file(np.str_("disk"), PAGE)
     machine.save(tmp_path / "machine")
     assert fs.Machine.load(tmp_path / "machine").policy == machine.policy
+
+
+@pytest.mark.parametrize("cls", [float, fs.File, type(None), lambda machine: 1 / 0])
+def test_a_class_that_cannot_stand_for_a_process(cls):
+    machine = fs.Machine(memory="64M")
+    machine.spawn().touch(machine.processes()[0].mmap(PAGE), PAGE, write=True)     # nothing in Python stands for it now
+    with pytest.raises((TypeError, ZeroDivisionError)):
+        machine.live_processes(cls)
+    file = machine.create_file("memfd", 8 * PAGE)        # a file of its own, whatever was to be revived
+    file.ftruncate(PAGE)
+    machine.spawn().mmap(PAGE, file=file, flags=fs.MAP_SHARED)
+    assert len(machine.processes()) == 2 and machine.files() == [file]
+    machine.validate()
