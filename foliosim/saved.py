@@ -22,7 +22,7 @@ from foliosim.errors import SavedError
 from foliosim.whole import read_whole, whole_file
 
 FORMAT = 2
-_MAGIC = b"foliosim"
+MAGIC = b"foliosim"
 _FIXED = struct.Struct("<8sIIQ")
 _DIGEST = 32
 _AT_ONCE = 4 << 20                # bytes; between them Ctrl-C is heard
@@ -86,7 +86,7 @@ def _to_bytes(machine):
         _check_kept(name, value)
     text = json.dumps(header, default=_encoded).encode()
     size = _FIXED.size + len(text) + sum(map(len, packed.values())) + _DIGEST
-    content = b"".join([_FIXED.pack(_MAGIC, FORMAT, len(text), size), text, *packed.values()])
+    content = b"".join([_FIXED.pack(MAGIC, FORMAT, len(text), size), text, *packed.values()])
     return content + _digest(content)
 
 
@@ -188,7 +188,7 @@ def _made(cls, header, sections):
 
 def _opened(content):
     """Header and sections of a file, both as they were written."""
-    if content[:len(_MAGIC)] != _MAGIC[:len(content)]:
+    if content[:len(MAGIC)] != MAGIC[:len(content)]:
         raise SavedError("not a saved machine")
     if len(content) < _FIXED.size:
         raise SavedError(f"cut short: {len(content)} bytes, the beginning alone has {_FIXED.size}")

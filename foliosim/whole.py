@@ -14,6 +14,17 @@ _SAME = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate
 
 
 @contextmanager
+def named(path):
+    """A block whose OSError names `path`; one without a number (matplotlib's) stays as it is."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise type(error)(error.errno, error.strerror, path) from None
+
+
+@contextmanager
 def whole_file(path):
     """A binary file that takes the place of `path` when the block is left, unless by an exception.
 
@@ -36,7 +47,7 @@ def whole_file(path):
         Not a path: an open file's number is none, it would be closed.
     """
     path = os.fsdecode(path)
-    try:
+    with named(path):
         mode = os.stat(path).st_mode if os.path.exists(path) else None
         if mode is not None and not stat.S_ISREG(mode):
             with open(path, "wb") as file:
@@ -44,10 +55,6 @@ def whole_file(path):
             return
         with _replacing(Path(os.path.realpath(path)), mode) as file:
             yield file
-    except OSError as error:
-        if error.errno is None:
-            raise
-        raise type(error)(error.errno, error.strerror, path) from None
 
 
 @contextmanager
@@ -95,13 +102,11 @@ def read_whole(path):
     """
     path = os.fsdecode(path)
     try:
-        with open(path, "rb") as file:
+        with named(path), open(path, "rb") as file:
             about = os.fstat(file.fileno())
             return file.read() if stat.S_ISREG(about.st_mode) else _read_stream(file)
     except MemoryError:
         raise MemoryError(f"{path}: {about.st_size:,} bytes") from None
-    except OSError as error:
-        raise type(error)(error.errno, error.strerror, path) from None
 
 
 def _read_stream(file):

@@ -129,8 +129,7 @@ def _sweep(console, trace, asked, sweeps, choices, preset, jobs, json_file, out)
 
 
 def _write_runs(trace, runs, out):
-    header = read_trace(trace).header
-    of = {"name": header.get("name") or trace.name, "mode": header["mode"], "events": header["events"]}
+    of = runfile.about(read_trace(trace))
     for number, run in enumerate(runs):
         data = {"label": whatif.case_label(runs, run), "setting": {**run.parameters, "policy": run.policy},
                 "metrics": run.metrics, "stopped": run.detail["stopped"]}

@@ -88,13 +88,13 @@ def expanded(path, data):
     """What `data`, the content of a file, is without the compression of xz or gzip; `TraceError` if it is damaged."""
     try:
         if data.startswith(b"\xfd7zXZ\x00"):
-            return _expanded(path, lzma.open(io.BytesIO(data)), len(data))
-        return _expanded(path, gzip.open(io.BytesIO(data)), len(data)) if data.startswith(b"\x1f\x8b") else data
+            return _bounded(path, lzma.open(io.BytesIO(data)), len(data))
+        return _bounded(path, gzip.open(io.BytesIO(data)), len(data)) if data.startswith(b"\x1f\x8b") else data
     except (lzma.LZMAError, zlib.error, gzip.BadGzipFile, EOFError) as error:
         raise TraceError(path, 0, f"compressed data is damaged or cut off: {error}") from None
 
 
-def _expanded(path, file, size):
+def _bounded(path, file, size):
     most = _EXPANDED + _RATIO * size
     with file:
         data = file.read(most + 1)
@@ -128,10 +128,10 @@ def read_trace(path):
     TraceError
         The file cannot be read, or a line is not what the format says.
     """
-    return trace_of(Path(path), read_text(path))
+    return parse_trace(Path(path), read_text(path))
 
 
-def trace_of(path, data):
+def parse_trace(path, data):
     """The trace that a file's content, not compressed, is.  Errors: those of `read_trace`."""
     first = data.find(b"\n")
     first = len(data) if first < 0 else first

@@ -48,6 +48,11 @@ def name_of(trace):
     return plain(trace.header.get("name") or trace.path.name)
 
 
+def about(trace):
+    """What a run's file says of its trace."""
+    return {"name": name_of(trace), "mode": trace.header["mode"], "events": len(trace)}
+
+
 def as_dict(trace, setting, result):
     """A run as JSON holds it.
 
@@ -62,8 +67,7 @@ def as_dict(trace, setting, result):
     -------
     dict
     """
-    header = trace.header
-    of = {"name": name_of(trace), "mode": header["mode"], "events": len(trace)}
+    of = about(trace)
     return envelope(of, result.series.rows) | {
         "label": label_of(of, setting), "setting": setting, "metrics": result.metrics, "stopped": result.stopped,
         "odd": {kind: dict(counter) for kind, counter in result.replay.odd.items()}}

@@ -6,13 +6,11 @@ import click
 from foliosim import saved
 from foliosim.errors import SavedError
 from foliosim.machine import Machine
-from foliosim.replay.reader import expanded, trace_of
+from foliosim.replay.reader import expanded, parse_trace
 from foliosim.show.html import page
 from foliosim.show.png import draw
 from foliosim.show.scene import scene
 from foliosim.whole import check_output, read_whole, write_text
-
-_SAVED = b"foliosim"
 
 
 @click.command()
@@ -29,8 +27,8 @@ def show(file, out, png, html, at):
     for path in written.values():
         check_output(path, file)
     try:
-        scenes = ([scene(saved.loaded(Machine, file, content), title=file.name)] if content.startswith(_SAVED)
-                  else scenes_of_trace(trace_of(file, expanded(file, content))))
+        scenes = ([scene(saved.loaded(Machine, file, content), title=file.name)] if content.startswith(saved.MAGIC)
+                  else scenes_of_trace(parse_trace(file, expanded(file, content))))
     except (SavedError, ValueError) as error:
         raise click.ClickException(str(error)) from None
     if at is not None and not 0 <= at < len(scenes):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from foliosim.study.base import Outcome, Run, StudyError, load
 from foliosim.study.choose import overrides, parameters, policies
+from foliosim.whole import named
 
 
 @dataclass(frozen=True)
@@ -195,14 +196,11 @@ class Journal:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         line = json.dumps({"key": task.key, "metrics": outcome.metrics, "detail": outcome.detail}) + "\n"
-        try:
-            with self.path.open("ab") as file:
-                file.write(b"\n" * self._cut + line.encode())
-                self._cut = True
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise type(error)(error.errno, error.strerror, str(self.path)) from None
+        with named(str(self.path)), self.path.open("ab") as file:
+            file.write(b"\n" * self._cut + line.encode())
+            self._cut = True
+            file.flush()
+            os.fsync(file.fileno())
         self._cut = False
 
     def kept(self, todo):

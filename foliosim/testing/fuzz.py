@@ -259,7 +259,7 @@ def _sealed(header):
     data, = _saved()
     rest = data[saved._FIXED.size + saved._FIXED.unpack_from(data)[2]:-saved._DIGEST]
     size = saved._FIXED.size + len(header) + len(rest) + saved._DIGEST
-    body = saved._FIXED.pack(saved._MAGIC, saved.FORMAT, len(header), size) + header + rest
+    body = saved._FIXED.pack(saved.MAGIC, saved.FORMAT, len(header), size) + header + rest
     return body + hashlib.sha256(body).digest()
 
 
